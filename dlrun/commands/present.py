@@ -1,0 +1,93 @@
+"""What a person is told at the end of a run: figures beside baselines, pictures, what to type next."""
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from dlrun.evaluation.metrics import describe
+from dlrun.runs.folder import RunFolder
+from dlrun.training.run import Result
+
+
+def present(result: Result, console: Console, next_steps: bool = True) -> None:
+    """The final table and, unless switched off, the pictures and the next commands."""
+    folder, summary = result.folder, result.summary
+    console.print()
+    console.print(figures(summary))
+    for line in notes(summary):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    if not next_steps:
+        return
+    for line in [*look_at(folder), *what_next(folder, summary)]:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def figures(summary: dict[str, Any]) -> Table:
+    """The test split's numbers: trivial baseline, untrained, last and best."""
+    test, best = summary["test"], summary["best"]
+    table = Table(title=f"test split, {summary['dataset']}", title_justify="left")
+    table.add_column("", overflow="fold")
+    for column in ("trivial", "untrained", "last", f"best (step {best['step']})"):
+        table.add_column(column, justify="right")
+    for name in test["last"]:
+        metric = describe(name)
+        cells = [_cell(test[column].get(name), metric.form) for column in ("trivial", "untrained", "last", "best")]
+        arrow = "higher" if metric.higher_is_better else "lower"
+        table.add_row(f"{metric.label} [dim]({arrow} is better)[/dim]", *cells)
+    return table
+
+
+def notes(summary: dict[str, Any]) -> list[str]:
+    """What the columns mean and what the run took."""
+    trivial = [
+        f"{describe(name).label.strip()}: {describe(name).trivial}"
+        for name in summary["test"]["trivial"]
+        if describe(name).trivial
+    ]
+    lines = [f"trivial is {'; '.join(trivial)}"] if trivial else []
+    key, best = summary["key_metric"], summary["best"]
+    if key and best["val"] is not None:
+        lines.append(f"best was chosen by val {key} ({best['val']:.4g}); the test split chose nothing")
+    rate = summary["images_per_second"]
+    speed = f", {rate:,.0f} images/s" if rate else ""
+    lines.append(
+        f"{summary['steps']:,} steps in {summary['seconds']:.0f} s{speed}, "
+        f"and {summary['test_seconds']:.0f} s for the test"
+    )
+    return lines
+
+
+def look_at(folder: RunFolder) -> list[str]:
+    """The newest picture of each kind."""
+    newest: dict[str, Path] = {}
+    for path in sorted(folder.samples.glob("*.png")):
+        newest[path.stem.rpartition("-")[0]] = path
+    named = [path for kind, path in newest.items() if kind != "views"] or list(newest.values())
+    return ["", "look at:", *(f"  {_short(path)}" for path in named)] if named else []
+
+
+def what_next(folder: RunFolder, summary: dict[str, Any]) -> list[str]:
+    """Commands to type, of those that exist."""
+    other = {"vae": "supervised", "supervised": "byol", "byol": "cyclegan"}.get(summary["method"], "vae")
+    outputs = _short(folder.path.parents[2]) if len(folder.path.parents) > 2 else "outputs"
+    return [
+        "",
+        "next:",
+        f"  dlrun show {folder.name}",
+        f"  tensorboard --logdir {outputs}",
+        f"  dlrun train method={other}",
+        f"  dlrun train -m method={summary['method']} seed=0,1,2",
+    ]
+
+
+def _short(path: Path) -> str:
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def _cell(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)

@@ -1,0 +1,58 @@
+"""`dlrun show RUN`: what became of one run."""
+
+import argparse
+from pathlib import Path
+
+
+def run(arguments: list[str]) -> int:
+    """Prints status, figures, the last numbers, pictures and the config."""
+    parser = argparse.ArgumentParser(prog="dlrun show", description="One run in detail.")
+    parser.add_argument("run", help="a run's folder, its name, the beginning of its name, or 'last'")
+    parser.add_argument("--outputs", default="outputs", help="where runs are looked for (%(default)s)")
+    options = parser.parse_args(arguments)
+
+    from rich.table import Table
+
+    from dlrun.commands.console import make_console
+    from dlrun.commands.present import figures, look_at, notes
+    from dlrun.config.typed import flatten, show
+    from dlrun.runs.files import read_json
+    from dlrun.runs.index import find_run
+    from dlrun.runs.status import read_status
+    from dlrun.runs.tracking import read_metrics
+
+    folder = find_run(options.run, Path(options.outputs))
+    plain, status, summary = folder.read_config(), read_status(folder), read_json(folder.summary)
+    console = make_console()
+
+    def say(text: str) -> None:
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    say(str(folder))
+    if status is not None:
+        reason = f": {status.reason}" if status.reason else ""
+        say(f"{status.state} at step {status.step} of {status.total}{reason}")
+    provenance = read_json(folder.provenance)
+    if provenance:
+        git = provenance.get("git") or {}
+        commit = f", commit {git['commit'][:10]}{' with changes' if git['diff'] else ''}" if git else ""
+        say(f"torch {provenance['packages']['torch']}{commit}; {provenance['hardware']}")
+    if summary:
+        console.print(figures(summary))
+        for line in notes(summary):
+            say(line)
+    else:
+        latest: dict[str, float] = {}
+        for row in read_metrics(folder.metrics):
+            latest |= row
+        say("  ".join(f"{name} {value:.4g}" for name, value in latest.items() if "/" in name))
+    for line in look_at(folder):
+        say(line)
+    table = Table.grid(padding=(0, 2))
+    for key, value in flatten(plain).items():
+        table.add_row(key, show(value))
+    say("")
+    console.print(table, highlight=False)
+    if status is not None and status.state in ("interrupted", "failed"):
+        say(f"\ngo on with: dlrun resume {folder.name}")
+    return 0

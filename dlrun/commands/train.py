@@ -1,0 +1,83 @@
+"""`dlrun train`: compose, check, claim a folder, train."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from dlrun.errors import UserError
+
+
+def run(arguments: list[str]) -> int:
+    """Trains one run, or with -m a sweep; prints help or the config where that is asked for."""
+    # Hydra then raises its errors instead of printing them and exiting with 1.
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+    from hydra._internal.utils import get_args_parser
+
+    from dlrun.config.compose import compose_plain, user_config_dir
+
+    parser = get_args_parser()
+    parser.prog = "dlrun train"
+    options = parser.parse_args(arguments)
+    config_dir: str | None = options.config_dir or user_config_dir()
+    if config_dir and not Path(config_dir).is_dir():
+        raise UserError(f"--config-dir: {config_dir} is no folder")
+    if options.help:
+        from dlrun.config.help import train_help
+
+        print(train_help(options.overrides, config_dir))
+        return 0
+    if options.multirun:
+        from dlrun.commands.sweep import sweep
+
+        return sweep(options.overrides, config_dir)
+    if options.cfg == "job":
+        return _print_config(options.overrides, config_dir)
+    if options.cfg or options.info or options.hydra_help:
+        return _hydra(arguments, config_dir)
+    plain = compose_plain(options.overrides, config_dir)
+    _train(plain, None if config_dir else options.overrides)
+    return 0
+
+
+def _train(plain: dict[str, Any], overrides: list[str] | None) -> None:
+    from dlrun.config.check import check
+
+    keys = None if overrides is None else [text.partition("=")[0] for text in overrides]
+    config = check(plain, keys)
+
+    from dlrun.commands.console import log_to, make_console
+    from dlrun.commands.present import present
+    from dlrun.runs.folder import claim
+    from dlrun.training.run import train
+
+    console = make_console()
+    log_to(console)
+    folder = claim(Path(config.outputs), config.dataset.name, config.method.name, config.name)
+    present(train(config, folder, console), console)
+
+
+def _print_config(overrides: list[str], config_dir: str | None) -> int:
+    from omegaconf import OmegaConf
+
+    from dlrun.config.check import check_light
+    from dlrun.config.compose import compose_plain
+
+    plain = compose_plain(overrides, config_dir)
+    check_light(plain)
+    print(OmegaConf.to_yaml(OmegaConf.create(plain)), end="")
+    return 0
+
+
+def _hydra(arguments: list[str], config_dir: str | None) -> int:
+    """Hydra's own flags, such as --info and --cfg hydra."""
+    import hydra
+
+    sys.argv = ["dlrun train", *arguments, *(["--config-dir", config_dir] if config_dir else [])]
+
+    @hydra.main(version_base="1.3", config_path="pkg://dlrun.conf", config_name="train")
+    def nothing(config: Any) -> None:
+        """Hydra prints and returns before this is called."""
+
+    nothing()
+    return 0

@@ -1,0 +1,46 @@
+"""The types of the whole configuration. The values live in conf/, in one place only."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from dlrun.data.augment_options import AugmentConfig
+from dlrun.options import Choice, Count, Duration, Group, InSteps, Units, Whole
+
+
+@dataclass(frozen=True)
+class HardwareConfig:
+    """What is asked of the machine; `training.hardware` decides what `auto` means on this one."""
+
+    device: Literal["auto", "cpu", "cuda", "mps"]
+    precision: Literal["auto", "fp32", "bf16", "fp16"]
+    memory_format: Literal["auto", "channels_last", "contiguous"]
+    compile: bool
+    threads: Count | Literal["auto"]
+    deterministic: bool
+    data: Literal["auto", "device", "host"]
+    anomaly: bool
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One run, complete. Nothing below the command line sees anything else, nothing changes it."""
+
+    method: Annotated[Choice, Group("method")]
+    model: Annotated[Choice, Group("model")]
+    loss: Annotated[Choice, Group("loss")]
+    dataset: Annotated[Choice, Group("dataset")]
+    optimizer: Annotated[Choice, Group("optimizer")]
+    schedule: Annotated[Choice, Group("schedule")]
+    augment: AugmentConfig
+    hardware: HardwareConfig
+    seed: Whole
+    epochs: Count
+    steps: Count | None
+    batch_size: Count
+    accumulate: Count
+    log_every: InSteps
+    eval_every: InSteps
+    checkpoint_every: Annotated[Duration, Units(("steps", "epochs", "%", "s", "min"))]
+    name: str | None
+    outputs: str
+    data_dir: str | None

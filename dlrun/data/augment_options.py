@@ -1,0 +1,36 @@
+"""The options of augmentation, apart from `augment.py` so that checking them needs no torch."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from dlrun.options import Fraction, NonNegative, Range, Whole
+
+Share = Annotated[float, Range(0, 1, low_open=True)]
+
+
+@dataclass(frozen=True)
+class ViewConfig:
+    """How one augmented view of an image is drawn; 0 or null switches a part off.
+
+    The order is that of BYOL's appendix B: crop, flip, colour jitter, greyscale, blur, solarise.
+    """
+
+    pad: Whole  # pixels
+    crop: tuple[Share, Share] | None  # least and most share of the area
+    flip: Fraction  # chance
+    jitter: Fraction  # chance
+    brightness: NonNegative
+    contrast: NonNegative
+    saturation: NonNegative
+    hue: Annotated[float, Range(0, 0.5)]  # share of the colour circle
+    grayscale: Fraction  # chance
+    blur: Fraction  # chance
+    solarize: Fraction  # chance
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """The view that a method trains on, or the two; without a second both are drawn alike."""
+
+    first: ViewConfig
+    second: ViewConfig | None

@@ -1,0 +1,49 @@
+"""What a data set is: options, and a way to read its two splits."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
+
+from dlrun.options import Range
+
+if TYPE_CHECKING:
+    from dlrun.data.table import Table
+
+
+@dataclass(frozen=True)
+class SourceConfig:
+    """Options that every data set has."""
+
+    val_fraction: Annotated[float, Range(0, 1, high_open=True)]
+    domains: tuple[str, str] | None
+
+
+class Splits(NamedTuple):
+    """What a data set gives: train and test with the same image shape, and the classes' names.
+
+    `checksum` may be left None and is then computed.
+    """
+
+    train: "Table"
+    test: "Table"
+    class_names: tuple[str, ...]
+    checksum: str | None = None
+
+
+class DataSource:
+    """A data set. A subclass reads itself; splitting off val and everything later is done for it."""
+
+    Config: ClassVar[type] = SourceConfig
+    may_have_labels: ClassVar[bool] = True
+
+    def load(self, config: Any, data_dir: Path) -> Splits:
+        """The two splits.
+
+        Args:
+            config: the typed options.
+            data_dir: where downloads and decoded images are kept.
+
+        Raises:
+            UserError: the data is not there or cannot be read; says what to place where.
+        """
+        raise UserWarning(f"{type(self).__name__} has no load()")

@@ -1,0 +1,87 @@
+"""Data sets that torchvision downloads and verifies, kept in the cache folder."""
+
+import urllib.error
+from pathlib import Path
+from typing import Any, ClassVar
+
+from dlrun.data.sources.base import DataSource, Splits
+from dlrun.errors import UserError
+
+
+class _TorchvisionData(DataSource):
+    """A torchvision data set with `train=` and `download=`."""
+
+    torchvision_name: ClassVar[str]
+    folder: ClassVar[str] = ""
+    """Below data_dir, where torchvision looks."""
+    files: ClassVar[tuple[str, ...]]
+    """What to place there by hand where nothing can be downloaded."""
+
+    def load(self, config: Any, data_dir: Path) -> Splits:
+        """Downloads once, verifies, and reads."""
+        import torch
+        from torchvision import datasets  # a second of import that other data sets do not need
+
+        from dlrun.data.table import Table
+
+        kind = getattr(datasets, self.torchvision_name)
+        data_dir.mkdir(parents=True, exist_ok=True)
+        try:
+            splits = [kind(str(data_dir), train=train, download=True) for train in (True, False)]
+        except (RuntimeError, urllib.error.URLError, OSError, EOFError) as error:
+            raise UserError(self._how_to_place(data_dir, error)) from error
+        tables = []
+        for split in splits:
+            images = torch.as_tensor(split.data)
+            # (N, H, W) grey or (N, H, W, C) colour, as torchvision keeps them
+            images = images[:, None] if images.ndim == 3 else images.permute(0, 3, 1, 2)
+            tables.append(Table(images.contiguous(), torch.as_tensor(split.targets).long()))
+        return Splits(tables[0], tables[1], tuple(splits[0].classes))
+
+    @classmethod
+    def missing(cls, data_dir: Path) -> list[str]:
+        """Which of the files are not in the cache yet."""
+        return [name for name in cls.files if not (data_dir / cls.folder / name).exists()]
+
+    def _how_to_place(self, data_dir: Path, error: Exception) -> str:
+        reason = next((line for line in str(error).splitlines() if line), type(error).__name__)
+        return (
+            f"{self.torchvision_name} could not be downloaded ({reason}). "
+            f"Place {', '.join(self.files)} in {data_dir / self.folder} yourself and run again, name "
+            "another folder with data_dir=..., or use the data on board: dataset=fashion_mini"
+        )
+
+
+_IDX_FILES = tuple(
+    f"{split}-{kind}-ubyte.gz" for split in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")
+)
+
+
+class MNIST(_TorchvisionData):
+    """LeCun, Cortes and Burges 1998; 60,000 + 10,000 grey 28 x 28."""
+
+    torchvision_name = "MNIST"
+    folder = "MNIST/raw"
+    files = _IDX_FILES
+
+
+class FashionMNIST(_TorchvisionData):
+    """Xiao et al. 2017, MIT; 60,000 + 10,000 grey 28 x 28."""
+
+    torchvision_name = "FashionMNIST"
+    folder = "FashionMNIST/raw"
+    files = _IDX_FILES
+
+
+class CIFAR10(_TorchvisionData):
+    """Krizhevsky 2009; 50,000 + 10,000 colour 32 x 32."""
+
+    torchvision_name = "CIFAR10"
+    files = ("cifar-10-python.tar.gz",)
+
+
+class CIFAR100(_TorchvisionData):
+    """Krizhevsky 2009; 50,000 + 10,000 colour 32 x 32, 100 classes."""
+
+    torchvision_name = "CIFAR100"
+    files = ("cifar-100-python.tar.gz",)

@@ -1,0 +1,148 @@
+"""Images as whole tensors: no loader, no workers, a batch is an index."""
+
+import hashlib
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Pixels = Literal["unit", "symmetric", "standardized"]
+"""What a network sees: [0, 1], [-1, 1], or zero mean and unit variance over the train split."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """One split of a data set.
+
+    Attributes:
+        images: uint8 (N, C, H, W), 0 to 255.
+        labels: int64 (N,) class indices, or None where the images have none.
+        attributes: further columns, each (N,).
+    """
+
+    images: Tensor
+    labels: Tensor | None
+    attributes: dict[str, Tensor] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def gather(self, indices: Tensor, device: torch.device) -> Tensor:
+        """uint8 images (B, C, H, W) of int64 `indices` (B,), on `device`, wherever the table lies."""
+        picked = self.images[indices.to(self.images.device)]
+        return picked.to(device, non_blocking=True)
+
+    def subset(self, indices: Tensor) -> "Table":
+        """The rows `indices`, in that order."""
+        return Table(
+            self.images[indices],
+            None if self.labels is None else self.labels[indices],
+            {name: column[indices] for name, column in self.attributes.items()},
+        )
+
+    def to(self, device: torch.device) -> "Table":
+        """On another device; labels and attributes always travel with a table that is moved."""
+        return Table(
+            self.images.to(device),
+            None if self.labels is None else self.labels.to(device),
+            {name: column.to(device) for name, column in self.attributes.items()},
+        )
+
+    def checksum(self) -> str:
+        """sha256 of shape, images and labels: the data that a run saw."""
+        digest = hashlib.sha256(str(tuple(self.images.shape)).encode())
+        digest.update(self.images.contiguous().numpy().data)
+        if self.labels is not None:
+            digest.update(self.labels.contiguous().numpy().data)
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """The three splits and what is known of all of them.
+
+    `val` chooses the best epoch, `test` is touched once at the end. `mean` and `std`, each (C,) in
+    units of [0, 1], are those of the train split.
+    """
+
+    name: str
+    train: Table
+    val: Table
+    test: Table
+    class_names: tuple[str, ...]
+    domains: tuple[int, int] | None
+    mean: Tensor
+    std: Tensor
+    checksum: str
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        channels, height, width = self.train.images.shape[1:]
+        return channels, height, width
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes there are; 0 without labels."""
+        return len(self.class_names)
+
+    def to(self, device: torch.device) -> "DataSet":
+        """Every split on `device`."""
+        return replace(
+            self, train=self.train.to(device), val=self.val.to(device), test=self.test.to(device)
+        )
+
+    @property
+    def bytes(self) -> int:
+        """What the images take."""
+        return sum(len(t) for t in (self.train, self.val, self.test)) * self.train.images[0].numel()
+
+
+def pixel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each channel, (C,) and (C,), of uint8 (N, C, H, W) in [0, 1].
+
+    Computed from a histogram of the 256 grey values, so exact in float64 at any size.
+    """
+    channels = images.shape[1]
+    grey = torch.arange(256, dtype=torch.float64) / 255
+    counts = torch.stack(
+        [torch.bincount(images[:, c].flatten(), minlength=256) for c in range(channels)]
+    ).double()
+    weight = counts / counts.sum(1, keepdim=True)
+    mean = weight @ grey
+    variance = (weight * (grey - mean[:, None]) ** 2).sum(1)
+    return mean.float(), variance.sqrt().clamp_min(1e-3).float()
+
+
+@dataclass(frozen=True)
+class PixelScale:
+    """From uint8 to what a network sees, and back to [0, 1] for pictures and errors."""
+
+    shift: Tensor
+    scale: Tensor
+
+    @classmethod
+    def of(cls, pixels: Pixels, mean: Tensor, std: Tensor) -> "PixelScale":
+        """`x = (unit - shift) / scale` with shift and scale (C,)."""
+        if pixels == "standardized":
+            return cls(mean, std)
+        if pixels == "symmetric":
+            return cls(torch.full_like(mean, 0.5), torch.full_like(std, 0.5))
+        return cls(torch.zeros_like(mean), torch.ones_like(std))
+
+    def to(self, device: torch.device) -> "PixelScale":
+        """On another device."""
+        return PixelScale(self.shift.to(device), self.scale.to(device))
+
+    def from_unit(self, unit: Tensor) -> Tensor:
+        """float [0, 1] (B, C, H, W) to the network's range; writes into its argument."""
+        return unit.sub_(self.shift[:, None, None]).div_(self.scale[:, None, None])
+
+    def from_bytes(self, images: Tensor) -> Tensor:
+        """uint8 (B, C, H, W) to the network's range, float32."""
+        return self.from_unit(images.float().div_(255))
+
+    def to_unit(self, x: Tensor) -> Tensor:
+        """The network's range to [0, 1], clamped, float32."""
+        return (x.float() * self.scale[:, None, None] + self.shift[:, None, None]).clamp(0, 1)

@@ -1,0 +1,189 @@
+"""What a method wants to see, and how a batch of it is drawn from any table."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar, Protocol, Self
+
+import torch
+from torch import Tensor
+
+from dlrun.data.augment import augment
+from dlrun.data.augment_options import AugmentConfig
+from dlrun.data.order import Order
+from dlrun.data.table import DataSet, Pixels, PixelScale
+from dlrun.errors import UserError
+
+
+class View(Protocol):
+    """A batch that can draw itself. Every tensor lies on the device, images in the method's range."""
+
+    needs_labels: ClassVar[bool]
+
+    @classmethod
+    def length(cls, data: DataSet) -> int:
+        """Draws in an epoch."""
+
+    @classmethod
+    def draw(cls, source: "Source", number: int) -> Self:
+        """Batch `number`, counted from the start of the run."""
+
+
+@dataclass(frozen=True)
+class Images:
+    """One augmented view of each image (B, C, H, W) and its row in the table (B,)."""
+
+    image: Tensor
+    index: Tensor
+    needs_labels: ClassVar[bool] = False
+
+    @classmethod
+    def length(cls, data: DataSet) -> int:
+        """The train split."""
+        return len(data.train)
+
+    @classmethod
+    def draw(cls, source: "Source", number: int) -> Self:
+        """A batch."""
+        rows = source.everything.batch(number, source.batch_size)
+        return cls(source.view(rows), rows.to(source.device))
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """One augmented view of each image (B, C, H, W), its class (B,) and its row in the table (B,)."""
+
+    image: Tensor
+    label: Tensor
+    index: Tensor
+    needs_labels: ClassVar[bool] = True
+
+    @classmethod
+    def length(cls, data: DataSet) -> int:
+        """The train split."""
+        return len(data.train)
+
+    @classmethod
+    def draw(cls, source: "Source", number: int) -> Self:
+        """A batch."""
+        rows = source.everything.batch(number, source.batch_size)
+        return cls(source.view(rows), source.labels(rows), rows.to(source.device))
+
+
+@dataclass(frozen=True)
+class TwoViews:
+    """Two views of each image, each (B, C, H, W), drawn independently, and its row (B,)."""
+
+    first: Tensor
+    second: Tensor
+    index: Tensor
+    needs_labels: ClassVar[bool] = False
+
+    @classmethod
+    def length(cls, data: DataSet) -> int:
+        """The train split."""
+        return len(data.train)
+
+    @classmethod
+    def draw(cls, source: "Source", number: int) -> Self:
+        """A batch."""
+        rows = source.everything.batch(number, source.batch_size)
+        return cls(source.view(rows), source.view(rows, second=True), rows.to(source.device))
+
+
+@dataclass(frozen=True)
+class Unpaired:
+    """Images of two domains, each (B, C, H, W), in orders that know nothing of each other."""
+
+    a: Tensor
+    b: Tensor
+    needs_labels: ClassVar[bool] = True
+
+    @classmethod
+    def length(cls, data: DataSet) -> int:
+        """The larger domain; the smaller one begins again."""
+        return max(len(rows) for rows in domain_rows(data))
+
+    @classmethod
+    def draw(cls, source: "Source", number: int) -> Self:
+        """A batch."""
+        a, b = (order.batch(number, source.batch_size) for order in source.domains)
+        return cls(source.view(a), source.view(b))
+
+
+def domain_rows(data: DataSet, split: str = "train") -> tuple[Tensor, Tensor]:
+    """The rows of the two domains in a split, int64 each.
+
+    Raises:
+        UserError: the data set does not say which two, or one of them is empty.
+    """
+    if data.domains is None:
+        raise UserError(
+            f"dataset={data.name}: an unpaired method needs two domains; give two class names, "
+            f"dataset.domains=[...,...], from {', '.join(data.class_names) or 'class folders'}"
+        )
+    labels = getattr(data, split).labels
+    rows = tuple((labels == domain).nonzero()[:, 0].cpu() for domain in data.domains)
+    for domain, found in zip(data.domains, rows, strict=True):
+        if not len(found):
+            raise UserError(f"dataset={data.name}: no {split} image of domain {data.class_names[domain]}")
+    return rows[0], rows[1]
+
+
+class Source:
+    """Draws batches of one view: order, gather, augment, scale, all a function of (seed, number)."""
+
+    def __init__(
+        self,
+        data: DataSet,
+        view: type[View],
+        options: AugmentConfig,
+        pixels: Pixels,
+        batch_size: int,
+        seed: int,
+        device: torch.device,
+        memory_format: torch.memory_format = torch.contiguous_format,
+    ) -> None:
+        """Raises UserError where an epoch holds not even one batch."""
+        self.data, self.kind, self.options = data, view, options
+        self.batch_size, self.seed = batch_size, seed
+        self.device, self.memory_format = device, memory_format
+        self.scale = PixelScale.of(pixels, data.mean, data.std).to(device)
+        self.length = view.length(data)
+        if batch_size > self.length:
+            raise UserError(
+                f"batch_size: got {batch_size}, but an epoch of {data.name} has {self.length} images; "
+                f"expected an integer in [1, {self.length}]"
+            )
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Whole batches; the incomplete last one is left out."""
+        return self.length // self.batch_size
+
+    def batch(self, number: int) -> View:
+        """Batch `number` of the run. Uses the default generators, which the caller has seeded."""
+        return self.kind.draw(self, number)
+
+    @cached_property
+    def everything(self) -> Order:
+        """Shuffled passes over the train split."""
+        rows = torch.arange(len(self.data.train))
+        return Order(rows, len(rows), self.seed, "order")
+
+    @cached_property
+    def domains(self) -> tuple[Order, Order]:
+        """Shuffled passes over each domain, unpaired."""
+        a, b = domain_rows(self.data)
+        return Order(a, self.length, self.seed, "order a"), Order(b, self.length, self.seed, "order b")
+
+    def view(self, rows: Tensor, second: bool = False) -> Tensor:
+        """An augmented view of the images `rows`, float32 (B, C, H, W) in the method's range."""
+        options = self.options.second if second and self.options.second else self.options.first
+        x = augment(self.data.train.gather(rows, self.device), options)
+        return self.scale.from_unit(x).contiguous(memory_format=self.memory_format)
+
+    def labels(self, rows: Tensor) -> Tensor:
+        """The classes of `rows`, int64 (B,)."""
+        labels = self.data.train.labels
+        assert labels is not None
+        return labels[rows.to(labels.device)].to(self.device, non_blocking=True)

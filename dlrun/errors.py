@@ -1,0 +1,32 @@
+"""What a user is told in one line instead of a traceback, and the exit code that goes with it."""
+
+
+class UserError(Exception):
+    """A mistake that the user can mend: printed without a traceback, exit code 2."""
+
+    exit_code = 2
+
+
+class ConfigError(UserError):
+    """Everything that is wrong with a configuration, one line each."""
+
+    def __init__(self, problems: list[str]) -> None:
+        self.problems = problems
+        super().__init__("\n".join(problems))
+
+
+class RunFailed(UserError):
+    """The run itself went wrong (not finite, out of memory): exit code 1."""
+
+    exit_code = 1
+
+
+class Interrupted(BaseException):
+    """SIGINT or SIGTERM arrived, the step was finished and the checkpoint saved.
+
+    Not an `Exception`, so that a sweep stops too instead of going on with its next job.
+    """
+
+    def __init__(self, signal_number: int, message: str) -> None:
+        self.exit_code = 128 + signal_number
+        super().__init__(message)

@@ -1,0 +1,54 @@
+"""Running a method over a split: in eval mode, without gradients, in batches."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dlrun.data.table import DataSet, PixelScale, Table
+from dlrun.methods.base import Method
+
+BATCH = 250
+
+
+@dataclass(frozen=True)
+class Inference:
+    """A method, its data, and how it computes."""
+
+    method: Method
+    data: DataSet
+    scale: PixelScale
+    device: torch.device
+    memory_format: torch.memory_format
+    autocast: Callable[[], AbstractContextManager[object]]
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Eval mode without gradients at the run's precision; training mode again afterwards."""
+        training = self.method.training
+        self.method.eval()
+        try:
+            with torch.inference_mode(), self.autocast():
+                yield
+        finally:
+            self.method.train(training)
+
+    def images(self, table: Table, rows: Tensor) -> Tensor:
+        """The rows in the method's own range, (B, C, H, W), not augmented."""
+        x = self.scale.from_bytes(table.gather(rows, self.device))
+        return x.contiguous(memory_format=self.memory_format)
+
+    def batches(self, table: Table, rows: Tensor | None = None) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Images and labels of the whole table, or of some rows of it, in order."""
+        everything = torch.arange(len(table)) if rows is None else rows
+        for part in everything.split(BATCH):
+            labels = None
+            if table.labels is not None:
+                labels = table.labels[part.to(table.labels.device)].to(self.device)
+            yield self.images(table, part), labels
+
+    def over(self, table: Table, function: Callable[[Tensor], Tensor]) -> Tensor:
+        """`function` of every image, joined along the batch, float32."""
+        return torch.cat([function(image).float() for image, _ in self.batches(table)])

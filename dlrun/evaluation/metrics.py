@@ -1,0 +1,42 @@
+"""What each number of an evaluation is called, which way is better, and how it is printed."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One kind of number. `trivial` names the baseline that needs no training."""
+
+    label: str
+    higher_is_better: bool
+    form: str
+    trivial: str = ""
+
+
+METRICS = {
+    "accuracy": Metric("accuracy", True, ".3f", "the most frequent class"),
+    "knn": Metric("kNN accuracy, k=20", True, ".3f", "raw pixels"),
+    "linear_probe": Metric("linear probe accuracy", True, ".3f", "raw pixels"),
+    "reconstruction_error": Metric("reconstruction error (MSE of a pixel)", False, ".4f", "the mean image"),
+    "negative_elbo": Metric("-ELBO (nats an image)", False, ".1f"),
+    "kl": Metric("KL term (nats an image)", False, ".1f"),
+    "loss": Metric("loss", False, ".4f"),
+    "target_share": Metric("translations taken for the target domain", True, ".3f", "the image as it is"),
+    "target_share_a_to_b": Metric("  of them A to B", True, ".3f"),
+    "target_share_b_to_a": Metric("  of them B to A", True, ".3f"),
+    "cycle_error": Metric("cycle error (mean |x - back(x)|)", False, ".4f", "the image as it is"),
+}
+
+
+def describe(name: str) -> Metric:
+    """The metric of that name; an unknown one, of a user's own method, is better when it is lower."""
+    return METRICS.get(name, Metric(name, False, ".4g"))
+
+
+def better(name: str, new: float, old: float | None) -> bool:
+    """Whether `new` is an improvement; the first always is, NaN never."""
+    if new != new:
+        return False
+    if old is None:
+        return True
+    return new > old if describe(name).higher_is_better else new < old

@@ -1,0 +1,122 @@
+"""Pictures of what a method does, always of the same val images, so that a run can be leafed through."""
+
+from collections.abc import Sequence
+from dataclasses import fields
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from dlrun.data.table import PixelScale
+from dlrun.data.views import View, domain_rows
+from dlrun.evaluation.evaluate import DIRECTIONS
+from dlrun.evaluation.features import nearest
+from dlrun.evaluation.inference import Inference
+from dlrun.methods.capabilities import Embeds, Predicts, Reconstructs, Samples, Translates
+from dlrun.randomness import seed_everything
+
+COLUMNS = 12
+_CELL = 64  # pixels: small images are enlarged by a whole factor to about this
+_GAP = 2
+_RIGHT, _WRONG = (0.2, 0.7, 0.3), (0.9, 0.2, 0.2)
+
+
+def pictures(inference: Inference, seed: int) -> dict[str, Tensor]:
+    """Grids (C, H, W) in [0, 1] by name, for every capability."""
+    method, data = inference.method, inference.data
+    table = data.val if len(data.val) else data.test
+    seed_everything(seed, "pictures")
+    found: dict[str, Tensor] = {}
+    with inference.evaluating():
+        first = torch.arange(min(COLUMNS, len(table)))
+        if isinstance(method, Reconstructs):
+            image = inference.images(table, first)
+            found["reconstructions"] = grid([inference.scale.to_unit(image), method.reconstruct(image)])
+        if isinstance(method, Samples):
+            found["samples"] = grid(method.sample(5 * COLUMNS).split(COLUMNS))
+        if isinstance(method, Translates):
+            found["translations"] = grid(_translations(inference, method))
+        if isinstance(method, Predicts) and table.labels is not None:
+            found["predictions"] = _predictions(inference, method)
+        elif isinstance(method, Embeds) and not isinstance(method, Reconstructs):
+            found["neighbours"] = _neighbours(inference, method)
+    return found
+
+
+def view_picture(batch: View, scale: PixelScale) -> Tensor:
+    """What the network is shown: one row for each image of a batch's view."""
+    images = [getattr(batch, field.name) for field in fields(batch)]  # type: ignore[arg-type]
+    rows = [scale.to_unit(image[:COLUMNS]) for image in images if image.ndim == 4]
+    return grid(rows)
+
+
+def grid(rows: Sequence[Tensor]) -> Tensor:
+    """Rows of images (N, C, H, W) in [0, 1] as one picture (C, H', W') on white."""
+    factor = max(1, round(_CELL / rows[0].shape[-1]))
+    count = max(len(row) for row in rows)
+    lines = []
+    for row in rows:
+        cells = F.interpolate(row.float().cpu(), scale_factor=factor, mode="nearest")
+        cells = F.pad(cells, (0, _GAP, 0, _GAP), value=1.0)
+        blank = torch.ones(count - len(row), *cells.shape[1:])
+        lines.append(torch.cat([*cells, *blank], dim=2))
+    return torch.cat(lines, dim=1)[:, :-_GAP, :-_GAP]
+
+
+def _translations(inference: Inference, method: Translates) -> list[Tensor]:
+    """For each direction: the images, their translations, and what comes back."""
+    data, scale = inference.data, inference.scale
+    split = "val" if len(data.val) else "test"
+    rows = []
+    for there, back, chosen in zip(DIRECTIONS, DIRECTIONS[::-1], domain_rows(data, split), strict=True):
+        image = inference.images(getattr(data, split), chosen[:COLUMNS])
+        translated = method.translate(image, there)
+        again = scale.from_unit(translated.clone()).contiguous(memory_format=inference.memory_format)
+        rows += [scale.to_unit(image), translated, method.translate(again, back)]
+    return rows
+
+
+def _predictions(inference: Inference, method: Predicts) -> Tensor:
+    """A row for each class: what was taken for it, surest first; red frames are mistakes."""
+    table = inference.data.val if len(inference.data.val) else inference.data.test
+    assert table.labels is not None
+    surest, predicted = inference.over(table, method.predict).softmax(1).max(1)
+    labels = table.labels.to(predicted.device)
+    rows = []
+    for c in range(min(inference.data.num_classes, COLUMNS)):
+        taken = (predicted == c).nonzero()[:, 0]
+        wrong = labels[taken] != c
+        # Mistakes first: they are what a person wants to see.
+        order = (surest[taken] + wrong).argsort(descending=True)[:COLUMNS]
+        rows.append(_framed(inference, table.images.to(predicted.device)[taken[order]], ~wrong[order]))
+    return grid(rows)
+
+
+def _neighbours(inference: Inference, method: Embeds) -> Tensor:
+    """A row for each val image: it, and the train images with the nearest features."""
+    data = inference.data
+    table = data.val if len(data.val) else data.test
+    queries = torch.arange(min(10, len(table)))
+    found = nearest(
+        inference.over(data.train, method.embed),
+        method.embed(inference.images(table, queries)).float(),
+        min(COLUMNS - 1, len(data.train)),
+    ).cpu()
+    rows = []
+    for query, neighbours in zip(queries, found, strict=True):
+        same = torch.ones(1 + len(neighbours), dtype=torch.bool)
+        if data.train.labels is not None and table.labels is not None:
+            same[1:] = data.train.labels.cpu()[neighbours] == table.labels.cpu()[query]
+        images = torch.cat([table.images.cpu()[query][None], data.train.images.cpu()[neighbours]])
+        rows.append(_framed(inference, images, same))
+    return grid(rows)
+
+
+def _framed(inference: Inference, images: Tensor, right: Tensor) -> Tensor:
+    """uint8 images in [0, 1] with a green or a red frame, RGB."""
+    unit = images.float().div(255).cpu()
+    unit = unit.expand(-1, 3, -1, -1).clone() if unit.shape[1] == 1 else unit.clone()
+    colours = torch.tensor([_WRONG, _RIGHT])[right.cpu().long()]
+    for edge in (unit[:, :, 0], unit[:, :, -1], unit[..., 0], unit[..., -1]):
+        edge[:] = colours[:, :, None]
+    return unit

@@ -1,0 +1,106 @@
+"""CycleGAN: unpaired image-to-image translation (Zhu et al. 2017, arXiv 1703.10593).
+
+Two generators and two discriminators, in the order of the authors' own code: both generators on the
+adversarial, cycle and identity losses, then each discriminator on real images and on translations
+from the pool. Otherwise than in the seed: the labels have the shape of the discriminator's map of
+patches, an identity loss keeps colours, and the discriminators see pooled translations. Instance
+norm treats every image by itself, so translation and identity share one call of a generator, and
+real and translated images one call of a discriminator: the same numbers, fewer calls.
+
+Expect: docs/results.md, "cyclegan".
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from dlrun.data.views import Unpaired
+from dlrun.methods.base import Builder, Method, Update
+from dlrun.methods.capabilities import Direction
+from dlrun.methods.image_pool import ImagePool
+from dlrun.options import Network, NonNegative, Whole
+
+
+def l1(x: Tensor, y: Tensor) -> Tensor:
+    """Mean absolute difference, float32."""
+    return (x.float() - y.float()).abs().mean()
+
+
+class CycleGAN(Method):
+    """G_AB: A to B, G_BA: B to A; D_A and D_B tell real images from translated ones."""
+
+    @dataclass(frozen=True)
+    class Config:
+        discriminator: Network
+        cycle: NonNegative
+        identity: NonNegative
+        pool: Whole
+
+    view = Unpaired
+    model_kind = "generator"
+    loss_kind = "scores"
+    pixels = "symmetric"
+    key_metric = "target_share"
+
+    def __init__(self, config: Config, build: Builder) -> None:
+        super().__init__()
+        self.config = config
+        self.G_AB, self.G_BA = build.model(), build.model()
+        self.D_A = build.network(config.discriminator)
+        self.D_B = build.network(config.discriminator)
+        self.pool_A = ImagePool(config.pool, build.image_shape)
+        self.pool_B = ImagePool(config.pool, build.image_shape)
+        self.gan_loss = build.loss()
+
+    def parameter_groups(self) -> dict[str, Iterable[nn.Parameter]]:
+        """One optimizer for both generators, one for each discriminator, as in the seed."""
+        return {
+            "generators": [*self.G_AB.parameters(), *self.G_BA.parameters()],
+            "discriminator_B": self.D_B.parameters(),
+            "discriminator_A": self.D_A.parameters(),
+        }
+
+    def step(self, batch: Unpaired, update: Update) -> dict[str, Tensor]:
+        """The generators, then each discriminator."""
+        A, B = batch.a, batch.b
+
+        fake_B, same_B = self.G_AB(torch.cat([A, B])).chunk(2)
+        fake_A, same_A = self.G_BA(torch.cat([B, A])).chunk(2)
+        recov_A = self.G_BA(fake_B)
+        recov_B = self.G_AB(fake_A)
+
+        loss_G_AB = self.gan_loss(self.D_B(fake_B), real=True, for_generator=True)  # equation 1
+        loss_G_BA = self.gan_loss(self.D_A(fake_A), real=True, for_generator=True)
+        loss_cycle = l1(recov_A, A) + l1(recov_B, B)  # equation 2
+        loss_identity = l1(same_A, A) + l1(same_B, B)  # section 5.2
+        cycle, identity = self.config.cycle, self.config.cycle * self.config.identity
+        loss_G = loss_G_AB + loss_G_BA + cycle * loss_cycle + identity * loss_identity  # equation 3
+        update.minimize(loss_G, "generators")
+
+        loss_D_B = self.discriminator_loss(self.D_B, B, self.pool_B.query(fake_B))
+        update.minimize(loss_D_B, "discriminator_B")
+
+        loss_D_A = self.discriminator_loss(self.D_A, A, self.pool_A.query(fake_A))
+        update.minimize(loss_D_A, "discriminator_A")
+
+        return {
+            "generators": loss_G,
+            "adversarial": loss_G_AB + loss_G_BA,
+            "cycle": loss_cycle,
+            "identity": loss_identity,
+            "discriminators": loss_D_A + loss_D_B,
+        }
+
+    def discriminator_loss(self, D: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
+        """Half the loss on real images, half on translations that carry no gradient."""
+        scores_real, scores_fake = D(torch.cat([real, fake])).chunk(2)
+        loss_real = self.gan_loss(scores_real, real=True)
+        loss_fake = self.gan_loss(scores_fake, real=False)
+        return (loss_real + loss_fake) / 2  # type: ignore[no-any-return]
+
+    def translate(self, image: Tensor, direction: Direction) -> Tensor:
+        """In [0, 1]."""
+        generator = self.G_AB if direction == "a_to_b" else self.G_BA
+        return (generator(image).float() + 1) / 2  # type: ignore[no-any-return]

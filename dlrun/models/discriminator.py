@@ -1,0 +1,53 @@
+"""CycleGAN's discriminator: one score for each patch.
+
+Zhu et al. 2017, arXiv 1703.10593, appendix 7.2, after Isola et al. 2017. With three strided
+convolutions it sees patches of 70 x 70 and gives a 30 x 30 map at 256 pixels, and with width 64 and
+three channels has 2,764,737 parameters.
+"""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Annotated
+
+from torch import Tensor, nn
+
+from dlrun.errors import UserError
+from dlrun.models.generator import initialise, instance_norm
+from dlrun.options import Count, Range
+
+
+class PatchGAN(nn.Module):
+    """Image (B, C, H, W) to scores (B, 1, H', W'), without a sigmoid."""
+
+    kind = "discriminator"
+    channels_last = False
+
+    @dataclass(frozen=True)
+    class Config:
+        width: Count
+        layers: Annotated[int, Range(1, 5)]
+
+    def __init__(
+        self, config: Config, image_shape: tuple[int, int, int], num_classes: int
+    ) -> None:
+        super().__init__()
+        smallest = min(image_shape[1:]) // 2**config.layers - 2  # two more convolutions lose a pixel each
+        if smallest < 1:
+            raise UserError(
+                f"method.discriminator.layers: got {config.layers}, too deep for images of "
+                f"{image_shape[1]} x {image_shape[2]}; take fewer or model@method.discriminator=patchgan16"
+            )
+        strided = [min(config.width * 2**i, config.width * 8) for i in range(config.layers)]
+        last = min(strided[-1] * 2, config.width * 8)
+        layers: list[nn.Module] = [nn.Conv2d(image_shape[0], strided[0], 4, 2, 1), nn.LeakyReLU(0.2)]
+        for below, above in pairwise(strided):
+            layers += [nn.Conv2d(below, above, 4, 2, 1), instance_norm(above), nn.LeakyReLU(0.2)]
+        layers += [nn.Conv2d(strided[-1], last, 4, 1, 1), instance_norm(last), nn.LeakyReLU(0.2)]
+        layers.append(nn.Conv2d(last, 1, 4, 1, 1))
+        self.layers = nn.Sequential(*layers)
+        initialise(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scores; high means real."""
+        scores: Tensor = self.layers(x)
+        return scores

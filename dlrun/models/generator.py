@@ -1,0 +1,87 @@
+"""CycleGAN's generator.
+
+Zhu, Park, Isola and Efros 2017, arXiv 1703.10593, appendix 7.2, after Johnson et al. 2016:
+c7s1-w, d2w, d4w, R4w x blocks, u2w, uw, c7s1-C, tanh. With width 64 and three channels it has
+11,378,179 parameters at 9 blocks and 7,837,699 at 6.
+"""
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from dlrun.errors import UserError
+from dlrun.options import Count
+
+
+def initialise(network: nn.Module) -> None:
+    """Weights from N(0, 0.02), biases 0 (the paper's appendix 7.1)."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.normal_(module.weight, 0.0, 0.02)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+def instance_norm(channels: int) -> nn.Module:
+    """Without running statistics, so that evaluation computes what training computed."""
+    return nn.InstanceNorm2d(channels, affine=False, track_running_stats=False)
+
+
+class ResidualBlock(nn.Module):
+    """Two 3 x 3 convolutions over mirrored edges; nothing after the sum."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.ReflectionPad2d(1),
+            nn.Conv2d(channels, channels, 3),
+            instance_norm(channels),
+            nn.ReLU(),
+            nn.ReflectionPad2d(1),
+            nn.Conv2d(channels, channels, 3),
+            instance_norm(channels),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, channels, H, W) to the same shape."""
+        return x + self.body(x)  # type: ignore[no-any-return]
+
+
+class ResNetGenerator(nn.Module):
+    """Image to image, (B, C, H, W) in [-1, 1] both; sides must be multiples of 4."""
+
+    kind = "generator"
+    channels_last = False  # instance norm and transposed convolutions lose by it, see benchmarks/
+
+    @dataclass(frozen=True)
+    class Config:
+        width: Count
+        blocks: Count
+
+    def __init__(
+        self, config: Config, image_shape: tuple[int, int, int], num_classes: int
+    ) -> None:
+        super().__init__()
+        channels, height, width = image_shape
+        if height % 4 or width % 4:
+            raise UserError(
+                f"model=resnet_generator: images are {height} x {width}, expected sides that are "
+                "multiples of 4; set dataset.size"
+            )
+        w = config.width
+        self.layers = nn.Sequential(
+            nn.ReflectionPad2d(3), nn.Conv2d(channels, w, 7), instance_norm(w), nn.ReLU(),
+            nn.Conv2d(w, 2 * w, 3, 2, 1), instance_norm(2 * w), nn.ReLU(),
+            nn.Conv2d(2 * w, 4 * w, 3, 2, 1), instance_norm(4 * w), nn.ReLU(),
+            *(ResidualBlock(4 * w) for _ in range(config.blocks)),
+            nn.ConvTranspose2d(4 * w, 2 * w, 3, 2, 1, output_padding=1),
+            instance_norm(2 * w), nn.ReLU(),
+            nn.ConvTranspose2d(2 * w, w, 3, 2, 1, output_padding=1), instance_norm(w), nn.ReLU(),
+            nn.ReflectionPad2d(3), nn.Conv2d(w, channels, 7), nn.Tanh(),
+        )  # fmt: skip
+        initialise(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The translated image."""
+        y: Tensor = self.layers(x)
+        return y

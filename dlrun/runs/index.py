@@ -1,0 +1,47 @@
+"""Finding runs by folder, name or the beginning of a name."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from dlrun.errors import UserError
+from dlrun.runs.folder import RunFolder
+
+
+def all_runs(outputs: Path) -> Iterator[RunFolder]:
+    """Every run below `outputs`, oldest first."""
+    found = []
+    for where, folders, files in os.walk(outputs):
+        if "config.yaml" in files and "status.json" in files:
+            found.append(Path(where).absolute())
+            folders.clear()
+    for path in sorted(found, key=lambda path: (path / "config.yaml").stat().st_mtime):
+        yield RunFolder(path)
+
+
+def find_run(given: str, outputs: Path) -> RunFolder:
+    """The run that `given` means: a folder, or a name below `outputs`, or the beginning of one.
+
+    `last` is the run that began last.
+
+    Raises:
+        UserError: none, or more than one.
+    """
+    path = Path(given)
+    if (path / "config.yaml").exists():
+        return RunFolder(path.absolute())
+    runs = list(all_runs(outputs))
+    if given == "last" and runs:
+        return runs[-1]
+    matching = [run for run in runs if run.name == given] or [
+        run for run in runs if run.name.startswith(given)
+    ]
+    if len(matching) == 1:
+        return matching[0]
+    if matching:
+        names = ", ".join(run.name for run in matching[:5])
+        raise UserError(f"{given}: {len(matching)} runs begin like that ({names}); give more of the name")
+    if path.is_dir():
+        raise UserError(f"{given}: no run there (no config.yaml)")
+    latest = f"; the latest is {runs[-1].name}" if runs else ""
+    raise UserError(f"{given}: no run of that name below {outputs}{latest}; `dlrun ls` lists them")

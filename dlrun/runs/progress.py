@@ -1,0 +1,105 @@
+"""What a person sees while a run trains: one live block, or plain lines where there is no terminal."""
+
+import time
+from collections.abc import Mapping
+from types import TracebackType
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+_PLAIN_EVERY = 5.0  # seconds between lines where there is no terminal
+_RATE_WINDOW = 3.0  # seconds over which images per second are taken
+
+
+class ProgressView:
+    """The live block: a bar, images per second, the time left, the current numbers."""
+
+    def __init__(
+        self, console: Console, total: int, start: int, images_per_step: int, steps_per_epoch: int
+    ) -> None:
+        self.console, self.total, self.start = console, total, start
+        self.images_per_step, self.steps_per_epoch = images_per_step, steps_per_epoch
+        self.numbers: dict[str, float] = {}
+        self.rate = 0.0
+        self._mark = (time.monotonic(), start)
+        self._plain_at = time.monotonic()
+        self._live: Live | None = None
+        if console.is_terminal:
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TaskProgressColumn(),
+                TextColumn("{task.fields[rate]}"),
+                TimeRemainingColumn(compact=True),
+                TextColumn("left"),
+                console=console,
+            )
+            self._task = self._bar.add_task("starting", total=total, completed=start, rate="")
+            self._live = Live(self._block(), console=console, refresh_per_second=4, transient=True)
+
+    def __enter__(self) -> "ProgressView":
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._live is not None:
+            self._live.update(self._block())
+            self._live.stop()
+
+    def update(self, step: int, numbers: Mapping[str, float]) -> None:
+        """After a log: the step reached and what was measured."""
+        self.numbers.update(numbers)
+        now = time.monotonic()
+        if now - self._mark[0] >= _RATE_WINDOW or not self.rate:
+            elapsed, steps = now - self._mark[0], step - self._mark[1]
+            self.rate = steps * self.images_per_step / elapsed if elapsed > 0 else 0.0
+            self._mark = (now, step)
+        if self._live is not None:
+            epoch = min(step // self.steps_per_epoch + 1, -(-self.total // self.steps_per_epoch))
+            epochs = -(-self.total // self.steps_per_epoch)
+            self._bar.update(
+                self._task,
+                completed=step,
+                description=f"epoch {epoch}/{epochs}",
+                rate=f"{self.rate:,.0f} images/s",
+            )
+            self._live.update(self._block())
+        elif now - self._plain_at >= _PLAIN_EVERY or step == self.total:
+            self._plain_at = now
+            self.console.print(self._plain(step), highlight=False, soft_wrap=True)
+
+    def say(self, text: str) -> None:
+        """A line above the block."""
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def _block(self) -> Group:
+        table = Table.grid(padding=(0, 2))
+        parts = {"train": Text(), "val": Text()}
+        for name, value in self.numbers.items():
+            split, _, short = name.partition("/")
+            parts.setdefault(split, Text()).append(f"{short} {_number(value)}  ")
+        for split, text in parts.items():
+            if text:
+                table.add_row(Text(split, style="dim"), text)
+        return Group(self._bar, table)
+
+    def _plain(self, step: int) -> str:
+        left = ""
+        if self.rate:
+            seconds = (self.total - step) * self.images_per_step / self.rate
+            left = f", {seconds:.0f} s left"
+        numbers = "  ".join(f"{name} {_number(value)}" for name, value in self.numbers.items())
+        return f"step {step}/{self.total}  {self.rate:,.0f} images/s{left}  {numbers}"
+
+
+def _number(value: float) -> str:
+    return f"{value:.4g}" if abs(value) < 1e4 else f"{value:.3e}"

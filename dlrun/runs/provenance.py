@@ -1,0 +1,93 @@
+"""Where a run's numbers come from: code, versions, machine, data."""
+
+import inspect
+import platform
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from dlrun import __version__
+from dlrun.errors import UserError
+from dlrun.registry import lookup
+from dlrun.runs.files import read_json, write_json
+from dlrun.runs.folder import RunFolder
+
+_PACKAGES = ("torch", "torchvision", "hydra-core", "omegaconf", "numpy", "pillow", "tensorboard")
+_LARGEST_DIFF = 200_000  # characters
+
+
+def record(folder: RunFolder, hardware: str, checksum: str, plain: dict[str, Any]) -> None:
+    """Writes provenance.json, or where the run is resumed adds to it what has changed."""
+    now = {
+        "dlrun": __version__,
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in _PACKAGES},
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "hardware": hardware,
+        "data_checksum": checksum,
+        "git": _git(Path.cwd()),
+        "own_code": _own_code(plain),
+    }
+    before = read_json(folder.provenance)
+    if not before:
+        write_json(folder.provenance, now)
+        return
+    changed = {key: value for key, value in now.items() if before.get(key) != value}
+    if changed:
+        write_json(folder.provenance, before | {"resumed": [*before.get("resumed", []), changed]})
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    named = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor())
+
+
+def _git(folder: Path) -> dict[str, str] | None:
+    """Commit and uncommitted changes of the project the user stands in; None where there is none."""
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(
+                ["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=10, check=False
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout if done.returncode == 0 else None
+
+    commit = git("rev-parse", "HEAD")
+    if commit is None:
+        return None
+    return {"commit": commit.strip(), "diff": (git("diff", "HEAD") or "")[:_LARGEST_DIFF]}
+
+
+def _own_code(plain: dict[str, Any]) -> dict[str, str]:
+    """The source of the user's own classes: `module:Class` to the text of its file."""
+    found = {}
+    for group, section in plain.items():
+        name = section.get("name", "") if isinstance(section, dict) else ""
+        if ":" in name:
+            try:
+                file = inspect.getsourcefile(lookup(group, name))
+                found[name] = Path(file).read_text(encoding="utf-8") if file else ""
+            except (OSError, TypeError, UserError):
+                found[name] = ""
+    return found
+
+
+def command_line() -> list[str]:
+    """What was typed, with the program's short name."""
+    return ["dlrun", *sys.argv[1:]]

@@ -1,0 +1,38 @@
+"""Ctrl-C and SIGTERM: asked to stop, a run finishes its step and saves; asked twice, it stops."""
+
+import os
+import signal
+from types import FrameType, TracebackType
+
+
+class StopRequest:
+    """While entered, remembers the first SIGINT or SIGTERM; a second SIGINT ends the process.
+
+    Handlers only set a flag: saving from inside one could meet any half-done state.
+    """
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        self._before: dict[int, object] = {}
+
+    def __enter__(self) -> "StopRequest":
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.signal is not None and number == signal.SIGINT:
+            os.write(2, b"\nstopped at once; the last saved checkpoint stands\n")
+            os._exit(128 + number)
+        self.signal = number
+        if number == signal.SIGINT:
+            os.write(2, b"\nfinishing the step and saving (Ctrl-C again stops at once)\n")

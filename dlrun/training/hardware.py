@@ -1,0 +1,178 @@
+"""What the machine has, what of it a run uses, and why, in one line."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from dlrun.config.schema import HardwareConfig
+from dlrun.errors import UserError
+from dlrun.methods.base import Method
+
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+_ROOM = 3  # a data set lies on the GPU where this many times its size is free
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """The decisions, and `line`, which tells them."""
+
+    device: torch.device
+    precision: str
+    memory_format: torch.memory_format
+    threads: int
+    compile: bool
+    deterministic: bool
+    anomaly: bool
+    line: str
+
+    def autocast(self) -> torch.autocast:
+        """The precision of a step; switched off at fp32."""
+        dtype = _DTYPES.get(self.precision)
+        return torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None)
+
+    def scaler(self) -> torch.amp.GradScaler:
+        """Loss scaling, which only fp16 needs."""
+        return torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Sets the process-wide switches for a run and puts them back, so that a sweep's jobs do not
+        leak into each other.
+        """
+        threads, benchmark = torch.get_num_threads(), torch.backends.cudnn.benchmark
+        matmul = torch.get_float32_matmul_precision()
+        anomaly = torch.is_anomaly_enabled()
+        deterministic = torch.are_deterministic_algorithms_enabled()
+        torch.set_num_threads(self.threads)
+        torch.backends.cudnn.benchmark = self.device.type == "cuda" and not self.deterministic
+        if self.device.type == "cuda":
+            torch.set_float32_matmul_precision("high")
+        if self.deterministic:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it
+            torch.use_deterministic_algorithms(True)
+        torch.autograd.set_detect_anomaly(self.anomaly)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
+            torch.backends.cudnn.benchmark = benchmark
+            torch.set_float32_matmul_precision(matmul)
+            torch.use_deterministic_algorithms(deterministic)
+            torch.autograd.set_detect_anomaly(anomaly)
+
+
+def pick(asked: HardwareConfig, method: Method, networks: list[nn.Module]) -> Hardware:
+    """Decides for one method on this machine.
+
+    Raises:
+        UserError: a device or a precision was asked for that is not there.
+    """
+    device, device_why = pick_device(asked.device)
+    precision, precision_why = _pick_precision(asked.precision, device, method)
+    channels_last = asked.memory_format == "channels_last" or (
+        asked.memory_format == "auto"
+        and bool(networks)
+        and all(getattr(network, "channels_last", False) for network in networks)
+    )
+    threads = torch.get_num_threads() if asked.threads == "auto" else asked.threads
+    compiled, compile_why = _pick_compile(asked.compile)
+    parts = [f"{device_why}, {threads} threads" if device.type == "cpu" else device_why]
+    parts.append(f"{precision} ({precision_why})")
+    if channels_last:
+        parts.append("channels_last")
+    if compile_why:
+        parts.append(compile_why)
+    if asked.deterministic:
+        parts.append("deterministic")
+    return Hardware(
+        device=device,
+        precision=precision,
+        memory_format=torch.channels_last if channels_last else torch.contiguous_format,
+        threads=threads,
+        compile=compiled,
+        deterministic=asked.deterministic,
+        anomaly=asked.anomaly,
+        line=", ".join(parts),
+    )
+
+
+def pick_device(asked: str) -> tuple[torch.device, str]:
+    """The device, and a word about it.
+
+    Raises:
+        UserError: it is not there.
+    """
+    if asked in ("auto", "cuda") and torch.cuda.is_available():
+        return torch.device("cuda"), f"GPU {torch.cuda.get_device_name()}"
+    if asked in ("auto", "mps") and torch.backends.mps.is_available():
+        return torch.device("mps"), "Apple GPU"
+    if asked in ("auto", "cpu"):
+        return torch.device("cpu"), "CPU" if asked == "cpu" else "CPU (no GPU found)"
+    missing = {
+        "cuda": "no CUDA GPU was found"
+        + ("" if torch.version.cuda else f" (torch {torch.__version__} is built without CUDA)"),
+        "mps": "no Apple GPU was found",
+    }[asked]
+    raise UserError(
+        f"hardware.device: got {asked}, but {missing}; use hardware=auto or hardware=cpu"
+    )
+
+
+def native_bf16(device: torch.device) -> bool:
+    """Whether the device multiplies in bf16 itself; elsewhere bf16 is slower than fp32."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability() >= (8, 0)
+    if device.type == "cpu":
+        # Private names of torch.cpu, so a torch that lacks them counts as a processor that does.
+        probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+        return any(getattr(torch.cpu, probe, bool)() for probe in probes)
+    return False
+
+
+def _pick_precision(asked: str, device: torch.device, method: Method) -> tuple[str, str]:
+    if asked == "fp16" and device.type == "cpu":
+        raise UserError(
+            "hardware.precision: got fp16 on the CPU, expected fp32, bf16 or auto; "
+            "fp16 needs loss scaling on a GPU"
+        )
+    if asked != "auto":
+        return asked, "as asked"
+    if device.type == "cuda":
+        return ("bf16", "native") if native_bf16(device) else ("fp16", "no native bf16; loss scaled")
+    if device.type == "cpu" and native_bf16(device):
+        if method.cpu_bf16:
+            return "bf16", "native, learns as well as fp32: docs/results.md"
+        return "fp32", "bf16 is native but not shown to learn as well here"
+    return "fp32", "no native bf16"
+
+
+def _pick_compile(asked: bool) -> tuple[bool, str]:
+    if not asked:
+        return False, ""
+    try:
+        torch.compile(lambda x: x + 1)(torch.zeros(2))
+    except Exception as error:  # whatever the compiler's tool chain raises
+        torch._dynamo.reset()
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        return False, f"NOT compiled (no working compiler: {reason[:80]})"
+    return True, "compiled"
+
+
+def compile_networks(method: Method) -> None:
+    """Every network that the method calls, in place, so that a state dict's names stay as they are."""
+    for child in method.children():
+        if type(child).forward is not nn.Module.forward:  # a holder of buffers is never called
+            child.compile()
+
+
+def data_device(asked: str, device: torch.device, size: int) -> torch.device:
+    """Where the images lie: on the device while `size` bytes fit well, else on the host."""
+    if asked == "host" or device.type == "cpu":
+        return torch.device("cpu")
+    if asked == "auto" and device.type == "cuda" and torch.cuda.mem_get_info()[0] < _ROOM * size:
+        return torch.device("cpu")
+    return device

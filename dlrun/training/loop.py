@@ -1,0 +1,198 @@
+"""The loop: the same for every method."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dlrun.errors import RunFailed
+from dlrun.evaluation.evaluate import evaluate
+from dlrun.evaluation.inference import Inference
+from dlrun.evaluation.metrics import better
+from dlrun.evaluation.pictures import pictures
+from dlrun.randomness import seed_everything
+from dlrun.runs.folder import RunFolder
+from dlrun.runs.progress import ProgressView
+from dlrun.runs.signals import StopRequest
+from dlrun.runs.status import StatusWriter
+from dlrun.runs.tracking import Tracker
+from dlrun.training import checkpoint
+from dlrun.training.assemble import Experiment
+
+
+@dataclass
+class Progress:
+    """Where a run stands: what a checkpoint holds besides weights."""
+
+    step: int = 0
+    seconds: float = 0.0
+    best_value: float | None = None
+    best_step: int | None = None
+    pending: list[dict[str, Tensor]] = field(default_factory=list)
+    """The metrics of each step since the last log, still on the device."""
+
+
+class Loop:
+    """Trains an experiment from where it stands to its end, or to a request to stop."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        inference: Inference,
+        folder: RunFolder,
+        tracker: Tracker,
+        view: ProgressView,
+        status: StatusWriter,
+        progress: Progress,
+        describe: Callable[[], dict[str, Any]],
+    ) -> None:
+        self.experiment, self.inference, self.folder = experiment, inference, folder
+        self.tracker, self.view, self.status = tracker, view, status
+        self.progress, self.describe = progress, describe
+        config = experiment.config
+        self.log_every = experiment.steps(config.log_every)
+        self.eval_every = experiment.steps(config.eval_every)
+        self.save_seconds = config.checkpoint_every.seconds
+        self.save_steps = 0 if self.save_seconds else experiment.steps(config.checkpoint_every)
+        self._saved_at = time.monotonic()
+        self._clock = time.monotonic()
+
+    def run(self, stop: StopRequest) -> bool:
+        """Trains; True at the end of the run, False where it was asked to stop (and has saved)."""
+        total = self.experiment.total_steps
+        self.experiment.method.train()
+        self._clock = time.monotonic()
+        while self.progress.step < total:
+            self._step(self.progress.step)
+            self.progress.step += 1
+            self._after_step(last=self.progress.step == total)
+            if stop.signal is not None and self.progress.step < total:
+                self.save()
+                return False
+        return True
+
+    def _step(self, step: int) -> None:
+        """One optimizer step: its batches, drawn and augmented on the device, and the method's step."""
+        experiment, accumulate = self.experiment, self.experiment.config.accumulate
+        for part in range(accumulate):
+            number = step * accumulate + part
+            seed_everything(experiment.config.seed, "step", number)
+            batch = experiment.source.batch(number)
+            experiment.update.begin(step, last_batch=part == accumulate - 1)
+            with experiment.hardware.autocast():
+                metrics = experiment.method.step(batch, experiment.update)
+            self.progress.pending.append({name: value.detach() for name, value in metrics.items()})
+        experiment.update.finish()
+        with torch.no_grad():
+            experiment.method.after_update(experiment.update)
+
+    def _after_step(self, last: bool) -> None:
+        step = self.progress.step
+        if step % self.log_every == 0 or last:
+            self._log()
+        if step % self.eval_every == 0 or last:
+            self._evaluate()
+        if self._save_due() or last:
+            self.save()
+        self.status.beat(step)
+
+    def _seconds(self) -> float:
+        """Of this run so far, over all resumes."""
+        now = time.monotonic()
+        self.progress.seconds += now - self._clock
+        self._clock = now
+        return self.progress.seconds
+
+    def _log(self) -> None:
+        """The one synchronisation: means over the steps since the last."""
+        means = self._means()
+        self.progress.pending.clear()
+        numbers = {f"train/{name}": value for name, value in means.items()}
+        numbers["train/lr"] = self.experiment.update.learning_rate
+        self.tracker.log(self.progress.step, self._seconds(), numbers)
+        self.view.update(self.progress.step, {k: v for k, v in numbers.items() if k != "train/lr"})
+        self.tracker.scalars(self.progress.step, {"time/images_per_second": self.view.rate})
+
+    def _means(self) -> dict[str, float]:
+        pending = self.progress.pending
+        if not pending:
+            return {}
+        names = list(pending[0])
+        table = torch.stack([torch.stack([row[n].double() for n in names]) for row in pending]).cpu()
+        self._demand_finite(names, table)
+        return dict(zip(names, table.mean(0).tolist(), strict=True))
+
+    def _demand_finite(self, names: list[str], table: Tensor) -> None:
+        """Raises RunFailed with the first step and the first metric that is NaN or infinite."""
+        wrong = (~table.isfinite()).nonzero()
+        if not len(wrong):
+            return
+        row, column = wrong[0].tolist()
+        accumulate = self.experiment.config.accumulate
+        step = self.progress.step - (len(table) - 1 - row) // accumulate
+        value = table[row, column].item()
+        before = checkpoint_step(self.folder)
+        kept = f"the checkpoint of step {before} is kept" if before else "no checkpoint was saved yet"
+        raise RunFailed(
+            f"train/{names[column]} is {value:g} at step {step}; {kept}. "
+            "Lower optimizer.lr or set optimizer.clip_norm; hardware=debug names the operation"
+        )
+
+    def _evaluate(self) -> None:
+        """On val, under its own fixed seed; a new best is kept."""
+        experiment, progress = self.experiment, self.progress
+        seed = experiment.config.seed
+        numbers = evaluate(self.inference, "val", seed, thorough=False)
+        if numbers:
+            named = {f"val/{name}": value for name, value in numbers.items()}
+            self.tracker.log(progress.step, self._seconds(), named)
+            self.view.update(progress.step, named)
+        for name, picture in pictures(self.inference, seed).items():
+            self.tracker.picture(progress.step, name, picture)
+        key = experiment.method.key_metric
+        if key in numbers and better(key, numbers[key], progress.best_value):
+            progress.best_value, progress.best_step = numbers[key], progress.step
+            checkpoint.save(self.folder.best, self.content())
+
+    def _save_due(self) -> bool:
+        if self.save_seconds is None:
+            return self.progress.step % self.save_steps == 0
+        return time.monotonic() - self._saved_at >= self.save_seconds
+
+    def save(self) -> None:
+        """Replaces last.pt, unless what it would hold is not finite."""
+        self._means()
+        parameters = [p for p in self.experiment.method.parameters() if p.numel()]
+        largest = torch.stack([p.detach().abs().max().float() for p in parameters]).max()
+        if not math.isfinite(float(largest)):
+            raise RunFailed(
+                f"a weight is not finite after step {self.progress.step}; the last good checkpoint is "
+                "kept. Lower optimizer.lr or set optimizer.clip_norm"
+            )
+        self._seconds()
+        self.tracker.sync()
+        checkpoint.save(self.folder.last, self.content())
+        self._saved_at = time.monotonic()
+
+    def content(self) -> dict[str, Any]:
+        """Everything that a checkpoint holds."""
+        progress = self.progress
+        return {
+            **self.describe(),
+            "step": progress.step,
+            "seconds": progress.seconds,
+            "best_value": progress.best_value,
+            "best_step": progress.best_step,
+            "pending": progress.pending,
+            "method": self.experiment.method.state_dict(),
+            **self.experiment.update.state_dict(),
+        }
+
+
+def checkpoint_step(folder: RunFolder) -> int | None:
+    """Of last.pt, or None where there is none."""
+    return int(checkpoint.load(folder.last)["step"]) if folder.last.exists() else None

@@ -1,0 +1,278 @@
+"""The life of a run: begin or go on, train, judge once, sum up."""
+
+import re
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from dlrun import __version__
+from dlrun.config.check import to_plain_types
+from dlrun.config.schema import TrainConfig
+from dlrun.config.typed import flatten
+from dlrun.errors import Interrupted, RunFailed, UserError
+from dlrun.evaluation.evaluate import evaluate, trivial
+from dlrun.evaluation.inference import Inference
+from dlrun.evaluation.pictures import view_picture
+from dlrun.methods.base import Method
+from dlrun.randomness import seed_everything
+from dlrun.runs import provenance
+from dlrun.runs.files import write_json
+from dlrun.runs.folder import RunFolder
+from dlrun.runs.progress import ProgressView
+from dlrun.runs.signals import StopRequest
+from dlrun.runs.status import StatusWriter
+from dlrun.runs.tracking import Tracker
+from dlrun.training import checkpoint
+from dlrun.training.assemble import Experiment, assemble, build_method
+from dlrun.training.loop import Loop, Progress
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a finished run tells."""
+
+    folder: RunFolder
+    summary: dict[str, Any]
+
+    @property
+    def value(self) -> float | None:
+        """The one number for a sweeper: the best val value of the method's key metric."""
+        value = self.summary["best"]["val"]
+        return None if value is None else float(value)
+
+
+def train(config: TrainConfig, folder: RunFolder, console: Console) -> Result:
+    """Trains `config` in `folder`, from its last checkpoint where it has one.
+
+    Raises:
+        UserError: something asked for cannot be had.
+        RunFailed: not finite, or out of memory; the last good checkpoint is kept.
+        Interrupted: stopped on request, with a checkpoint.
+    """
+    folder.lock()
+    try:
+        with StopRequest() as stop:
+            return _train(config, folder, console, stop)
+    finally:
+        folder.unlock()
+
+
+def _train(config: TrainConfig, folder: RunFolder, console: Console, stop: StopRequest) -> Result:
+    plain = to_plain_types(config)
+    folder.prepare(plain)
+    folder.add_command(provenance.command_line())
+    status = StatusWriter(folder, 0, 0)
+    with _failures_told(config, status), torch.random.fork_rng(devices=[]):
+        experiment = assemble(config)
+        method, hardware = experiment.method, experiment.hardware
+        provenance.record(folder, hardware.line, experiment.data.checksum, plain)
+        with hardware.applied():
+            progress = _restore(experiment, folder)
+            status.status.step, status.status.total = progress.step, experiment.total_steps
+            tracker = Tracker(folder, progress.step, flatten(plain))
+            _announce(console, experiment, folder, progress)
+            try:
+                if progress.step == 0:
+                    _show_views(experiment, tracker)
+                view = ProgressView(
+                    console,
+                    experiment.total_steps,
+                    progress.step,
+                    config.batch_size * config.accumulate,
+                    experiment.steps_per_epoch,
+                )
+                inference = inference_of(experiment, method)
+                loop = Loop(
+                    experiment, inference, folder, tracker, view, status, progress,
+                    lambda: describe(plain, experiment),
+                )  # fmt: skip
+                with view:
+                    finished = loop.run(stop)
+                if not finished:
+                    assert stop.signal is not None
+                    raise Interrupted(stop.signal, f"stopped at step {progress.step}, saved")
+                summary = _judge(experiment, folder, tracker, progress, stop)
+            finally:
+                tracker.close()
+        status.status.step = progress.step
+        write_json(folder.summary, summary)
+        status.end("completed")
+    return Result(folder, summary)
+
+
+@contextmanager
+def _failures_told(config: TrainConfig, status: StatusWriter) -> Iterator[None]:
+    """status.json says how a run ended, however it does; memory errors say what to lower."""
+    try:
+        yield
+    except Interrupted as stopped:
+        status.end("interrupted", str(stopped))
+        raise
+    except KeyboardInterrupt:
+        status.end("interrupted", "before the first step")
+        raise
+    except UserError as error:
+        status.end("failed", str(error))
+        raise
+    except (RuntimeError, MemoryError) as error:
+        if not _is_out_of_memory(error):
+            status.end("failed", f"{type(error).__name__}: {error}")
+            raise
+        told = _out_of_memory(config, error)
+        status.end("failed", told)
+    except Exception as error:
+        status.end("failed", f"{type(error).__name__}: {error}")
+        raise
+    else:
+        return
+    # Raised outside of the except block: the old exception's traceback would keep the model alive.
+    raise RunFailed(told)
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
+        words in str(error) for words in ("can't allocate memory", "out of memory")
+    )
+
+
+def _out_of_memory(config: TrainConfig, error: BaseException) -> str:
+    asked = re.search(r"allocate (\d[\d.]* ?\w*)", str(error))
+    options = to_plain_types(config.model)
+    second = next((f"model.{k}={v}" for k, v in options.items() if k in ("width", "hidden")), None)
+    return (
+        f"out of memory{f' when asking for {asked[1]}' if asked else ''}: lower "
+        f"batch_size={config.batch_size} (accumulate=2 keeps the gradients' batch) or "
+        f"{second or 'dataset.size'}"
+    )
+
+
+def _restore(experiment: Experiment, folder: RunFolder) -> Progress:
+    """From last.pt where there is one; every random number follows from the step alone."""
+    if not folder.last.exists():
+        return Progress()
+    device = experiment.hardware.device
+    content = checkpoint.load(folder.last, device)
+    try:
+        experiment.method.load_state_dict(content["method"])
+        experiment.update.load_state_dict(content)
+    except (RuntimeError, KeyError, ValueError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"{folder.last}: does not fit the method as its code is now ({first})"
+        ) from error
+    return Progress(
+        content["step"],
+        content["seconds"],
+        content["best_value"],
+        content["best_step"],
+        content["pending"],
+    )
+
+
+def inference_of(experiment: Experiment, method: Method) -> Inference:
+    """`method` with the experiment's data, device and precision."""
+    hardware = experiment.hardware
+    return Inference(
+        method, experiment.data, experiment.scale, hardware.device, hardware.memory_format,
+        hardware.autocast,
+    )  # fmt: skip
+
+
+def describe(plain: dict[str, Any], experiment: Experiment) -> dict[str, Any]:
+    """What makes a checkpoint usable by itself: config, shapes, classes, normalisation."""
+    data = experiment.data
+    return {
+        "dlrun": __version__,
+        "config": plain,
+        "image_shape": list(data.image_shape),
+        "class_names": list(data.class_names),
+        "pixels": experiment.method.pixels,
+        "mean": data.mean.tolist(),
+        "std": data.std.tolist(),
+        "data_checksum": data.checksum,
+    }
+
+
+def _announce(console: Console, experiment: Experiment, folder: RunFolder, progress: Progress) -> None:
+    config, data = experiment.config, experiment.data
+    count = sum(p.numel() for p in experiment.method.parameters() if p.requires_grad)
+    shape = " x ".join(str(side) for side in data.image_shape)
+    lines = [
+        f"{config.method.name} on {config.dataset.name}: {len(data.train):,} train, {len(data.val):,} val, "
+        f"{len(data.test):,} test images of {shape}, {count:,} parameters",
+        f"hardware: {experiment.hardware.line}",
+        f"run: {folder}",
+    ]
+    if progress.step:
+        lines.append(f"resumed at step {progress.step} of {experiment.total_steps}")
+    for line in lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _show_views(experiment: Experiment, tracker: Tracker) -> None:
+    """What the network will be shown, before any time is spent on it."""
+    seed_everything(experiment.config.seed, "step", 0)
+    batch = experiment.source.batch(0)
+    tracker.picture(0, "views", view_picture(batch, experiment.scale))
+
+
+def _judge(
+    experiment: Experiment, folder: RunFolder, tracker: Tracker, progress: Progress, stop: StopRequest
+) -> dict[str, Any]:
+    """The test split, touched once: the last weights, the best, the untrained ones, the trivial."""
+    config, method = experiment.config, experiment.method
+    started = time.monotonic()
+
+    def test(subject: Method) -> dict[str, float]:
+        if stop.signal is not None:
+            raise Interrupted(stop.signal, f"stopped at step {progress.step}, before the test; saved")
+        return evaluate(inference_of(experiment, subject), "test", config.seed)
+
+    last = test(method)
+    other = build_method(config, experiment.data)[0]
+    other.to(experiment.hardware.device).to(memory_format=experiment.hardware.memory_format)
+    untrained = test(other)
+    best = last
+    if progress.best_step not in (None, progress.step):
+        other.load_state_dict(checkpoint.load(folder.best, experiment.hardware.device)["method"])
+        best = test(other)
+    baseline = trivial(experiment.data, "test", last)
+    key = method.key_metric
+    named = {f"test/last/{name}": value for name, value in last.items()}
+    named |= {f"test/best/{name}": value for name, value in best.items()}
+    if key in last:
+        named |= {"summary/last": last[key], "summary/best": best[key]}
+    tracker.scalars(progress.step, named)
+    images = progress.step * config.batch_size * config.accumulate
+    return {
+        "method": config.method.name,
+        "dataset": config.dataset.name,
+        "seed": config.seed,
+        "steps": progress.step,
+        "seconds": round(progress.seconds, 2),
+        "test_seconds": round(time.monotonic() - started, 2),
+        "images_per_second": round(images / progress.seconds, 1) if progress.seconds else None,
+        "peak_memory_bytes": _peak_memory(experiment),
+        "hardware": experiment.hardware.line,
+        "key_metric": key,
+        "best": {"step": progress.best_step or progress.step, "val": progress.best_value},
+        "test": {"trivial": baseline, "untrained": untrained, "last": last, "best": best},
+    }
+
+
+def _peak_memory(experiment: Experiment) -> int | None:
+    """Of the GPU, or of this process on the CPU, in bytes."""
+    if experiment.hardware.device.type == "cuda":
+        return torch.cuda.max_memory_allocated()
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,84 @@
+"""Learning rates as pure functions of the step, so that there is nothing to restore on resume."""
+
+import math
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from dlrun.options import Choice, Fraction, InSteps, Positive
+from dlrun.registry import lookup
+
+
+class Schedule(Protocol):
+    """What the registry's names in the group `schedule` stand for."""
+
+    Config: type
+
+    @staticmethod
+    def factor(config: Any, progress: float) -> float:
+        """Of the learning rate, at `progress` in [0, 1) of what follows the warm-up."""
+
+
+@dataclass(frozen=True)
+class BaseConfig:
+    """Options of every schedule."""
+
+    warmup: InSteps | None
+
+
+class Constant:
+    """1."""
+
+    Config = BaseConfig
+
+    @staticmethod
+    def factor(config: BaseConfig, progress: float) -> float:
+        """1."""
+        return 1.0
+
+
+class Cosine:
+    """Loshchilov and Hutter 2017, equation 5 without restarts."""
+
+    Config = BaseConfig
+
+    @staticmethod
+    def factor(config: BaseConfig, progress: float) -> float:
+        """From 1 to 0."""
+        return (1 + math.cos(math.pi * progress)) / 2
+
+
+class Linear:
+    """Constant, then straight down."""
+
+    @dataclass(frozen=True)
+    class Config(BaseConfig):
+        constant: Fraction
+
+    @staticmethod
+    def factor(config: Config, progress: float) -> float:
+        """1, and from `constant` on down to 0."""
+        return 1.0 if progress < config.constant else (1 - progress) / (1 - config.constant)
+
+
+class Step:
+    """Multiplied by `factor` at each milestone."""
+
+    @dataclass(frozen=True)
+    class Config(BaseConfig):
+        milestones: tuple[Fraction, ...]
+        factor: Positive
+
+    @staticmethod
+    def factor(config: Config, progress: float) -> float:
+        """`factor` to the power of the milestones passed."""
+        return float(config.factor ** sum(progress >= m for m in config.milestones))
+
+
+def rate_factor(choice: Choice, step: int, total: int, steps_per_epoch: int) -> float:
+    """What the learning rate is multiplied by in optimizer step `step` of `total`, from 0."""
+    warmup = choice.options.warmup
+    rise = min(total, warmup.steps(steps_per_epoch, total)) if warmup else 0
+    if step < rise:
+        return (step + 1) / rise
+    kind: Schedule = lookup("schedule", choice.name)
+    return kind.factor(choice.options, (step - rise) / max(1, total - rise))
