@@ -34,19 +34,18 @@ def figures(summary: dict[str, Any]) -> Table:
     for name in test["last"]:
         metric = describe(name)
         cells = [_cell(test[column].get(name), metric.form) for column in ("trivial", "untrained", "last", "best")]
-        arrow = "higher" if metric.higher_is_better else "lower"
-        table.add_row(f"{metric.label} [dim]({arrow} is better)[/dim]", *cells)
+        table.add_row(f"{metric.label} {metric.arrow}", *cells)
     return table
 
 
 def notes(summary: dict[str, Any]) -> list[str]:
     """What the columns mean and what the run took."""
     trivial = [
-        f"{describe(name).label.strip()}: {describe(name).trivial}"
+        f"{describe(name).label.strip()} of {describe(name).trivial}"
         for name in summary["test"]["trivial"]
         if describe(name).trivial
     ]
-    lines = [f"trivial is {'; '.join(trivial)}"] if trivial else []
+    lines = [f"trivial: {'; '.join(trivial)}"] if trivial else []
     key, best = summary["key_metric"], summary["best"]
     if key and best["val"] is not None:
         lines.append(f"best was chosen by val {key} ({best['val']:.4g}); the test split chose nothing")

@@ -8,23 +8,29 @@ class Metric:
     """One kind of number. `trivial` names the baseline that needs no training."""
 
     label: str
-    higher_is_better: bool
+    higher_is_better: bool | None
+    """None: it tells something, but neither way is better."""
     form: str
     trivial: str = ""
+
+    @property
+    def arrow(self) -> str:
+        """Which way is better."""
+        return {True: "↑", False: "↓", None: ""}[self.higher_is_better]
 
 
 METRICS = {
     "accuracy": Metric("accuracy", True, ".3f", "the most frequent class"),
-    "knn": Metric("kNN accuracy, k=20", True, ".3f", "raw pixels"),
+    "knn": Metric("kNN accuracy (k=20)", True, ".3f", "raw pixels"),
     "linear_probe": Metric("linear probe accuracy", True, ".3f", "raw pixels"),
-    "reconstruction_error": Metric("reconstruction error (MSE of a pixel)", False, ".4f", "the mean image"),
-    "negative_elbo": Metric("-ELBO (nats an image)", False, ".1f"),
-    "kl": Metric("KL term (nats an image)", False, ".1f"),
+    "reconstruction_error": Metric("reconstruction MSE", False, ".4f", "the mean image"),
+    "negative_elbo": Metric("-ELBO, nats an image", False, ".1f"),
+    "kl": Metric("KL term, nats an image", None, ".1f"),
     "loss": Metric("loss", False, ".4f"),
-    "target_share": Metric("translations taken for the target domain", True, ".3f", "the image as it is"),
+    "target_share": Metric("taken for target domain", True, ".3f", "the image as it is"),
     "target_share_a_to_b": Metric("  of them A to B", True, ".3f"),
     "target_share_b_to_a": Metric("  of them B to A", True, ".3f"),
-    "cycle_error": Metric("cycle error (mean |x - back(x)|)", False, ".4f", "the image as it is"),
+    "cycle_error": Metric("cycle error, mean |x - x''|", False, ".4f", "the image as it is"),
 }
 
 

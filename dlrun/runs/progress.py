@@ -24,6 +24,7 @@ class ProgressView:
         self.images_per_step, self.steps_per_epoch = images_per_step, steps_per_epoch
         self.numbers: dict[str, float] = {}
         self.rate = 0.0
+        self.step = self._printed = start
         self._mark = (time.monotonic(), start)
         self._plain_at = time.monotonic()
         self._live: Live | None = None
@@ -54,10 +55,13 @@ class ProgressView:
         if self._live is not None:
             self._live.update(self._block())
             self._live.stop()
+        elif self.step > self._printed:
+            self._print_line()
 
     def update(self, step: int, numbers: Mapping[str, float]) -> None:
         """After a log: the step reached and what was measured."""
         self.numbers.update(numbers)
+        self.step = step
         now = time.monotonic()
         if now - self._mark[0] >= _RATE_WINDOW or not self.rate:
             elapsed, steps = now - self._mark[0], step - self._mark[1]
@@ -73,9 +77,8 @@ class ProgressView:
                 rate=f"{self.rate:,.0f} images/s",
             )
             self._live.update(self._block())
-        elif now - self._plain_at >= _PLAIN_EVERY or step == self.total:
-            self._plain_at = now
-            self.console.print(self._plain(step), highlight=False, soft_wrap=True)
+        elif now - self._plain_at >= _PLAIN_EVERY:
+            self._print_line()
 
     def say(self, text: str) -> None:
         """A line above the block."""
@@ -91,6 +94,10 @@ class ProgressView:
             if text:
                 table.add_row(Text(split, style="dim"), text)
         return Group(self._bar, table)
+
+    def _print_line(self) -> None:
+        self._plain_at, self._printed = time.monotonic(), self.step
+        self.console.print(self._plain(self.step), highlight=False, markup=False, soft_wrap=True)
 
     def _plain(self, step: int) -> str:
         left = ""
