@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hydra import compose, initialize_config_module
+from hydra import compose, version
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path
 from hydra.core.config_loader import ConfigLoader
+from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -37,12 +40,18 @@ _OTHER_NAMES = {
 @contextmanager
 def config_source(config_dir: str | None) -> Iterator[ConfigLoader]:
     """Hydra over the packaged conf/ and, behind it, the user's own config folder."""
+    # As hydra.main does for --config-dir; the compose API's initialize() takes one source only.
+    path = create_config_search_path("pkg://dlrun.conf")
+    if config_dir is not None:
+        own = f"file://{Path(config_dir).resolve()}"
+        path.prepend("user", own, SearchPathQuery(provider="schema"))  # the schema must stay last
+    version.setbase("1.3")
     GlobalHydra.instance().clear()
-    with initialize_config_module("dlrun.conf", version_base="1.3", job_name="dlrun"):
-        loader: ConfigLoader = GlobalHydra.instance().config_loader()
-        if config_dir is not None:
-            loader.get_search_path().append("user", f"file://{Path(config_dir).resolve()}")
-        yield loader
+    Hydra.create_main_hydra2("dlrun", path)
+    try:
+        yield GlobalHydra.instance().config_loader()
+    finally:
+        GlobalHydra.instance().clear()
 
 
 def user_config_dir() -> str | None:

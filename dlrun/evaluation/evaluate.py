@@ -111,8 +111,7 @@ def _features(inference: Inference, method: Embeds, table: Table, probe: bool) -
     labels, wanted = labels.to(train.device), table.labels.to(train.device)
     numbers = {"knn": share_equal(knn_predict(train, labels, features), wanted)}
     if probe:
-        with torch.autocast(inference.device.type, enabled=False):
-            numbers["linear_probe"] = share_equal(linear_probe(train, labels, features), wanted)
+        numbers["linear_probe"] = share_equal(linear_probe(train, labels, features), wanted)
     return numbers
 
 

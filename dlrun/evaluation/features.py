@@ -1,8 +1,15 @@
 """How good features are: neighbours and a linear layer, both on features computed once."""
 
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 KNN_K = 20
 KNN_TEMPERATURE = 0.07  # Wu et al. 2018, arXiv 1805.01978, section 3.4; fixed, never tuned on a split
@@ -11,6 +18,18 @@ PROBE_ITERATIONS = 100
 _CHUNK = 1000
 
 
+def full_precision(function: Callable[P, R]) -> Callable[P, R]:
+    """Distances and fits are float32 also where the features came from a network in bf16."""
+
+    @wraps(function)
+    def inner(*args: P.args, **kwargs: P.kwargs) -> R:
+        with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
+            return function(*args, **kwargs)
+
+    return inner
+
+
+@full_precision
 def knn_predict(bank: Tensor, bank_labels: Tensor, queries: Tensor, k: int = KNN_K) -> Tensor:
     """The class with the most weight among the k nearest by cosine, weight exp(cos / 0.07).
 
@@ -36,11 +55,13 @@ def knn_predict(bank: Tensor, bank_labels: Tensor, queries: Tensor, k: int = KNN
     return torch.cat(predicted)
 
 
+@full_precision
 def nearest(bank: Tensor, queries: Tensor, k: int) -> Tensor:
     """Rows of the k nearest by cosine, (M, k), nearest first."""
     return (F.normalize(queries, dim=1) @ F.normalize(bank, dim=1).T).topk(k, dim=1).indices
 
 
+@full_precision
 def linear_probe(train: Tensor, labels: Tensor, test: Tensor) -> Tensor:
     """Classes that a linear layer, fitted to the frozen train features, gives the test features.
 

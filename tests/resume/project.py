@@ -1,0 +1,85 @@
+"""A small project in a folder: a data set of a few real clothes, and runs of every method on it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+DATA_SOURCE = '''
+from dlrun.data.sources.base import DataSource, Splits
+from dlrun.data.sources.fashion_mini import FashionMini
+
+
+class Few(DataSource):
+    """The first images of the data on board."""
+
+    def load(self, config, data_dir):
+        whole = FashionMini().load(config, data_dir)
+        few = [table.subset(list(range(160))) for table in (whole.train, whole.test)]
+        return Splits(few[0], few[1], whole.class_names)
+'''
+COMMON = ["dataset=few", "log_every=3", "eval_every=7", "checkpoint_every=4", "batch_size=16"]
+METHODS = {
+    "supervised": ["method=supervised", "model=resnet8", "model.width=4", "method.dropout=0.2"],
+    "byol": ["method=byol", "model=resnet8", "model.width=4", "method.hidden=16", "method.projection=8"],
+    "vae": ["method=vae", "model.width=2", "model.hidden=16", "method.binarize=random"],
+    "cyclegan": [
+        "method=cyclegan", "model.width=2", "model.blocks=1", "method.discriminator.width=2",
+        "method.pool=6", "batch_size=3",
+    ],
+}  # fmt: skip
+
+
+def make_project(folder: Path) -> Path:
+    """Writes the data set and its config."""
+    (folder / "conf" / "dataset").mkdir(parents=True)
+    (folder / "few.py").write_text(DATA_SOURCE)
+    (folder / "conf" / "dataset" / "few.yaml").write_text(
+        "name: few:Few\nval_fraction: 0.2\ndomains: [Sneaker, Ankle boot]\n"
+    )
+    return folder
+
+
+def command(method: str, *more: str) -> list[str]:
+    """The arguments of `dlrun` for a short run of `method`."""
+    return ["train", *COMMON, *METHODS[method], *more]
+
+
+def start(project: Path, *arguments: str, **options: Any) -> "subprocess.Popen[str]":
+    """`dlrun ARGUMENTS` in the project, not waited for."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "dlrun", *arguments],
+        cwd=project,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        **options,
+    )
+
+
+def only_run(outputs: Path) -> Path:
+    """The folder of the one run below `outputs`."""
+    (config,) = outputs.rglob("config.yaml")
+    return config.parent
+
+
+def assert_same(a: Any, b: Any, where: str = "") -> None:
+    """Equal in structure and bit for bit; `seconds` are times and may differ."""
+    assert type(a) is type(b), where
+    if isinstance(a, torch.Tensor):
+        assert torch.equal(a, b), where
+    elif isinstance(a, dict):
+        assert a.keys() == b.keys(), where
+        for key in a:
+            if key not in ("seconds", "config"):
+                assert_same(a[key], b[key], f"{where}.{key}")
+    elif isinstance(a, list | tuple):
+        assert len(a) == len(b), where
+        for i, (x, y) in enumerate(zip(a, b, strict=True)):
+            assert_same(x, y, f"{where}[{i}]")
+    else:
+        assert a == b, where
