@@ -5,16 +5,9 @@ import os
 import sys
 from collections.abc import Sequence
 
+from dlrun.commands import VERBS
 from dlrun.errors import ConfigError, Interrupted, UserError
 
-VERBS = {
-    "train": "train one run, or a sweep with -m",
-    "resume": "go on with a run that was cut off, at the exact step",
-    "ls": "list runs: status, method, data set, key metric",
-    "show": "one run in detail: figures, pictures, config",
-    "doctor": "what this machine has, what dlrun makes of it, what data is here",
-    "completion": "print a shell script that completes verbs, groups and options",
-}
 _EPILOGUE = """\
 Begin with:
   dlrun train                                learns clothes in about a minute, needs nothing
@@ -28,7 +21,11 @@ Exit codes: 0 done, 1 the run failed, 2 the command or config is wrong, 130/143 
 
 def usage() -> str:
     """What `dlrun --help` prints."""
-    lines = ["dlrun: one line becomes a deep-learning experiment that can be trusted", "", "Commands:"]
+    lines = [
+        "dlrun: one line becomes a deep-learning experiment that can be trusted",
+        "",
+        "Commands:",
+    ]
     lines += [f"  dlrun {verb:<12} {what}" for verb, what in VERBS.items()]
     return "\n".join([*lines, "", _EPILOGUE])
 

@@ -112,5 +112,7 @@ def _own_class(group: str, name: str) -> Any:
         ) from error
     if not hasattr(module, attribute):
         known = [key for key, value in vars(module).items() if isinstance(value, type)]
-        raise UserError(f"{group} {name}: {module_name} has no {attribute}{suggest(attribute, known)}")
+        raise UserError(
+            f"{group} {name}: {module_name} has no {attribute}{suggest(attribute, known)}"
+        )
     return getattr(module, attribute)

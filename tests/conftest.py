@@ -30,7 +30,10 @@ def dlrun(tmp_path: Path) -> Dlrun:
     """Runs `dlrun ARGUMENTS` as a user does, in an empty folder of its own."""
 
     def run(
-        *arguments: str, cwd: Path = tmp_path, timeout: float = 120, env: dict[str, str] | None = None
+        *arguments: str,
+        cwd: Path = tmp_path,
+        timeout: float = 120,
+        env: dict[str, str] | None = None,
     ) -> "subprocess.CompletedProcess[str]":
         command: Sequence[str] = [sys.executable, "-m", "dlrun", *arguments]
         return subprocess.run(

@@ -3,6 +3,7 @@
 import argparse
 import os
 
+from dlrun.commands import VERBS
 from dlrun.errors import UserError
 
 # Words are joined by '=' here and cut at '=' by bash, so what stands before it is taken off again.
@@ -29,7 +30,9 @@ def run(arguments: list[str]) -> int:
         prog="dlrun completion",
         description='Completion for bash: put  eval "$(dlrun completion bash)"  into ~/.bashrc.',
     )
-    parser.add_argument("shell", choices=("bash", "answer"), help="bash; the script itself asks for 'answer'")
+    parser.add_argument(
+        "shell", choices=("bash", "answer"), help="bash; the script itself asks for 'answer'"
+    )
     options = parser.parse_args(arguments)
     if options.shell == "bash":
         print(_BASH, end="")
@@ -41,8 +44,6 @@ def run(arguments: list[str]) -> int:
 
 def complete(line: str) -> list[str]:
     """What the last word of `line`, a command line up to the cursor, may become."""
-    from dlrun.cli import VERBS
-
     words = line.split(" ")
     typed = [word for word in words[1:] if word] + ([""] if line.endswith(" ") else [])
     if len(typed) <= 1:
@@ -74,7 +75,9 @@ def _overrides(before: list[str], word: str) -> list[str]:
         done, comma, begun = begun.rpartition(",")
         return [f"{group}={done}{comma}{o}" for o in groups[group] if o.startswith(begun)]
     try:
-        plain = compose_plain([text for text in before if "=" in text and "," not in text], user_config_dir())
+        plain = compose_plain(
+            [text for text in before if "=" in text and "," not in text], user_config_dir()
+        )
     except UserError:
         plain = compose_plain([], user_config_dir())
     keys = flatten(plain)
@@ -83,5 +86,7 @@ def _overrides(before: list[str], word: str) -> list[str]:
     sections = [f"{name}=" for name in groups]
     names = [f"{key}=" for key in keys if not key.endswith(".name") and not key.startswith("hydra")]
     # Keys inside of groups come once their group's name and a dot are typed.
-    names = [name for name in names if "." not in name or word.startswith(name.partition(".")[0] + ".")]
+    names = [
+        name for name in names if "." not in name or word.startswith(name.partition(".")[0] + ".")
+    ]
     return sorted({c for c in (*sections, *names) if c.startswith(word)})

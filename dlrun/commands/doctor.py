@@ -11,7 +11,8 @@ _SECONDS = 1.0  # of each of the three measurements
 def run(arguments: list[str]) -> int:
     """Prints the findings; exit code 0 whatever they are."""
     parser = argparse.ArgumentParser(
-        prog="dlrun doctor", description="What hardware was found and chosen, and what data is here."
+        prog="dlrun doctor",
+        description="What hardware was found and chosen, and what data is here.",
     )
     parser.add_argument("--data-dir", default=None, help="the cache folder (default: the user's)")
     options = parser.parse_args(arguments)
@@ -60,7 +61,9 @@ def _measure(device: object) -> list[tuple[str, str]]:
         loss.backward()
         network.zero_grad()
 
-    results.append(("resnet20 training, bf16, batch 128", f"{_rate(step, where) * 128:,.0f} images/s"))
+    results.append(
+        ("resnet20 training, bf16, batch 128", f"{_rate(step, where) * 128:,.0f} images/s")
+    )
     return results
 
 

@@ -25,6 +25,7 @@ def run(arguments: list[str]) -> int:
         print(json.dumps(rows, indent=2))
         return 0
 
+    from rich import box
     from rich.table import Table
 
     from dlrun.commands.console import make_console
@@ -33,17 +34,15 @@ def run(arguments: list[str]) -> int:
     if not rows:
         console.print(f"no run below {options.outputs} yet; `dlrun train` makes one")
         return 0
-    table = Table()
-    for column in ("run", "status", "method", "data set", "step", "val metric", "best", "started"):
-        table.add_column(column, justify="right" if column in ("step", "best") else "left", overflow="fold")
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for column in ("run", "status", "method", "data set", "step", "best on val", "started"):
+        table.add_column(column, no_wrap=column == "run", overflow="fold")
     colours = {"completed": "green", "running": "cyan", "interrupted": "yellow", "failed": "red"}
     for row in rows:
         state = f"[{colours.get(row['status'], 'white')}]{row['status']}[/]"
-        best = "" if row["best"] is None else f"{row['best']:.4g}"
+        best = "" if row["best"] is None else f"{row['metric']} {row['best']:.4g}"
         step = f"{row['step']}/{row['total']}"
-        table.add_row(
-            row["run"], state, row["method"], row["dataset"], step, row["metric"] or "", best, row["started"]
-        )
+        table.add_row(row["run"], state, row["method"], row["dataset"], step, best, row["started"])
     console.print(table)
     return 0
 
@@ -70,5 +69,5 @@ def _row(folder: Any) -> dict[str, Any]:
         "total": status.total if status else 0,
         "metric": summary.get("key_metric"),
         "best": summary.get("best", {}).get("val"),
-        "started": f"{datetime.fromtimestamp(status.started):%Y-%m-%d %H:%M}" if status else "",
+        "started": f"{datetime.fromtimestamp(status.started):%m-%d %H:%M}" if status else "",
     }

@@ -1,4 +1,4 @@
-"""What a person is told at the end of a run: figures beside baselines, pictures, what to type next."""
+"""The end of a run: figures beside baselines, pictures, what to type next."""
 
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,10 @@ def figures(summary: dict[str, Any]) -> Table:
         table.add_column(column, justify="right")
     for name in test["last"]:
         metric = describe(name)
-        cells = [_cell(test[column].get(name), metric.form) for column in ("trivial", "untrained", "last", "best")]
+        cells = [
+            _cell(test[column].get(name), metric.form)
+            for column in ("trivial", "untrained", "last", "best")
+        ]
         table.add_row(f"{metric.label} {metric.arrow}", *cells)
     return table
 
@@ -48,7 +51,9 @@ def notes(summary: dict[str, Any]) -> list[str]:
     lines = [f"trivial: {'; '.join(trivial)}"] if trivial else []
     key, best = summary["key_metric"], summary["best"]
     if key and best["val"] is not None:
-        lines.append(f"best was chosen by val {key} ({best['val']:.4g}); the test split chose nothing")
+        lines.append(
+            f"best was chosen by val {key} ({best['val']:.4g}); the test split chose nothing"
+        )
     rate = summary["images_per_second"]
     speed = f", {rate:,.0f} images/s" if rate else ""
     lines.append(
@@ -69,7 +74,9 @@ def look_at(folder: RunFolder) -> list[str]:
 
 def what_next(folder: RunFolder, summary: dict[str, Any]) -> list[str]:
     """Commands to type, of those that exist."""
-    other = {"vae": "supervised", "supervised": "byol", "byol": "cyclegan"}.get(summary["method"], "vae")
+    other = {"vae": "supervised", "supervised": "byol", "byol": "cyclegan"}.get(
+        summary["method"], "vae"
+    )
     outputs = _short(folder.path.parents[2]) if len(folder.path.parents) > 2 else "outputs"
     return [
         "",

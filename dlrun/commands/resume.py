@@ -8,11 +8,15 @@ def run(arguments: list[str]) -> int:
     """Goes on with one run; does nothing to one that is complete."""
     parser = argparse.ArgumentParser(
         prog="dlrun resume",
-        description="Go on with a run that was interrupted, killed or failed, at the step of its last "
-        "checkpoint. The config is the run's own; to change it, start another run.",
+        description="Go on with a run that was interrupted, killed or failed, at the step of its "
+        "last checkpoint. The config is the run's own; to change it, start another run.",
     )
-    parser.add_argument("run", help="a run's folder, its name, the beginning of its name, or 'last'")
-    parser.add_argument("--outputs", default="outputs", help="where runs are looked for (%(default)s)")
+    parser.add_argument(
+        "run", help="a run's folder, its name, the beginning of its name, or 'last'"
+    )
+    parser.add_argument(
+        "--outputs", default="outputs", help="where runs are looked for (%(default)s)"
+    )
     options = parser.parse_args(arguments)
 
     from dlrun.commands.console import log_to, make_console
@@ -26,7 +30,9 @@ def run(arguments: list[str]) -> int:
     log_to(console)
     status = read_status(folder)
     if status is not None and status.state == "completed":
-        console.print(f"{folder}: complete already, {status.step} steps; nothing to do", soft_wrap=True)
+        console.print(
+            f"{folder}: complete already, {status.step} steps; nothing to do", soft_wrap=True
+        )
         return 0
     config = check(plain)
 

@@ -7,8 +7,12 @@ from pathlib import Path
 def run(arguments: list[str]) -> int:
     """Prints status, figures, the last numbers, pictures and the config."""
     parser = argparse.ArgumentParser(prog="dlrun show", description="One run in detail.")
-    parser.add_argument("run", help="a run's folder, its name, the beginning of its name, or 'last'")
-    parser.add_argument("--outputs", default="outputs", help="where runs are looked for (%(default)s)")
+    parser.add_argument(
+        "run", help="a run's folder, its name, the beginning of its name, or 'last'"
+    )
+    parser.add_argument(
+        "--outputs", default="outputs", help="where runs are looked for (%(default)s)"
+    )
     options = parser.parse_args(arguments)
 
     from rich.table import Table
@@ -35,7 +39,9 @@ def run(arguments: list[str]) -> int:
     provenance = read_json(folder.provenance)
     if provenance:
         git = provenance.get("git") or {}
-        commit = f", commit {git['commit'][:10]}{' with changes' if git['diff'] else ''}" if git else ""
+        commit = (
+            f", commit {git['commit'][:10]}{' with changes' if git['diff'] else ''}" if git else ""
+        )
         say(f"torch {provenance['packages']['torch']}{commit}; {provenance['hardware']}")
     if summary:
         console.print(figures(summary))

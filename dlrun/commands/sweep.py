@@ -123,5 +123,3 @@ def _table(rows: list[tuple[str, str, str, str]]) -> Table:
     for row in rows:
         table.add_row(*row)
     return table
-
-

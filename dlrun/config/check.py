@@ -81,7 +81,11 @@ def combination_problems(plain: dict[str, Any]) -> list[str]:
             f"kind {wanted}, this one is {' and '.join(_kinds(chosen))}; expected {' or '.join(fitting)}"
         )
     dataset = _class("dataset", plain)
-    if dataset is not None and method.view.needs_labels and not getattr(dataset, "may_have_labels", True):
+    if (
+        dataset is not None
+        and method.view.needs_labels
+        and not getattr(dataset, "may_have_labels", True)
+    ):
         problems.append(
             f"dataset={plain['dataset']['name']}: method {plain['method']['name']} needs labels, "
             "this data set has none"

@@ -83,7 +83,9 @@ def explain(loader: ConfigLoader, overrides: list[str], error: Exception) -> lis
 
 def to_plain(config: DictConfig) -> dict[str, Any]:
     """Resolved and plain. Raises ConfigError for a mandatory value (???) that is missing."""
-    missing = sorted(str(key) for key in OmegaConf.missing_keys(config) if not str(key).startswith("hydra"))
+    missing = sorted(
+        str(key) for key in OmegaConf.missing_keys(config) if not str(key).startswith("hydra")
+    )
     if missing:
         raise ConfigError([f"{key}: missing; give it as {key}=..." for key in missing])
     plain = OmegaConf.to_container(config, resolve=True)
@@ -146,7 +148,9 @@ def _sort(overrides: list[str], known: dict[str, list[str]]) -> _Sorted:
         try:
             override = parser.parse_override(text)
         except HydraException:
-            found.problems.append(f"{text}: not understood; expected key=value, such as epochs=5 (quote spaces and commas)")
+            found.problems.append(
+                f"{text}: not understood; expected key=value, such as epochs=5 (quote spaces and commas)"
+            )
             continue
         group = override.key_or_group
         if group.startswith("hydra"):
@@ -179,7 +183,10 @@ def _value_problem(
     override: Override, plain: dict[str, Any], base: DictConfig, known: dict[str, list[str]]
 ) -> str | None:
     key = override.key_or_group
-    if override.is_add() or OmegaConf.select(base, key, throw_on_missing=False, default=plain) is not plain:
+    if (
+        override.is_add()
+        or OmegaConf.select(base, key, throw_on_missing=False, default=plain) is not plain
+    ):
         return None  # an added key is met again by the types, which know every key
     if key in flatten(plain) or _exists(plain, key):
         return None

@@ -47,7 +47,9 @@ def train_help(overrides: list[str], config_dir: str | None) -> str:
             text = _read(group, name, config_dir)
             mark = "*" if chosen.get(group) == name else " "
             head = f"  {group if number == 0 else '':<10} {mark} {name:<18} "
-            lines += textwrap.wrap(_summary(text), width, initial_indent=head, subsequent_indent=" " * len(head)) or [head]
+            lines += textwrap.wrap(
+                _summary(text), width, initial_indent=head, subsequent_indent=" " * len(head)
+            ) or [head]
     lines += ["", "Keys, for the options marked * :"]
     values: dict[str, Any] = {}
     from omegaconf import OmegaConf

@@ -9,7 +9,7 @@ _NOT_PART = ("outputs", "data_dir", "name", "log_every", "checkpoint_every")
 
 
 def signature(plain: dict[str, Any]) -> str:
-    """Eight hexadecimal digits of the configuration, of the values rather than of what was typed."""
+    """Eight hexadecimal digits of the values, however they came about."""
     part = {key: value for key, value in plain.items() if key not in _NOT_PART}
     text = json.dumps(part, sort_keys=True, separators=(",", ":"))
     return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()[:8]

@@ -38,7 +38,9 @@ class Typed:
         kept: dict[str, Any] = {}
         for key in values:
             if key not in hints:
-                self._problem(_join(path, str(key)), "unknown key" + nearest(str(key), list(hints), path))
+                self._problem(
+                    _join(path, str(key)), "unknown key" + nearest(str(key), list(hints), path)
+                )
         for field in fields(cls):
             where = _join(path, field.name)
             if field.name in values:
@@ -165,7 +167,13 @@ def expected(hint: Any) -> str:
     if origin is Annotated:
         for extra in arguments[1:]:
             if isinstance(extra, Units):
-                examples = {"steps": "500 (steps)", "epochs": "2 epochs", "%": "10%", "s": "30 s", "min": "5 min"}
+                examples = {
+                    "steps": "500 (steps)",
+                    "epochs": "2 epochs",
+                    "%": "10%",
+                    "s": "30 s",
+                    "min": "5 min",
+                }
                 return " or ".join(examples[unit] for unit in extra.allowed)
             if isinstance(extra, Group):
                 return f"a {extra.name}"
@@ -179,7 +187,13 @@ def expected(hint: Any) -> str:
         if len(arguments) == 2 and arguments[1] is Ellipsis:
             return f"a list [...] of which each is {expected(arguments[0])}"
         return "[" + ", ".join(expected(item) for item in arguments) + "]"
-    plain = {int: "an integer", float: "a number", str: "text", bool: "true or false", type(None): "null"}
+    plain = {
+        int: "an integer",
+        float: "a number",
+        str: "text",
+        bool: "true or false",
+        type(None): "null",
+    }
     return plain.get(hint, "a section of keys")
 
 
@@ -202,7 +216,9 @@ def nearest(key: str, known: list[str], path: str = "") -> str:
     return f"; there are {', '.join(known)}" if known else "; it takes no options"
 
 
-def flatten(tree: Mapping[str, Any], keep: Callable[[str], bool] = lambda _: True) -> dict[str, Any]:
+def flatten(
+    tree: Mapping[str, Any], keep: Callable[[str], bool] = lambda _: True
+) -> dict[str, Any]:
     """`{'a': {'b': 1}}` to `{'a.b': 1}`."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():

@@ -1,0 +1,1 @@
+"""Tables of images, and how batches are drawn from them."""

@@ -80,7 +80,9 @@ def _warp(images: Tensor, view: ViewConfig) -> Tensor:
     return rows[:, None] @ images @ columns[:, None].mT
 
 
-def _random_boxes(images: Tensor, area: tuple[float, float]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _random_boxes(
+    images: Tensor, area: tuple[float, float]
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Top, left, height and width, each (B,) whole pixels, as RandomResizedCrop draws them."""
     batch, _, height, width = images.shape
     shape, device = (_CROP_TRIES, batch), images.device
@@ -114,7 +116,9 @@ def _resample(start: Tensor, length: Tensor, size: int) -> Tensor:
 
 def _blur(sigma: Tensor, blurred: Tensor, size: int) -> Tensor:
     """Gaussian blur with mirrored edges as matrices (B, size, size); the identity where not drawn."""
-    radius = max(1, round(size / 20))  # a kernel of about a tenth of the image, as in BYOL and SimCLR
+    radius = max(
+        1, round(size / 20)
+    )  # a kernel of about a tenth of the image, as in BYOL and SimCLR
     taps = torch.arange(-radius, radius + 1, device=sigma.device)
     kernel = (-0.5 * (taps / sigma[:, None]) ** 2).exp()
     kernel = kernel / kernel.sum(1, keepdim=True)

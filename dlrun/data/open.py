@@ -56,7 +56,9 @@ def _domains(names: tuple[str, str] | None, classes: tuple[str, ...]) -> tuple[i
         return (0, 1) if len(classes) == 2 else None
     for name in names:
         if name not in classes:
-            raise UserError(f"dataset.domains: {name!r} is no class of it{suggest(name, list(classes))}")
+            raise UserError(
+                f"dataset.domains: {name!r} is no class of it{suggest(name, list(classes))}"
+            )
     if names[0] == names[1]:
         raise UserError(f"dataset.domains: got {names[0]!r} twice, expected two different classes")
     return classes.index(names[0]), classes.index(names[1])

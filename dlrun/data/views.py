@@ -125,7 +125,9 @@ def domain_rows(data: DataSet, split: str = "train") -> tuple[Tensor, Tensor]:
     rows = tuple((labels == domain).nonzero()[:, 0].cpu() for domain in data.domains)
     for domain, found in zip(data.domains, rows, strict=True):
         if not len(found):
-            raise UserError(f"dataset={data.name}: no {split} image of domain {data.class_names[domain]}")
+            raise UserError(
+                f"dataset={data.name}: no {split} image of domain {data.class_names[domain]}"
+            )
     return rows[0], rows[1]
 
 
@@ -174,7 +176,9 @@ class Source:
     def domains(self) -> tuple[Order, Order]:
         """Shuffled passes over each domain, unpaired."""
         a, b = domain_rows(self.data)
-        return Order(a, self.length, self.seed, "order a"), Order(b, self.length, self.seed, "order b")
+        return Order(a, self.length, self.seed, "order a"), Order(
+            b, self.length, self.seed, "order b"
+        )
 
     def view(self, rows: Tensor, second: bool = False) -> Tensor:
         """An augmented view of the images `rows`, float32 (B, C, H, W) in the method's range."""

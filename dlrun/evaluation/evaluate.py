@@ -20,7 +20,9 @@ from dlrun.randomness import seed_everything
 DIRECTIONS: tuple[Direction, Direction] = ("a_to_b", "b_to_a")
 
 
-def evaluate(inference: Inference, split: str, seed: int, thorough: bool = True) -> dict[str, float]:
+def evaluate(
+    inference: Inference, split: str, seed: int, thorough: bool = True
+) -> dict[str, float]:
     """Numbers of `split` ('val' or 'test'), a function of the weights and the seed alone.
 
     Args:
@@ -38,7 +40,8 @@ def evaluate(inference: Inference, split: str, seed: int, thorough: bool = True)
     with inference.evaluating():
         if isinstance(method, Predicts) and table.labels is not None:
             numbers["accuracy"] = share_equal(
-                inference.over(table, lambda x: method.predict(x)).argmax(1).cpu(), table.labels.cpu()
+                inference.over(table, lambda x: method.predict(x)).argmax(1).cpu(),
+                table.labels.cpu(),
             )
         if isinstance(method, Validates):
             numbers |= _validated(inference, method, table)
@@ -128,7 +131,9 @@ def _translation(inference: Inference, method: Translates, split: str) -> dict[s
     table: Table = getattr(inference.data, split)
     judge, scale = DomainJudge(inference.data), inference.scale
     shares, errors = [], []
-    for there, back, rows in zip(DIRECTIONS, DIRECTIONS[::-1], domain_rows(inference.data, split), strict=True):
+    for there, back, rows in zip(
+        DIRECTIONS, DIRECTIONS[::-1], domain_rows(inference.data, split), strict=True
+    ):
         translated = []
         for image, _ in inference.batches(table, rows):
             there_unit = method.translate(image, there)

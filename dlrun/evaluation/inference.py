@@ -40,7 +40,9 @@ class Inference:
         x = self.scale.from_bytes(table.gather(rows, self.device))
         return x.contiguous(memory_format=self.memory_format)
 
-    def batches(self, table: Table, rows: Tensor | None = None) -> Iterator[tuple[Tensor, Tensor | None]]:
+    def batches(
+        self, table: Table, rows: Tensor | None = None
+    ) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Images and labels of the whole table, or of some rows of it, in order."""
         everything = torch.arange(len(table)) if rows is None else rows
         for part in everything.split(BATCH):

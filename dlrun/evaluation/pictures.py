@@ -31,7 +31,9 @@ def pictures(inference: Inference, seed: int) -> dict[str, Tensor]:
         first = torch.arange(min(COLUMNS, len(table)))
         if isinstance(method, Reconstructs):
             image = inference.images(table, first)
-            found["reconstructions"] = grid([inference.scale.to_unit(image), method.reconstruct(image)])
+            found["reconstructions"] = grid(
+                [inference.scale.to_unit(image), method.reconstruct(image)]
+            )
         if isinstance(method, Samples):
             found["samples"] = grid(method.sample(5 * COLUMNS).split(COLUMNS))
         if isinstance(method, Translates):
@@ -68,10 +70,14 @@ def _translations(inference: Inference, method: Translates) -> list[Tensor]:
     data, scale = inference.data, inference.scale
     split = "val" if len(data.val) else "test"
     rows = []
-    for there, back, chosen in zip(DIRECTIONS, DIRECTIONS[::-1], domain_rows(data, split), strict=True):
+    for there, back, chosen in zip(
+        DIRECTIONS, DIRECTIONS[::-1], domain_rows(data, split), strict=True
+    ):
         image = inference.images(getattr(data, split), chosen[:COLUMNS])
         translated = method.translate(image, there)
-        again = scale.from_unit(translated.clone()).contiguous(memory_format=inference.memory_format)
+        again = scale.from_unit(translated.clone()).contiguous(
+            memory_format=inference.memory_format
+        )
         rows += [scale.to_unit(image), translated, method.translate(again, back)]
     return rows
 
@@ -88,7 +94,9 @@ def _predictions(inference: Inference, method: Predicts) -> Tensor:
         wrong = labels[taken] != c
         # Mistakes first: they are what a person wants to see.
         order = (surest[taken] + wrong).argsort(descending=True)[:COLUMNS]
-        rows.append(_framed(inference, table.images.to(predicted.device)[taken[order]], ~wrong[order]))
+        rows.append(
+            _framed(inference, table.images.to(predicted.device)[taken[order]], ~wrong[order])
+        )
     return grid(rows)
 
 

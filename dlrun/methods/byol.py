@@ -29,7 +29,10 @@ from dlrun.options import Count, Fraction
 def head(below: int, hidden: int, above: int) -> nn.Module:
     """Projector and predictor alike: Linear, batch norm, ReLU, Linear without bias (appendix C.1)."""
     return nn.Sequential(
-        nn.Linear(below, hidden), nn.BatchNorm1d(hidden), nn.ReLU(), nn.Linear(hidden, above, bias=False)
+        nn.Linear(below, hidden),
+        nn.BatchNorm1d(hidden),
+        nn.ReLU(),
+        nn.Linear(hidden, above, bias=False),
     )
 
 

@@ -23,9 +23,7 @@ class MLPAutoencoder(nn.Module):
     class Config:
         hidden: Count
 
-    def __init__(
-        self, config: Config, image_shape: tuple[int, int, int], num_classes: int
-    ) -> None:
+    def __init__(self, config: Config, image_shape: tuple[int, int, int], num_classes: int) -> None:
         super().__init__()
         self.image_shape, self.hidden_dim = image_shape, config.hidden
         self.encoder = nn.Sequential(
@@ -53,9 +51,7 @@ class ConvAutoencoder(nn.Module):
         width: Count
         hidden: Count
 
-    def __init__(
-        self, config: Config, image_shape: tuple[int, int, int], num_classes: int
-    ) -> None:
+    def __init__(self, config: Config, image_shape: tuple[int, int, int], num_classes: int) -> None:
         super().__init__()
         channels, height, width = image_shape
         if height % 4 or width % 4:
@@ -87,5 +83,3 @@ class ConvAutoencoder(nn.Module):
             nn.ReLU(),
             nn.ConvTranspose2d(self.width, self.channels, 4, 2, 1),
         )
-
-

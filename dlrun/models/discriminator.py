@@ -27,11 +27,11 @@ class PatchGAN(nn.Module):
         width: Count
         layers: Annotated[int, Range(1, 5)]
 
-    def __init__(
-        self, config: Config, image_shape: tuple[int, int, int], num_classes: int
-    ) -> None:
+    def __init__(self, config: Config, image_shape: tuple[int, int, int], num_classes: int) -> None:
         super().__init__()
-        smallest = min(image_shape[1:]) // 2**config.layers - 2  # two more convolutions lose a pixel each
+        smallest = (
+            min(image_shape[1:]) // 2**config.layers - 2
+        )  # two more convolutions lose a pixel each
         if smallest < 1:
             raise UserError(
                 f"method.discriminator.layers: got {config.layers}, too deep for images of "
@@ -39,7 +39,10 @@ class PatchGAN(nn.Module):
             )
         strided = [min(config.width * 2**i, config.width * 8) for i in range(config.layers)]
         last = min(strided[-1] * 2, config.width * 8)
-        layers: list[nn.Module] = [nn.Conv2d(image_shape[0], strided[0], 4, 2, 1), nn.LeakyReLU(0.2)]
+        layers: list[nn.Module] = [
+            nn.Conv2d(image_shape[0], strided[0], 4, 2, 1),
+            nn.LeakyReLU(0.2),
+        ]
         for below, above in pairwise(strided):
             layers += [nn.Conv2d(below, above, 4, 2, 1), instance_norm(above), nn.LeakyReLU(0.2)]
         layers += [nn.Conv2d(strided[-1], last, 4, 1, 1), instance_norm(last), nn.LeakyReLU(0.2)]

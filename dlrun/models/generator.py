@@ -58,9 +58,7 @@ class ResNetGenerator(nn.Module):
         width: Count
         blocks: Count
 
-    def __init__(
-        self, config: Config, image_shape: tuple[int, int, int], num_classes: int
-    ) -> None:
+    def __init__(self, config: Config, image_shape: tuple[int, int, int], num_classes: int) -> None:
         super().__init__()
         channels, height, width = image_shape
         if height % 4 or width % 4:

@@ -19,9 +19,7 @@ class MLP(nn.Module):
         hidden: tuple[Count, ...]
         batch_norm: bool
 
-    def __init__(
-        self, config: Config, image_shape: tuple[int, int, int], num_classes: int
-    ) -> None:
+    def __init__(self, config: Config, image_shape: tuple[int, int, int], num_classes: int) -> None:
         super().__init__()
         widths = [prod(image_shape), *config.hidden]
         layers: list[nn.Module] = [nn.Flatten()]

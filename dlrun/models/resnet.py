@@ -46,9 +46,7 @@ class ResNet(nn.Module):
         depth: Count
         width: Count
 
-    def __init__(
-        self, config: Config, image_shape: tuple[int, int, int], num_classes: int
-    ) -> None:
+    def __init__(self, config: Config, image_shape: tuple[int, int, int], num_classes: int) -> None:
         super().__init__()
         blocks, rest = divmod(config.depth - 2, 6)
         if rest or blocks < 1:

@@ -1,0 +1,1 @@
+"""The run folder: files, status, tracking, what a person sees."""

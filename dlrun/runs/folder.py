@@ -51,6 +51,8 @@ class RunFolder:
         """Writes the config, once, and makes the sub-folders."""
         for folder in (self.last.parent, self.tensorboard, self.samples):
             folder.mkdir(parents=True, exist_ok=True)
+            for unfinished in folder.glob(".*.tmp"):  # of a process that was killed while writing
+                unfinished.unlink()
         if not self.config.exists():
             write_text(self.config, OmegaConf.to_yaml(OmegaConf.create(plain)))
 
@@ -66,7 +68,7 @@ class RunFolder:
             raise UserError(f"{self}: no run there (no config.yaml)") from error
         except (OmegaConfBaseException, OSError, ValueError, YAMLError) as error:
             raise UserError(f"{self.config}: not readable as YAML") from error
-        if not isinstance(plain, dict):
+        if not isinstance(plain, dict) or "method" not in plain:
             raise UserError(f"{self.config}: not the config of a run")
         return {str(key): value for key, value in plain.items()}
 

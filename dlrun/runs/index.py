@@ -40,7 +40,9 @@ def find_run(given: str, outputs: Path) -> RunFolder:
         return matching[0]
     if matching:
         names = ", ".join(run.name for run in matching[:5])
-        raise UserError(f"{given}: {len(matching)} runs begin like that ({names}); give more of the name")
+        raise UserError(
+            f"{given}: {len(matching)} runs begin like that ({names}); give more of the name"
+        )
     if path.is_dir():
         raise UserError(f"{given}: no run there (no config.yaml)")
     latest = f"; the latest is {runs[-1].name}" if runs else ""

@@ -1,16 +1,19 @@
-"""What a person sees while a run trains: one live block, or plain lines where there is no terminal."""
+"""What a person sees of a training: one live block, or plain lines without a terminal."""
 
 import time
 from collections.abc import Mapping
 from types import TracebackType
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
+from dlrun.runs.log import Log
+
 _PLAIN_EVERY = 5.0  # seconds between lines where there is no terminal
+_KEPT_EVERY = 60.0  # seconds between the lines that log.txt keeps
 _RATE_WINDOW = 3.0  # seconds over which images per second are taken
 
 
@@ -18,15 +21,16 @@ class ProgressView:
     """The live block: a bar, images per second, the time left, the current numbers."""
 
     def __init__(
-        self, console: Console, total: int, start: int, images_per_step: int, steps_per_epoch: int
+        self, log: Log, total: int, start: int, images_per_step: int, steps_per_epoch: int
     ) -> None:
-        self.console, self.total, self.start = console, total, start
+        self.log, self.total = log, total
+        console = self.console = log.console
         self.images_per_step, self.steps_per_epoch = images_per_step, steps_per_epoch
         self.numbers: dict[str, float] = {}
         self.rate = 0.0
         self.step = self._printed = start
         self._mark = (time.monotonic(), start)
-        self._plain_at = time.monotonic()
+        self._plain_at = self._kept_at = time.monotonic()
         self._live: Live | None = None
         if console.is_terminal:
             self._bar = Progress(
@@ -79,10 +83,9 @@ class ProgressView:
             self._live.update(self._block())
         elif now - self._plain_at >= _PLAIN_EVERY:
             self._print_line()
-
-    def say(self, text: str) -> None:
-        """A line above the block."""
-        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        if now - self._kept_at >= _KEPT_EVERY:
+            self._kept_at = now
+            self.log.keep(self._plain(step))
 
     def _block(self) -> Group:
         table = Table.grid(padding=(0, 2))
@@ -104,7 +107,9 @@ class ProgressView:
         if self.rate:
             seconds = (self.total - step) * self.images_per_step / self.rate
             left = f", {seconds:.0f} s left"
-        numbers = "  ".join(f"{name} {_number(value)}" for name, value in self.numbers.items())
+        numbers = "  ".join(
+            f"{name} {_number(self.numbers[name])}" for name in sorted(self.numbers)
+        )
         return f"step {step}/{self.total}  {self.rate:,.0f} images/s{left}  {numbers}"
 
 

@@ -57,12 +57,17 @@ def _processor() -> str:
 
 
 def _git(folder: Path) -> dict[str, str] | None:
-    """Commit and uncommitted changes of the project the user stands in; None where there is none."""
+    """Commit and uncommitted changes of the user's project; None where there is no git."""
 
     def git(*arguments: str) -> str | None:
         try:
             done = subprocess.run(
-                ["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=10, check=False
+                ["git", *arguments],
+                cwd=folder,
+                capture_output=True,
+                text=True,
+                timeout=10,
+                check=False,
             )
         except (OSError, subprocess.TimeoutExpired):
             return None

@@ -31,7 +31,8 @@ class StopRequest:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.signal is not None and number == signal.SIGINT:
-            os.write(2, b"\nstopped at once; the last saved checkpoint stands\n")
+            show_cursor = b"\x1b[?25h" if os.isatty(2) else b""  # the live block had hidden it
+            os.write(2, show_cursor + b"\nstopped at once; the last saved checkpoint stands\n")
             os._exit(128 + number)
         self.signal = number
         if number == signal.SIGINT:

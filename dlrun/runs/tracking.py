@@ -81,7 +81,10 @@ class Tracker:
         """Into the run's own file; `add_hparams` would make a second run of it."""
         from torch.utils.tensorboard.summary import hparams
 
-        flat = {key: v if isinstance(v, bool | int | float | str) else str(v) for key, v in self.hparams.items()}
+        flat = {
+            key: v if isinstance(v, bool | int | float | str) else str(v)
+            for key, v in self.hparams.items()
+        }
         for summary in hparams(flat, {"summary/best": 0.0, "summary/last": 0.0}):
             writer._get_file_writer().add_summary(summary)
 

@@ -142,7 +142,9 @@ def _pick_precision(asked: str, device: torch.device, method: Method) -> tuple[s
     if asked != "auto":
         return asked, "as asked"
     if device.type == "cuda":
-        return ("bf16", "native") if native_bf16(device) else ("fp16", "no native bf16; loss scaled")
+        return (
+            ("bf16", "native") if native_bf16(device) else ("fp16", "no native bf16; loss scaled")
+        )
     if device.type == "cpu" and native_bf16(device):
         if method.cpu_bf16:
             return "bf16", "native, learns as well as fp32: docs/results.md"

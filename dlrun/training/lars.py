@@ -20,7 +20,13 @@ class LARS(Optimizer):
     def __init__(
         self, params: list[dict[str, Any]], lr: float, momentum: float = 0.9, trust: float = 1e-3
     ) -> None:
-        defaults = {"lr": lr, "momentum": momentum, "trust": trust, "weight_decay": 0.0, "adapt": True}
+        defaults = {
+            "lr": lr,
+            "momentum": momentum,
+            "trust": trust,
+            "weight_decay": 0.0,
+            "adapt": True,
+        }
         super().__init__(params, defaults)
 
     @torch.no_grad()

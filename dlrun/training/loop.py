@@ -76,7 +76,7 @@ class Loop:
         return True
 
     def _step(self, step: int) -> None:
-        """One optimizer step: its batches, drawn and augmented on the device, and the method's step."""
+        """One optimizer step: its batches, drawn on the device, and the method's step."""
         experiment, accumulate = self.experiment, self.experiment.config.accumulate
         for part in range(accumulate):
             number = step * accumulate + part
@@ -122,7 +122,9 @@ class Loop:
         if not pending:
             return {}
         names = list(pending[0])
-        table = torch.stack([torch.stack([row[n].double() for n in names]) for row in pending]).cpu()
+        table = torch.stack(
+            [torch.stack([row[n].double() for n in names]) for row in pending]
+        ).cpu()
         self._demand_finite(names, table)
         return dict(zip(names, table.mean(0).tolist(), strict=True))
 
@@ -136,7 +138,9 @@ class Loop:
         step = self.progress.step - (len(table) - 1 - row) // accumulate
         value = table[row, column].item()
         before = checkpoint_step(self.folder)
-        kept = f"the checkpoint of step {before} is kept" if before else "no checkpoint was saved yet"
+        kept = (
+            f"the checkpoint of step {before} is kept" if before else "no checkpoint was saved yet"
+        )
         raise RunFailed(
             f"train/{names[column]} is {value:g} at step {step}; {kept}. "
             "Lower optimizer.lr or set optimizer.clip_norm; hardware=debug names the operation"
@@ -170,8 +174,8 @@ class Loop:
         largest = torch.stack([p.detach().abs().max().float() for p in parameters]).max()
         if not math.isfinite(float(largest)):
             raise RunFailed(
-                f"a weight is not finite after step {self.progress.step}; the last good checkpoint is "
-                "kept. Lower optimizer.lr or set optimizer.clip_norm"
+                f"a weight is not finite after step {self.progress.step}; the last good checkpoint "
+                "is kept. Lower optimizer.lr or set optimizer.clip_norm"
             )
         self._seconds()
         self.tracker.sync()

@@ -117,7 +117,10 @@ def build_optimizers(
     optimizers = {}
     for name, group in parameters.items():
         trained = list(group)
-        weights = {"params": [p for p in trained if p.ndim > 1], "weight_decay": options.weight_decay}
+        weights = {
+            "params": [p for p in trained if p.ndim > 1],
+            "weight_decay": options.weight_decay,
+        }
         vectors = {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0}
         if choice.name == "lars":
             weights["adapt"], vectors["adapt"] = True, False

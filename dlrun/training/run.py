@@ -24,6 +24,7 @@ from dlrun.randomness import seed_everything
 from dlrun.runs import provenance
 from dlrun.runs.files import write_json
 from dlrun.runs.folder import RunFolder
+from dlrun.runs.log import Log
 from dlrun.runs.progress import ProgressView
 from dlrun.runs.signals import StopRequest
 from dlrun.runs.status import StatusWriter
@@ -67,8 +68,8 @@ def _train(config: TrainConfig, folder: RunFolder, console: Console, stop: StopR
     plain = to_plain_types(config)
     folder.prepare(plain)
     folder.add_command(provenance.command_line())
-    status = StatusWriter(folder, 0, 0)
-    with _failures_told(config, status), torch.random.fork_rng(devices=[]):
+    status, log = StatusWriter(folder, 0, 0), Log(folder.log, console)
+    with _failures_told(config, status, log), torch.random.fork_rng(devices=[]):
         experiment = assemble(config)
         method, hardware = experiment.method, experiment.hardware
         provenance.record(folder, hardware.line, experiment.data.checksum, plain)
@@ -76,12 +77,12 @@ def _train(config: TrainConfig, folder: RunFolder, console: Console, stop: StopR
             progress = _restore(experiment, folder)
             status.status.step, status.status.total = progress.step, experiment.total_steps
             tracker = Tracker(folder, progress.step, flatten(plain))
-            _announce(console, experiment, folder, progress)
+            _announce(log, experiment, folder, progress)
             try:
                 if progress.step == 0:
                     _show_views(experiment, tracker)
                 view = ProgressView(
-                    console,
+                    log,
                     experiment.total_steps,
                     progress.step,
                     config.batch_size * config.accumulate,
@@ -103,34 +104,31 @@ def _train(config: TrainConfig, folder: RunFolder, console: Console, stop: StopR
         status.status.step = progress.step
         write_json(folder.summary, summary)
         status.end("completed")
+        log.keep(f"completed: {summary['test']['last']}")
     return Result(folder, summary)
 
 
 @contextmanager
-def _failures_told(config: TrainConfig, status: StatusWriter) -> Iterator[None]:
-    """status.json says how a run ended, however it does; memory errors say what to lower."""
+def _failures_told(config: TrainConfig, status: StatusWriter, log: Log) -> Iterator[None]:
+    """status.json and log.txt say how a run ended; memory errors say what to lower."""
     try:
         yield
+        return
     except Interrupted as stopped:
         status.end("interrupted", str(stopped))
-        raise
-    except KeyboardInterrupt:
-        status.end("interrupted", "before the first step")
+        log.keep(str(stopped))
         raise
     except UserError as error:
         status.end("failed", str(error))
+        log.keep(str(error))
         raise
-    except (RuntimeError, MemoryError) as error:
+    except Exception as error:
+        log.keep_failure(error)
         if not _is_out_of_memory(error):
             status.end("failed", f"{type(error).__name__}: {error}")
             raise
         told = _out_of_memory(config, error)
         status.end("failed", told)
-    except Exception as error:
-        status.end("failed", f"{type(error).__name__}: {error}")
-        raise
-    else:
-        return
     # Raised outside of the except block: the old exception's traceback would keep the model alive.
     raise RunFailed(told)
 
@@ -199,20 +197,20 @@ def describe(plain: dict[str, Any], experiment: Experiment) -> dict[str, Any]:
     }
 
 
-def _announce(console: Console, experiment: Experiment, folder: RunFolder, progress: Progress) -> None:
+def _announce(log: Log, experiment: Experiment, folder: RunFolder, progress: Progress) -> None:
     config, data = experiment.config, experiment.data
     count = sum(p.numel() for p in experiment.method.parameters() if p.requires_grad)
     shape = " x ".join(str(side) for side in data.image_shape)
     lines = [
-        f"{config.method.name} on {config.dataset.name}: {len(data.train):,} train, {len(data.val):,} val, "
-        f"{len(data.test):,} test images of {shape}, {count:,} parameters",
+        f"{config.method.name} on {config.dataset.name}: {len(data.train):,} train, "
+        f"{len(data.val):,} val, {len(data.test):,} test images of {shape}, {count:,} parameters",
         f"hardware: {experiment.hardware.line}",
         f"run: {folder}",
     ]
     if progress.step:
         lines.append(f"resumed at step {progress.step} of {experiment.total_steps}")
     for line in lines:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        log.say(line)
 
 
 def _show_views(experiment: Experiment, tracker: Tracker) -> None:
@@ -223,7 +221,11 @@ def _show_views(experiment: Experiment, tracker: Tracker) -> None:
 
 
 def _judge(
-    experiment: Experiment, folder: RunFolder, tracker: Tracker, progress: Progress, stop: StopRequest
+    experiment: Experiment,
+    folder: RunFolder,
+    tracker: Tracker,
+    progress: Progress,
+    stop: StopRequest,
 ) -> dict[str, Any]:
     """The test split, touched once: the last weights, the best, the untrained ones, the trivial."""
     config, method = experiment.config, experiment.method
@@ -231,7 +233,9 @@ def _judge(
 
     def test(subject: Method) -> dict[str, float]:
         if stop.signal is not None:
-            raise Interrupted(stop.signal, f"stopped at step {progress.step}, before the test; saved")
+            raise Interrupted(
+                stop.signal, f"stopped at step {progress.step}, before the test; saved"
+            )
         return evaluate(inference_of(experiment, subject), "test", config.seed)
 
     last = test(method)

@@ -24,7 +24,9 @@ class Few(DataSource):
 COMMON = ["dataset=few", "log_every=3", "eval_every=7", "checkpoint_every=4", "batch_size=16"]
 METHODS = {
     "supervised": ["method=supervised", "model=resnet8", "model.width=4", "method.dropout=0.2"],
-    "byol": ["method=byol", "model=resnet8", "model.width=4", "method.hidden=16", "method.projection=8"],
+    "byol": [
+        "method=byol", "model=resnet8", "model.width=4", "method.hidden=16", "method.projection=8",
+    ],
     "vae": ["method=vae", "model.width=2", "model.hidden=16", "method.binarize=random"],
     "cyclegan": [
         "method=cyclegan", "model.width=2", "model.blocks=1", "method.discriminator.width=2",

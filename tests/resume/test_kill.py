@@ -31,7 +31,11 @@ def kill_at_random(project: Path, arguments: list[str], chance: random.Random) -
         deadline = time.monotonic() + 90
         while time.monotonic() < deadline and process.poll() is None:
             found = list((project / "killed").rglob("metrics.jsonl"))
-            if found and found[0].read_text().count("\n") and rows(found[0].parent)[-1]["step"] >= after:
+            if (
+                found
+                and found[0].read_text().count("\n")
+                and rows(found[0].parent)[-1]["step"] >= after
+            ):
                 break
             time.sleep(0.002)
         time.sleep(chance.random() * 0.05)
@@ -43,7 +47,9 @@ def kill_at_random(project: Path, arguments: list[str], chance: random.Random) -
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("method", METHODS)
-def test_killed_run_ends_as_the_undisturbed_one(tmp_path: Path, method: str, precision: str) -> None:
+def test_killed_run_ends_as_the_undisturbed_one(
+    tmp_path: Path, method: str, precision: str
+) -> None:
     project = make_project(tmp_path)
     settings = [f"steps={STEPS}", "hardware=cpu", f"hardware.precision={precision}"]
     undisturbed = start(project, *command(method, *settings, "outputs=whole"))

@@ -53,7 +53,9 @@ class _TorchvisionData(DataSource):
 
 
 _IDX_FILES = tuple(
-    f"{split}-{kind}-ubyte.gz" for split in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")
+    f"{split}-{kind}-ubyte.gz"
+    for split in ("train", "t10k")
+    for kind in ("images-idx3", "labels-idx1")
 )
 
 

@@ -28,5 +28,7 @@ def read_idx(path: Path) -> Tensor:
     shape = [int.from_bytes(raw[4 + 4 * i : 8 + 4 * i], "big") for i in range(rank)]
     start = 4 + 4 * rank
     if len(raw) - start != math.prod(shape):
-        raise UserError(f"{path}: holds {len(raw) - start} bytes, its header says {math.prod(shape)}")
+        raise UserError(
+            f"{path}: holds {len(raw) - start} bytes, its header says {math.prod(shape)}"
+        )
     return torch.frombuffer(bytearray(raw[start:]), dtype=torch.uint8).view(shape)

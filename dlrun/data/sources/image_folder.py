@@ -1,7 +1,8 @@
 """The user's own images: any size, any mode, decoded once and kept.
 
 Understands FOLDER/{train,test}/CLASS/*, FOLDER/CLASS/*, FOLDER/{trainA,trainB,testA,testB}/* and a
-plain FOLDER/* without classes. Where there is no test part, a share is held out.
+plain FOLDER/* without classes. Where there is no test part, a share is held out. Of an animation the
+first picture is taken. Hidden files and folders, and files of other kinds, are passed over.
 """
 
 import hashlib
@@ -9,7 +10,6 @@ import json
 import logging
 import os
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,9 +19,8 @@ from dlrun.errors import UserError
 from dlrun.options import Range
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
-_CACHE_FORMAT = 1  # goes into the cache's key: raise it when decoding changes
+_CACHE_FORMAT = 2  # goes into the cache's key: raise it when decoding changes
 _log = logging.getLogger("dlrun")
-_SHOWN = 10  # unreadable files named before "and so many more"
 
 
 @dataclass(frozen=True)
@@ -50,8 +49,6 @@ class ImageFolder(DataSource):
 
     def load(self, config: Any, data_dir: Path) -> Splits:
         """Decodes what was not decoded before, with the same options, in the same state."""
-        import torch
-
         from dlrun.data.split import hold_out
         from dlrun.data.table import Table
 
@@ -60,22 +57,29 @@ class ImageFolder(DataSource):
             raise UserError(f"dataset.root: {root} is no folder; expected one with images in it")
         files = find_images(root)
         cache = data_dir / "image_folder" / f"{_key(root, files, config)}.pt"
-        if cache.exists():
-            stored = torch.load(cache, weights_only=True, mmap=True)
-        else:
-            stored = _decode_all(files, config)
+        stored = _restore(cache)
+        if stored is None:
+            stored = _decode(files, config)
             _store(stored, cache)
-        images, labels, is_test = stored["images"], stored["labels"], stored["is_test"]
-        table = Table(images, labels if files.class_names else None)
+        if stored["bad"]:
+            _log.warning("left out: %s", stored["bad"])
+        table = Table(stored["images"], stored["labels"] if files.class_names else None)
+        is_test = stored["is_test"]
         if files.test:
             train_rows, test_rows = (~is_test).nonzero()[:, 0], is_test.nonzero()[:, 0]
         else:
             train_rows, test_rows = hold_out(table.labels, len(table), config.test_fraction, "test")
         if len(train_rows) < 2 or len(test_rows) < 1:
-            raise UserError(f"dataset.root: {root} has {len(table)} readable images, too few to split")
+            raise UserError(
+                f"dataset.root: {root} has {len(train_rows)} readable images to train on and "
+                f"{len(test_rows)} to test on, too few"
+            )
         return Splits(
             table.subset(train_rows), table.subset(test_rows), files.class_names, stored["checksum"]
         )
+
+
+# --- which files ---------------------------------------------------------------------------------
 
 
 def find_images(root: Path) -> _Files:
@@ -84,135 +88,172 @@ def find_images(root: Path) -> _Files:
     Raises:
         UserError: there is no image, or train and test disagree about the classes.
     """
-    if (root / "trainA").is_dir() and (root / "trainB").is_dir():
+    folders = _folders(root)
+    if "trainA" in folders and "trainB" in folders:
         return _domain_folders(root)
-    if (root / "train").is_dir():
+    if not _has_splits(root, folders):
+        (names, train), test = _class_folders(root), []
+    else:
         names, train = _class_folders(root / "train")
-        test_root = root / "test" if (root / "test").is_dir() else root / "val"
-        test_names, test = _class_folders(test_root) if test_root.is_dir() else (names, [])
+        other = next((name for name in ("test", "val") if name in folders), None)
+        test_names, test = _class_folders(root / other) if other else (names, [])
         if test_names != names:
             raise UserError(
-                f"dataset.root: the classes of train/ and {test_root.name}/ differ: "
+                f"dataset.root: the classes of train/ and {other}/ differ: "
                 f"{', '.join(sorted(set(names) ^ set(test_names)))}"
             )
-    else:
-        (names, train), test = _class_folders(root), []
     if not train:
-        raise UserError(f"dataset.root: no image below {root}; expected {', '.join(_SUFFIXES[:6])} files")
+        raise UserError(
+            f"dataset.root: no image below {root}; expected {', '.join(_SUFFIXES[:6])} files"
+        )
     return _Files(train, test, names)
+
+
+def _has_splits(root: Path, folders: list[str]) -> bool:
+    """Whether train/ is the train split and not a class of that name, the kind on rails."""
+    others = set(folders) - {"train"}
+    return "train" in folders and (
+        not others or bool(others & {"test", "val"}) or bool(_folders(root / "train"))
+    )
 
 
 def _domain_folders(root: Path) -> _Files:
     def images(split: str) -> list[tuple[Path, int | None]]:
+        folders = [root / f"{split}{domain}" for domain in "AB"]
+        if split == "test" and not any(folder.is_dir() for folder in folders):
+            return []
         found: list[tuple[Path, int | None]] = []
-        for label, domain in enumerate("AB"):
-            folder = root / f"{split}{domain}"
-            found += [(path, label) for path in _images(folder)] if folder.is_dir() else []
+        for label, folder in enumerate(folders):
+            paths = _images(folder)
+            if not paths:
+                raise UserError(f"dataset.root: no image in {folder}")
+            found += [(path, label) for path in paths]
         return found
 
-    train = images("train")
-    for label, domain in enumerate("AB"):
-        if not any(entry[1] == label for entry in train):
-            raise UserError(f"dataset.root: no image in {root / f'train{domain}'}")
-    return _Files(train, images("test"), ("A", "B"))
+    return _Files(images("train"), images("test"), ("A", "B"))
 
 
 def _class_folders(folder: Path) -> tuple[tuple[str, ...], list[tuple[Path, int | None]]]:
-    classes = {path.name: _images(path) for path in sorted(folder.iterdir()) if path.is_dir()}
-    classes = {name: paths for name, paths in classes.items() if paths and not name.startswith(".")}
-    if not classes:
-        return (), [(path, None) for path in _images(folder)]
-    names = tuple(classes)
-    return names, [(path, names.index(name)) for name in names for path in classes[name]]
+    loose = _images(folder, deep=False)
+    classes = {name: _images(folder / name) for name in _folders(folder)}
+    names = tuple(name for name, paths in classes.items() if paths)
+    if not names:
+        return (), [(path, None) for path in loose]
+    empty = [name for name in classes if name not in names]
+    if empty:
+        _log.warning("%s: no image in %s, which are no classes", folder, ", ".join(empty))
+    if loose:
+        _log.warning("%s: left out %d images that lie in no class's folder", folder, len(loose))
+    return names, [(path, label) for label, name in enumerate(names) for path in classes[name]]
 
 
-def _images(folder: Path) -> list[Path]:
-    found = []
-    for where, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [Path(where) / name for name in sorted(names) if name.lower().endswith(_SUFFIXES)]
+def _folders(folder: Path) -> list[str]:
+    names = (entry.name for entry in folder.iterdir() if entry.is_dir())
+    return sorted(name for name in names if not name.startswith("."))
+
+
+def _images(folder: Path, deep: bool = True) -> list[Path]:
+    """Sorted by folder and name; links are followed, each folder is read once."""
+
+    def unreadable(error: OSError) -> None:
+        raise UserError(f"dataset.root: {error.filename} cannot be read: {error.strerror}")
+
+    found, seen = [], {folder.resolve()}
+    for where, folders, names in os.walk(folder, onerror=unreadable, followlinks=True):
+        within = {name: Path(where, name).resolve() for name in folders if not name.startswith(".")}
+        folders[:] = sorted(name for name, real in within.items() if deep and real not in seen)
+        seen.update(within.values())
+        found += [
+            Path(where, name)
+            for name in sorted(names)
+            if name.lower().endswith(_SUFFIXES) and not name.startswith(".")
+        ]
     return found
 
 
+# --- decoded once --------------------------------------------------------------------------------
+
+
 def _key(root: Path, files: _Files, config: ImageFolder.Config) -> str:
-    """Of every file's name, size and time and of the options that decide how it is decoded."""
-    digest = hashlib.sha256(json.dumps([_CACHE_FORMAT, config.size, config.channels, config.bad_files]).encode())
+    """Of the options that decide how it is decoded, and every file's name, class, size and times.
+
+    The change time is among them because a file that is replaced may keep size and modification
+    time, and the folder because two folders may hold files of the same names, sizes and times.
+    """
+    options = [_CACHE_FORMAT, config.size, config.channels, config.bad_files]
+    digest = hashlib.sha256(json.dumps([*options, str(root.resolve())]).encode())
     for path, label in files:
-        state = path.stat()
-        line = f"{path.relative_to(root)}|{state.st_size}|{state.st_mtime_ns}|{label}\n"
+        try:
+            state = path.stat()
+            times = f"{state.st_size}|{state.st_mtime_ns}|{state.st_ctime_ns}"
+        except OSError:  # a link to nothing: decoding says so
+            times = "unreadable"
+        line = f"{path.relative_to(root)}|{label}|{times}\n"
         digest.update(line.encode(errors="surrogateescape"))
     return digest.hexdigest()[:32]
 
 
-def _decode_all(files: _Files, config: ImageFolder.Config) -> dict[str, Any]:
+def _decode(files: _Files, config: ImageFolder.Config) -> dict[str, Any]:
     import torch
 
+    from dlrun.data.sources.decoding import decode
     from dlrun.data.table import Table
 
     entries = list(files)
+    paths = [path for path, _ in entries]
     _log.info("decoding %d images to %d x %d, once", len(entries), config.size, config.size)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # PIL releases the GIL while it decodes
-        decoded = list(pool.map(lambda entry: _decode(entry[0], config.size), entries))
-    bad = [(path, str(image)) for (path, _), image in zip(entries, decoded, strict=True) if isinstance(image, Exception)]
-    if bad and config.bad_files == "error":
-        raise UserError(_name_bad(bad, len(entries)))
-    kept = [i for i, image in enumerate(decoded) if not isinstance(image, Exception)]
-    if not kept:
-        raise UserError(_name_bad(bad, len(entries)))
+    images, reasons = decode(paths, config.size, 1 if config.channels == 1 else 3)
+    bad = [(path, reason) for path, reason in zip(paths, reasons, strict=True) if reason]
+    if bad and (config.bad_files == "error" or len(bad) == len(paths)):
+        raise UserError(_name_bad(bad, len(paths)))
+    labels = torch.tensor([-1 if label is None else label for _, label in entries])
+    is_test = torch.arange(len(entries)) >= len(files.train)
     if bad:
-        _log.warning("left out: %s", _name_bad(bad, len(entries)))
-    grey = all(decoded[i].mode == "L" for i in kept)
-    channels = config.channels if config.channels != "auto" else (1 if grey else 3)
-    images = torch.empty(len(kept), channels, config.size, config.size, dtype=torch.uint8)
-    for row, i in enumerate(kept):
-        pixels = decoded[i].convert("L" if channels == 1 else "RGB").tobytes()
-        image = torch.frombuffer(bytearray(pixels), dtype=torch.uint8)
-        images[row] = image.view(config.size, config.size, channels).permute(2, 0, 1)
-    labels = torch.tensor([-1 if entries[i][1] is None else entries[i][1] for i in kept])
-    is_test = torch.tensor([i >= len(files.train) for i in kept])
-    checksum = Table(images, labels).checksum()
-    return {"images": images, "labels": labels, "is_test": is_test, "checksum": checksum}
-
-
-def _decode(path: Path, size: int) -> Any:
-    """A PIL image of mode L or RGB, size x size, or the exception that says why not."""
-    from PIL import Image, ImageOps
-
-    try:
-        with Image.open(path) as file:
-            image: Image.Image = ImageOps.exif_transpose(file)
-            image = _flatten_mode(image)
-            return ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
-    except Exception as error:
-        return error
-
-
-def _flatten_mode(image: Any) -> Any:
-    """Any PIL mode to L or RGB: 16 bits scaled, transparency laid over white."""
-    from PIL import Image
-
-    if image.mode in ("I;16", "I;16B", "I;16L", "I"):
-        return image.point(lambda value: value / 257).convert("L")
-    if image.mode == "F":
-        raise ValueError("a float image has no stated range")
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        rgba = image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, "white")
-        return Image.alpha_composite(white, rgba).convert("RGB")
-    return image.convert("L" if image.mode in ("L", "1") else "RGB")
+        kept = torch.tensor([reason is None for reason in reasons])
+        images, labels, is_test = images[kept], labels[kept], is_test[kept]
+    if config.channels == "auto" and all(torch.equal(images[:, 0], images[:, c]) for c in (1, 2)):
+        images = images[:, :1].contiguous()
+    return {
+        "images": images,
+        "labels": labels,
+        "is_test": is_test,
+        "bad": _name_bad(bad, len(paths)) if bad else "",
+        "checksum": Table(images, labels).checksum(),
+    }
 
 
 def _name_bad(bad: list[tuple[Path, str]], total: int) -> str:
-    shown = [f"  {path}: {reason.replace(str(path), '').strip()[:100]}" for path, reason in bad[:_SHOWN]]
-    more = [f"  and {len(bad) - _SHOWN} more"] if len(bad) > _SHOWN else []
-    head = f"{len(bad)} of {total} files are not readable images (dataset.bad_files=skip leaves them out):"
-    return "\n".join([head, *shown, *more])
+    """All of them, as the user has to mend or delete each one."""
+    head = (
+        f"{len(bad)} of {total} files are not readable images "
+        "(dataset.bad_files=skip leaves them out):"
+    )
+    lines = [f"  {path}: {reason}" for path, reason in bad]
+    # A file name that is not UTF-8 cannot be printed as it is.
+    return "\n".join([head, *lines]).encode(errors="backslashreplace").decode()
+
+
+def _restore(cache: Path) -> dict[str, Any] | None:
+    import torch
+
+    if not cache.exists():
+        return None
+    try:
+        stored: dict[str, Any] = torch.load(cache, weights_only=True, mmap=True)
+    except Exception as error:  # cut short by a full disk or a power cut
+        _log.warning("%s is damaged and made again: %s", cache, str(error).splitlines()[0])
+        return None
+    return stored
 
 
 def _store(stored: dict[str, Any], cache: Path) -> None:
     import torch
 
-    cache.parent.mkdir(parents=True, exist_ok=True)
     temporary = cache.with_suffix(f".{os.getpid()}.tmp")
-    torch.save(stored, temporary)
-    os.replace(temporary, cache)
+    try:
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(stored, temporary)
+        os.replace(temporary, cache)
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+        temporary.unlink(missing_ok=True)
+        _log.warning("the decoded images could not be kept in %s: %s", cache.parent, error)

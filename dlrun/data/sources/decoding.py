@@ -1,0 +1,84 @@
+"""Image files of any size and mode to one uint8 tensor."""
+
+import logging
+import os
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+_log = logging.getLogger("dlrun")
+_TELL_EVERY = 5.0  # seconds between two log lines of a long decode
+_AHEAD = 16  # files a thread that wait their turn; all of them at once would take memory
+
+
+def decode(paths: Sequence[Path], size: int, channels: int) -> tuple[Tensor, list[str | None]]:
+    """Reads every file, on all processors.
+
+    Args:
+        paths: image files.
+        size: side in pixels of the square that each image is resized and cropped to.
+        channels: 1 for grey, 3 for RGB.
+
+    Returns:
+        uint8 (N, channels, size, size), and for each file why it cannot be read, or None. The pixels
+        of a file that cannot be read are undefined.
+    """
+    images = torch.empty(len(paths), channels, size, size, dtype=torch.uint8)
+    reasons: list[str | None] = []
+    threads = os.cpu_count() or 1
+    told = time.monotonic()
+    with ThreadPoolExecutor(threads) as pool:  # PIL releases the GIL while it decodes
+        while len(reasons) < len(paths):
+            part = slice(len(reasons), len(reasons) + _AHEAD * threads)
+            reasons += pool.map(_decode_into, images[part], paths[part])
+            if time.monotonic() - told > _TELL_EVERY:
+                told = time.monotonic()
+                _log.info("decoded %d of %d images", len(reasons), len(paths))
+    return images, reasons
+
+
+def _decode_into(out: Tensor, path: Path) -> str | None:
+    channels, size, _ = out.shape
+    try:
+        with Image.open(path) as file:
+            file.draft(None, (2 * size, 2 * size))  # JPEG: skips detail that resizing would discard
+            image = flatten_mode(ImageOps.exif_transpose(file))
+        image = ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
+        pixels = image.convert("L" if channels == 1 else "RGB").tobytes()
+    except Exception as error:  # each decoder fails in its own way
+        return _reason(error, path)
+    rows = torch.frombuffer(bytearray(pixels), dtype=torch.uint8).view(size, size, channels)
+    out.copy_(rows.permute(2, 0, 1))
+    return None
+
+
+def flatten_mode(image: Image.Image) -> Image.Image:
+    """Any PIL mode to L or RGB: 16 bits scaled to 8, transparency laid over white.
+
+    Raises:
+        ValueError: the pixels have no stated range.
+    """
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        image = image.convert("I")
+        low, high = image.getextrema()
+        if not 0 <= low <= high < 2**16:  # type: ignore[operator]
+            raise ValueError(f"integers from {low} to {high}, expected 0 to 65535")
+        return image.point(lambda value: value / 257 + 0.5).convert("L")  # 65535 / 255 = 257
+    if image.mode == "F":
+        raise ValueError("floats, which have no stated range")
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+    return image.convert("L" if image.mode in ("L", "1") else "RGB")
+
+
+def _reason(error: Exception, path: Path) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    text = str(error).replace(repr(os.fspath(path)), "").strip() or type(error).__name__
+    return text.splitlines()[0][:100]

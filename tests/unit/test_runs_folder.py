@@ -1,0 +1,159 @@
+"""The run folder: claimed by one, locked while in use, never half written."""
+
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from dlrun.errors import UserError
+from dlrun.runs.files import read_json, write_json
+from dlrun.runs.folder import RunFolder, claim
+from dlrun.runs.index import all_runs, find_run
+from dlrun.runs.status import StatusWriter, read_status
+
+
+def claim_many(outputs: str, count: int) -> list[str]:
+    return [str(claim(Path(outputs), "data", "method", None).path) for _ in range(count)]
+
+
+def test_runs_of_the_same_millisecond_never_share_a_folder(tmp_path: Path) -> None:
+    with multiprocessing.get_context("fork").Pool(8) as pool:
+        claimed = pool.starmap(claim_many, [(str(tmp_path), 50)] * 8)
+    paths = [path for part in claimed for path in part]
+    assert len(set(paths)) == 400
+    assert all(Path(path).is_dir() for path in paths)
+
+
+def test_claim_tries_again_when_the_name_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    letters = iter("aaaa" + "aaaa" + "bbbb")
+    monkeypatch.setattr("dlrun.runs.folder.secrets.choice", lambda _: next(letters))
+    first, second = (claim(tmp_path, "d", "m", "mine") for _ in range(2))
+    assert first.name.endswith("-aaaa-mine")
+    assert second.name.endswith("-bbbb-mine") or second.name[:13] != first.name[:13]
+
+
+def test_claim_says_where_nothing_can_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="outputs: cannot write below"):
+        claim(tmp_path / "file", "d", "m", None)
+
+
+def test_config_is_written_once_and_read_back(tmp_path: Path) -> None:
+    folder = claim(tmp_path, "d", "m", None)
+    plain = {"seed": 3, "name": None, "lr": 1e-05, "betas": [0.5, 0.999], "method": {"name": "vae"}}
+    folder.prepare(plain)
+    folder.prepare({"seed": 4})
+    assert folder.read_config() == plain
+
+
+@pytest.mark.parametrize("text", ["", "[1, 2]", "a: [", "just text"])
+def test_a_damaged_config_is_told_in_one_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises(UserError) as told:
+        RunFolder(tmp_path).read_config()
+    assert "config.yaml" in str(told.value) and "\n" not in str(told.value)
+
+
+def test_the_lock_is_held_by_one_process_and_dies_with_it(tmp_path: Path) -> None:
+    folder = claim(tmp_path, "d", "m", None)
+    code = (
+        "import sys, time; from pathlib import Path; from dlrun.runs.folder import RunFolder\n"
+        f"run = RunFolder(Path({str(folder.path)!r})); run.lock()\n"
+        "print('locked', flush=True); time.sleep(60)"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout is not None and holder.stdout.readline() == "locked\n"
+        assert folder.in_use()
+        with pytest.raises(UserError, match="another process is training this run"):
+            folder.lock()
+    finally:
+        holder.send_signal(signal.SIGKILL)
+        holder.wait()
+    assert not folder.in_use()
+    folder.lock()
+    assert folder.in_use()
+    folder.unlock()
+    assert not folder.in_use()
+
+
+def test_a_run_that_was_killed_is_not_called_running(tmp_path: Path) -> None:
+    folder = claim(tmp_path, "d", "m", None)
+    folder.lock()
+    StatusWriter(folder, total=10, step=4)
+    status = read_status(folder)
+    assert status is not None and status.state == "running"
+    folder.unlock()  # as the kernel does for a process that dies
+    status = read_status(folder)
+    assert status is not None and (status.state, status.reason) == ("interrupted", "killed")
+
+
+def test_status_of_another_machine_is_believed(tmp_path: Path) -> None:
+    folder = claim(tmp_path, "d", "m", None)
+    StatusWriter(folder, total=10, step=4)
+    write_json(folder.status, read_json(folder.status) | {"host": "elsewhere"})
+    status = read_status(folder)
+    assert status is not None and status.state == "running"
+
+
+def test_status_says_how_a_run_ended(tmp_path: Path) -> None:
+    folder = claim(tmp_path, "d", "m", None)
+    writer = StatusWriter(folder, total=10, step=0)
+    before = read_json(folder.status)
+    writer.beat(5)  # too soon after the last one to be written
+    assert read_json(folder.status) == before
+    writer.status.heartbeat -= 5
+    writer.beat(6)
+    assert read_json(folder.status)["step"] == 6
+    assert abs(read_json(folder.status)["heartbeat"] - time.time()) < 5
+    writer.end("failed", "out of memory")
+    assert read_json(folder.status)["state"] == "failed"
+    assert read_json(folder.status)["reason"] == "out of memory"
+
+
+def test_a_reader_never_sees_half_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "status.json"
+    write_json(path, {"n": 0})
+    child = os.fork()
+    if child == 0:
+        for n in range(400):
+            write_json(path, {"n": n, "padding": "x" * 5000})
+        os._exit(0)
+    while os.waitpid(child, os.WNOHANG) == (0, 0):
+        assert "n" in json.loads(path.read_text())
+
+
+def test_runs_are_found_by_folder_name_and_beginning(tmp_path: Path) -> None:
+    for name in ("260101-aaaa", "260101-abbb", "260202-cccc"):
+        folder = RunFolder(tmp_path / "d" / "m" / name)
+        folder.path.mkdir(parents=True)
+        folder.prepare({"seed": 0})
+        write_json(folder.status, {})
+        os.utime(folder.config, (len(list(all_runs(tmp_path))),) * 2)
+    assert [run.name for run in all_runs(tmp_path)] == ["260101-aaaa", "260101-abbb", "260202-cccc"]
+    assert find_run(str(tmp_path / "d" / "m" / "260101-abbb"), tmp_path).name == "260101-abbb"
+    assert find_run("260202", tmp_path).name == "260202-cccc"
+    assert find_run("260101-abbb", tmp_path).name == "260101-abbb"
+    assert find_run("last", tmp_path).name == "260202-cccc"
+    with pytest.raises(UserError, match="2 runs begin like that"):
+        find_run("260101", tmp_path)
+    with pytest.raises(UserError, match="the latest is 260202-cccc"):
+        find_run("nothing", tmp_path)
+    with pytest.raises(UserError, match="no run there"):
+        find_run(str(tmp_path), tmp_path)
+
+
+def test_what_a_killed_writer_left_is_cleared_away(tmp_path: Path) -> None:
+    folder = claim(tmp_path, "d", "m", None)
+    folder.prepare({"seed": 0})
+    (folder.last.parent / ".last.pt.123.tmp").write_text("half")
+    folder.prepare({"seed": 0})
+    assert list(folder.last.parent.iterdir()) == []
