@@ -7,7 +7,10 @@ from torch import Tensor
 
 
 def derived_seed(seed: int, *purpose: str | int) -> int:
-    """63 bits that depend on the run's seed and on what they are for, and on nothing else."""
+    """63 bits that depend on the run's seed and on what they are for, and on nothing else.
+
+    Torch's CPU generator uses the lowest 32 of them, its CUDA generator all.
+    """
     text = ":".join(str(part) for part in (seed, *purpose))
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 

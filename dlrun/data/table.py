@@ -25,11 +25,21 @@ class Table:
     labels: Tensor | None
     attributes: dict[str, Tensor] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """Raises TypeError where a tensor is not as stated above."""
+        if self.images.dtype != torch.uint8 or self.images.ndim != 4:
+            found = f"{self.images.dtype} {tuple(self.images.shape)}"
+            raise TypeError(f"Table.images: got {found}, expected uint8 (N, C, H, W)")
+        labels = self.labels
+        if labels is not None and (labels.dtype, labels.shape) != (torch.int64, (len(self),)):
+            found = f"{labels.dtype} {tuple(labels.shape)}"
+            raise TypeError(f"Table.labels: got {found}, expected int64 ({len(self)},)")
+
     def __len__(self) -> int:
         return len(self.images)
 
     def gather(self, indices: Tensor, device: torch.device) -> Tensor:
-        """uint8 images (B, C, H, W) of int64 `indices` (B,), on `device`, wherever the table lies."""
+        """uint8 images (B, C, H, W) of int64 `indices` (B,), on `device`, wherever the table is."""
         picked = self.images[indices.to(self.images.device)]
         return picked.to(device, non_blocking=True)
 
@@ -52,9 +62,9 @@ class Table:
     def checksum(self) -> str:
         """sha256 of shape, images and labels: the data that a run saw."""
         digest = hashlib.sha256(str(tuple(self.images.shape)).encode())
-        digest.update(self.images.contiguous().numpy().data)
+        digest.update(self.images.cpu().contiguous().numpy().data)
         if self.labels is not None:
-            digest.update(self.labels.contiguous().numpy().data)
+            digest.update(self.labels.cpu().contiguous().numpy().data)
         return digest.hexdigest()
 
 

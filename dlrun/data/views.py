@@ -15,7 +15,7 @@ from dlrun.errors import UserError
 
 
 class View(Protocol):
-    """A batch that can draw itself. Every tensor lies on the device, images in the method's range."""
+    """A batch that can draw itself, on the device, its images in the method's range."""
 
     needs_labels: ClassVar[bool]
 
@@ -50,7 +50,7 @@ class Images:
 
 @dataclass(frozen=True)
 class Labelled:
-    """One augmented view of each image (B, C, H, W), its class (B,) and its row in the table (B,)."""
+    """One augmented view of each image (B, C, H, W), its class (B,), its row in the table (B,)."""
 
     image: Tensor
     label: Tensor
@@ -132,7 +132,7 @@ def domain_rows(data: DataSet, split: str = "train") -> tuple[Tensor, Tensor]:
 
 
 class Source:
-    """Draws batches of one view: order, gather, augment, scale, all a function of (seed, number)."""
+    """Draws batches of one view: order, gather, augment, scale; a function of (seed, number)."""
 
     def __init__(
         self,
@@ -153,8 +153,8 @@ class Source:
         self.length = view.length(data)
         if batch_size > self.length:
             raise UserError(
-                f"batch_size: got {batch_size}, but an epoch of {data.name} has {self.length} images; "
-                f"expected an integer in [1, {self.length}]"
+                f"batch_size: got {batch_size}, but an epoch of {data.name} has {self.length} "
+                f"images; expected an integer in [1, {self.length}]"
             )
 
     @property

@@ -45,9 +45,9 @@ def evaluate(
             )
         if isinstance(method, Validates):
             numbers |= _validated(inference, method, table)
-        if isinstance(method, Embeds) and table.labels is not None:
-            if thorough or not isinstance(method, Predicts):
-                numbers |= _features(inference, method, table, thorough)
+        wanted = thorough or not isinstance(method, Predicts)
+        if isinstance(method, Embeds) and table.labels is not None and wanted:
+            numbers |= _features(inference, method, table, thorough)
         if isinstance(method, Reconstructs):
             numbers["reconstruction_error"] = _reconstruction_error(inference, method, table)
         if isinstance(method, Translates):
@@ -79,7 +79,7 @@ def trivial(data: DataSet, split: str, numbers: dict[str, float]) -> dict[str, f
 
 
 class DomainJudge:
-    """Tells the two domains apart by the 20 nearest raw train images, so that it needs no training."""
+    """Tells the two domains apart by the 20 nearest raw train images; it needs no training."""
 
     def __init__(self, data: DataSet) -> None:
         a, b = domain_rows(data)
@@ -87,7 +87,7 @@ class DomainJudge:
         self.labels = torch.cat([torch.zeros(len(a)), torch.ones(len(b))]).long()
 
     def share(self, images: Tensor, target: int) -> float:
-        """The share of `images` (N, D), raw pixels in [0, 1], taken for domain `target` (0 or 1)."""
+        """The share of `images` (N, D), raw pixels in [0, 1], taken for domain `target`, 0 or 1."""
         return float((knn_predict(self.bank, self.labels, images) == target).float().mean())
 
 

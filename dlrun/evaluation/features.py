@@ -12,9 +12,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 KNN_K = 20
-KNN_TEMPERATURE = (
-    0.07  # Wu et al. 2018, arXiv 1805.01978, section 3.4; fixed, never tuned on a split
-)
+# Wu et al. 2018, arXiv 1805.01978, section 3.4; fixed, never tuned on a split.
+KNN_TEMPERATURE = 0.07
 PROBE_L2 = 1e-3  # fixed likewise
 PROBE_ITERATIONS = 100
 _CHUNK = 1000

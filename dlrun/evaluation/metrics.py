@@ -35,7 +35,7 @@ METRICS = {
 
 
 def describe(name: str) -> Metric:
-    """The metric of that name; an unknown one, of a user's own method, is better when it is lower."""
+    """The metric of that name; an unknown one, of a user's own method, is better when lower."""
     return METRICS.get(name, Metric(name, False, ".4g"))
 
 

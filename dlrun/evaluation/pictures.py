@@ -1,4 +1,4 @@
-"""Pictures of what a method does, always of the same val images, so that a run can be leafed through."""
+"""Pictures of what a method does, always of the same val images: a run can be leafed through."""
 
 from collections.abc import Sequence
 from dataclasses import fields

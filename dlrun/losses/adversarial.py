@@ -47,7 +47,10 @@ class BinaryCrossEntropy(nn.Module):
 
 
 class Hinge(nn.Module):
-    """`max(0, 1 -+ score)` for a discriminator, `-score` for a generator (Lim and Ye 2017, eq. 7)."""
+    """`max(0, 1 -+ score)` for a discriminator, `-score` for a generator.
+
+    Lim and Ye 2017, arXiv 1705.02894.
+    """
 
     kind = "scores"
     Config = NoOptions

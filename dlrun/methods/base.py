@@ -42,13 +42,17 @@ class Builder:
     num_classes: int
     built: list[nn.Module] = field(default_factory=list)
 
-    def model(self) -> nn.Module:
-        """A fresh network of the model group; each call another one."""
+    def model(self) -> Any:
+        """A fresh network of the model group; each call another one.
+
+        An nn.Module with what its kind promises: an encoder has `feature_dim`, an autoencoder
+        `encoder`, `decoder(code_dim)` and `hidden_dim`.
+        """
         return self.network(self.model_choice)
 
     def network(self, choice: Choice) -> nn.Module:
         """A fresh network of a nested group, such as `method.discriminator`."""
-        network = build_model(choice, self.image_shape, self.num_classes)
+        network: nn.Module = build_model(choice, self.image_shape, self.num_classes)
         self.built.append(network)
         return network
 
@@ -80,7 +84,7 @@ class Method(nn.Module):
     """Whether docs/results.md shows that bf16 on the CPU learns as well as fp32."""
 
     def parameter_groups(self) -> dict[str, Iterable[nn.Parameter]]:
-        """Which parameters belong to which optimizer; here one, 'main', over all that are trained."""
+        """Which parameters belong to which optimizer; here one, 'main', over all that train."""
         return {"main": [p for p in self.parameters() if p.requires_grad]}
 
     def step(self, batch: Any, update: Update) -> dict[str, Tensor]:

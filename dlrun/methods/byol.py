@@ -27,7 +27,10 @@ from dlrun.options import Count, Fraction
 
 
 def head(below: int, hidden: int, above: int) -> nn.Module:
-    """Projector and predictor alike: Linear, batch norm, ReLU, Linear without bias (appendix C.1)."""
+    """Projector and predictor alike: Linear, batch norm, ReLU, Linear, no batch norm behind it.
+
+    As in the paper's implementation details; the last layer has no bias, as in the authors' code.
+    """
     return nn.Sequential(
         nn.Linear(below, hidden),
         nn.BatchNorm1d(hidden),
@@ -37,7 +40,7 @@ def head(below: int, hidden: int, above: int) -> nn.Module:
 
 
 def decay(tau: float, progress: float) -> float:
-    """tau_k = 1 - (1 - tau) (cos(pi k / K) + 1) / 2, from tau to 1 (section 3.2)."""
+    """tau_k = 1 - (1 - tau) (cos(pi k / K) + 1) / 2, from tau to 1 (implementation details)."""
     return 1 - (1 - tau) * (math.cos(math.pi * progress) + 1) / 2
 
 
@@ -72,8 +75,8 @@ class BYOL(Method):
             self.target = target_of(nn.Sequential(f))
         else:
             raise UserError(
-                f"method.projection: got {config.projection}; without a target projector it must be "
-                f"the model's feature width, {f.feature_dim}"
+                f"method.projection: got {config.projection}; without a target projector it must "
+                f"be the model's feature width, {f.feature_dim}"
             )
         self.loss = build.loss()
 
@@ -94,7 +97,7 @@ class BYOL(Method):
         return {"loss": loss, "target_std": spread}
 
     def after_update(self, update: Update) -> None:
-        """The target follows, once an optimizer step."""
+        """Equation 1: the target follows, once an optimizer step."""
         tau = decay(self.tau, update.progress)
         for target, online in zip(self.target, self.online, strict=False):
             update_average(target, online, tau)

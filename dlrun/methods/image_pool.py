@@ -22,11 +22,15 @@ class ImagePool(nn.Module):
 
     @torch.no_grad()
     def query(self, images: Tensor) -> Tensor:
-        """Of new images (B, C, H, W): what the discriminator is shown in their place, float32."""
+        """Of new images (B, C, H, W): what the discriminator is shown in their place.
+
+        float32, and detached: no gradient goes back to the generator.
+        """
+        images = images.detach().float()
         if self.size == 0:
-            return images.float()
+            return images
         shown = []
-        for image in images.float():  # one after the other: an image may meet those before it
+        for image in images:  # one after the other: an image may meet those before it
             filling = self.count < self.size
             draw = torch.randint(self.size, (), device=image.device)
             slot = torch.where(filling, self.count, draw).view(1)

@@ -29,13 +29,12 @@ class PatchGAN(nn.Module):
 
     def __init__(self, config: Config, image_shape: tuple[int, int, int], num_classes: int) -> None:
         super().__init__()
-        smallest = (
-            min(image_shape[1:]) // 2**config.layers - 2
-        )  # two more convolutions lose a pixel each
-        if smallest < 1:
+        # Each strided convolution halves the map, each of the last two takes a pixel off it.
+        if min(image_shape[1:]) // 2**config.layers < 3:
             raise UserError(
                 f"method.discriminator.layers: got {config.layers}, too deep for images of "
-                f"{image_shape[1]} x {image_shape[2]}; take fewer or model@method.discriminator=patchgan16"
+                f"{image_shape[1]} x {image_shape[2]}; take fewer or "
+                "model@method.discriminator=patchgan16"
             )
         strided = [min(config.width * 2**i, config.width * 8) for i in range(config.layers)]
         last = min(strided[-1] * 2, config.width * 8)

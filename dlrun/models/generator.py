@@ -48,7 +48,7 @@ class ResidualBlock(nn.Module):
 
 
 class ResNetGenerator(nn.Module):
-    """Image to image, (B, C, H, W) in [-1, 1] both; sides must be multiples of 4."""
+    """Image to image, (B, C, H, W) in [-1, 1] both; sides are multiples of 4, 8 or more."""
 
     kind = "generator"
     channels_last = False  # instance norm and transposed convolutions lose by it, see benchmarks/
@@ -61,10 +61,11 @@ class ResNetGenerator(nn.Module):
     def __init__(self, config: Config, image_shape: tuple[int, int, int], num_classes: int) -> None:
         super().__init__()
         channels, height, width = image_shape
-        if height % 4 or width % 4:
+        # Mirrored edges and instance norm need more than one pixel where the map is smallest.
+        if height % 4 or width % 4 or min(height, width) < 8:
             raise UserError(
                 f"model=resnet_generator: images are {height} x {width}, expected sides that are "
-                "multiples of 4; set dataset.size"
+                "multiples of 4, 8 or more; set dataset.size"
             )
         w = config.width
         self.layers = nn.Sequential(

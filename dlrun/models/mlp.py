@@ -1,6 +1,7 @@
 """The multi-layer perceptron."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 from math import prod
 
 from torch import Tensor, nn
@@ -23,7 +24,7 @@ class MLP(nn.Module):
         super().__init__()
         widths = [prod(image_shape), *config.hidden]
         layers: list[nn.Module] = [nn.Flatten()]
-        for below, above in zip(widths, widths[1:], strict=False):
+        for below, above in pairwise(widths):
             layers.append(nn.Linear(below, above, bias=not config.batch_norm))
             if config.batch_norm:
                 layers.append(nn.BatchNorm1d(above))

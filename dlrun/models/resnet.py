@@ -51,7 +51,7 @@ class ResNet(nn.Module):
         blocks, rest = divmod(config.depth - 2, 6)
         if rest or blocks < 1:
             raise UserError(
-                f"model.depth: got {config.depth}, expected 6n + 2, such as 8, 20, 32, 44, 56 or 110"
+                f"model.depth: got {config.depth}, expected 6n + 2: 8, 20, 32, 44, 56 or 110, say"
             )
         w = config.width
         self.stem = nn.Sequential(
@@ -62,7 +62,7 @@ class ResNet(nn.Module):
         self.stage3 = self._stage(2 * w, 4 * w, blocks, stride=2)
         self.feature_dim = 4 * w
         for module in self.modules():
-            if isinstance(module, nn.Conv2d):  # He et al. 2015, arXiv 1502.01852, equation 10
+            if isinstance(module, nn.Conv2d):  # He et al. 2015, arXiv 1502.01852, equation 14
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     @staticmethod

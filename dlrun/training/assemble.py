@@ -50,8 +50,8 @@ def build_method(config: TrainConfig, data: DataSet) -> tuple[Method, list[nn.Mo
     cls: type[Method] = lookup("method", config.method.name)
     if cls.view.needs_labels and data.train.labels is None:
         raise UserError(
-            f"dataset={config.dataset.name}: method {config.method.name} needs labels, these images "
-            "have none; put each class into a folder of its own"
+            f"dataset={config.dataset.name}: method {config.method.name} needs labels, these "
+            "images have none; put each class into a folder of its own"
         )
     seed_everything(config.seed, "init")
     build = Builder(config.model, config.loss, data.image_shape, data.num_classes)

@@ -13,6 +13,7 @@ from dlrun.errors import UserError
 from dlrun.methods.base import Method
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+_WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
 _ROOM = 3  # a data set lies on the GPU where this many times its size is free
 
 
@@ -40,19 +41,19 @@ class Hardware:
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Sets the process-wide switches for a run and puts them back, so that a sweep's jobs do not
-        leak into each other.
-        """
+        """Sets the process-wide switches for a run and puts them back, so that jobs do not leak."""
         threads, benchmark = torch.get_num_threads(), torch.backends.cudnn.benchmark
         matmul = torch.get_float32_matmul_precision()
-        anomaly = torch.is_anomaly_enabled()
+        anomaly = torch.is_anomaly_enabled(), torch.is_anomaly_check_nan_enabled()
         deterministic = torch.are_deterministic_algorithms_enabled()
+        warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+        workspace = os.environ.get(_WORKSPACE)
         torch.set_num_threads(self.threads)
         torch.backends.cudnn.benchmark = self.device.type == "cuda" and not self.deterministic
         if self.device.type == "cuda":
             torch.set_float32_matmul_precision("high")
         if self.deterministic:
-            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it
+            os.environ.setdefault(_WORKSPACE, ":4096:8")  # cuBLAS asks for it
             torch.use_deterministic_algorithms(True)
         torch.autograd.set_detect_anomaly(self.anomaly)
         try:
@@ -61,8 +62,10 @@ class Hardware:
             torch.set_num_threads(threads)
             torch.backends.cudnn.benchmark = benchmark
             torch.set_float32_matmul_precision(matmul)
-            torch.use_deterministic_algorithms(deterministic)
-            torch.autograd.set_detect_anomaly(anomaly)
+            torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+            torch.autograd.set_detect_anomaly(*anomaly)
+            if workspace is None:
+                os.environ.pop(_WORKSPACE, None)
 
 
 def pick(asked: HardwareConfig, method: Method, networks: list[nn.Module]) -> Hardware:
@@ -79,7 +82,7 @@ def pick(asked: HardwareConfig, method: Method, networks: list[nn.Module]) -> Ha
         and all(getattr(network, "channels_last", False) for network in networks)
     )
     threads = torch.get_num_threads() if asked.threads == "auto" else asked.threads
-    compiled, compile_why = _pick_compile(asked.compile)
+    compiled, compile_why = _pick_compile(asked.compile, device)
     parts = [f"{device_why}, {threads} threads" if device.type == "cpu" else device_why]
     parts.append(f"{precision} ({precision_why})")
     if channels_last:
@@ -139,6 +142,8 @@ def _pick_precision(asked: str, device: torch.device, method: Method) -> tuple[s
             "hardware.precision: got fp16 on the CPU, expected fp32, bf16 or auto; "
             "fp16 needs loss scaling on a GPU"
         )
+    if asked == "fp32" and device.type == "cuda" and native_bf16(device):
+        return asked, "as asked, products in TF32"  # what has the one has the other
     if asked != "auto":
         return asked, "as asked"
     if device.type == "cuda":
@@ -152,11 +157,11 @@ def _pick_precision(asked: str, device: torch.device, method: Method) -> tuple[s
     return "fp32", "no native bf16"
 
 
-def _pick_compile(asked: bool) -> tuple[bool, str]:
+def _pick_compile(asked: bool, device: torch.device) -> tuple[bool, str]:
     if not asked:
         return False, ""
     try:
-        torch.compile(lambda x: x + 1)(torch.zeros(2))
+        torch.compile(lambda x: x + 1)(torch.zeros(2, device=device))
     except Exception as error:  # whatever the compiler's tool chain raises
         torch._dynamo.reset()
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
@@ -165,7 +170,7 @@ def _pick_compile(asked: bool) -> tuple[bool, str]:
 
 
 def compile_networks(method: Method) -> None:
-    """Every network that the method calls, in place, so that a state dict's names stay as they are."""
+    """Every network that the method calls, in place, so that a state dict's names stay."""
     for child in method.children():
         if type(child).forward is not nn.Module.forward:  # a holder of buffers is never called
             child.compile()

@@ -1,4 +1,8 @@
-"""LARS (You, Gitman and Ginsburg 2017, arXiv 1708.03888, algorithm 1)."""
+"""LARS (You, Gitman and Ginsburg 2017, arXiv 1708.03888, algorithm 1).
+
+Otherwise than there: the trust ratio divides by |grad + weight_decay w|, as the code of BYOL and of
+its peers does, not by |grad| + weight_decay |w|.
+"""
 
 from collections.abc import Callable
 from typing import Any

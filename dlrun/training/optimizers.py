@@ -1,4 +1,4 @@
-"""Optimizers by name. Their options are checked without torch; torch is imported when one is built."""
+"""Optimizers by name. Their options are checked without torch, which is imported to build one."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -31,7 +31,7 @@ class Splits(NamedTuple):
 
 
 class DataSource:
-    """A data set. A subclass reads itself; splitting off val and everything later is done for it."""
+    """A data set. A subclass reads itself; splitting off val and what follows is done for it."""
 
     Config: ClassVar[type] = SourceConfig
     may_have_labels: ClassVar[bool] = True
@@ -46,4 +46,4 @@ class DataSource:
         Raises:
             UserError: the data is not there or cannot be read; says what to place where.
         """
-        raise UserWarning(f"{type(self).__name__} has no load()")
+        raise NotImplementedError(f"{type(self).__name__} has no load()")

@@ -14,6 +14,7 @@ from torch import Tensor
 _log = logging.getLogger("dlrun")
 _TELL_EVERY = 5.0  # seconds between two log lines of a long decode
 _AHEAD = 16  # files a thread that wait their turn; all of them at once would take memory
+_THREADS = 16  # more only wait for the interpreter's lock
 
 
 def decode(paths: Sequence[Path], size: int, channels: int) -> tuple[Tensor, list[str | None]]:
@@ -25,12 +26,12 @@ def decode(paths: Sequence[Path], size: int, channels: int) -> tuple[Tensor, lis
         channels: 1 for grey, 3 for RGB.
 
     Returns:
-        uint8 (N, channels, size, size), and for each file why it cannot be read, or None. The pixels
-        of a file that cannot be read are undefined.
+        uint8 (N, channels, size, size), and for each file why it cannot be read, or None; its
+        pixels are then undefined.
     """
     images = torch.empty(len(paths), channels, size, size, dtype=torch.uint8)
     reasons: list[str | None] = []
-    threads = os.cpu_count() or 1
+    threads = min(_THREADS, os.cpu_count() or 1)
     told = time.monotonic()
     with ThreadPoolExecutor(threads) as pool:  # PIL releases the GIL while it decodes
         while len(reasons) < len(paths):
@@ -68,7 +69,7 @@ def flatten_mode(image: Image.Image) -> Image.Image:
         low, high = image.getextrema()
         if not 0 <= low <= high < 2**16:  # type: ignore[operator]
             raise ValueError(f"integers from {low} to {high}, expected 0 to 65535")
-        return image.point(lambda value: value / 257 + 0.5).convert("L")  # 65535 / 255 = 257
+        return image.point(lambda value: value / 257 + 0.5).convert("L")  # 65535 = 255 x 257
     if image.mode == "F":
         raise ValueError("floats, which have no stated range")
     if image.has_transparency_data:

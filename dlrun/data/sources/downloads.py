@@ -1,6 +1,5 @@
 """Data sets that torchvision downloads and verifies, kept in the cache folder."""
 
-import urllib.error
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,18 +17,22 @@ class _TorchvisionData(DataSource):
     """What to place there by hand where nothing can be downloaded."""
 
     def load(self, config: Any, data_dir: Path) -> Splits:
-        """Downloads once, verifies, and reads."""
+        """Downloads once, verifies, and reads.
+
+        Raises:
+            UserError: says what to place where, or what to delete.
+        """
         import torch
         from torchvision import datasets  # a second of import that other data sets do not need
 
         from dlrun.data.table import Table
 
         kind = getattr(datasets, self.torchvision_name)
-        data_dir.mkdir(parents=True, exist_ok=True)
         try:
+            data_dir.mkdir(parents=True, exist_ok=True)
             splits = [kind(str(data_dir), train=train, download=True) for train in (True, False)]
-        except (RuntimeError, urllib.error.URLError, OSError, EOFError) as error:
-            raise UserError(self._how_to_place(data_dir, error)) from error
+        except Exception as error:  # network, checksum, disk, damaged file: each in its own way
+            raise UserError(self._what_to_do(data_dir, error)) from error
         tables = []
         for split in splits:
             images = torch.as_tensor(split.data)
@@ -43,11 +46,16 @@ class _TorchvisionData(DataSource):
         """Which of the files are not in the cache yet."""
         return [name for name in cls.files if not (data_dir / cls.folder / name).exists()]
 
-    def _how_to_place(self, data_dir: Path, error: Exception) -> str:
-        reason = next((line for line in str(error).splitlines() if line), type(error).__name__)
+    def _what_to_do(self, data_dir: Path, error: Exception) -> str:
+        lines = [line for line in str(error).splitlines() if line.strip()]
+        reason = lines[-1].strip() if lines else type(error).__name__  # of all mirrors, the last
+        missing = self.missing(data_dir)
+        if not missing:
+            damaged = data_dir / (self.folder or self.files[0])
+            return f"{damaged} is damaged ({reason}). Delete it and run again"
         return (
             f"{self.torchvision_name} could not be downloaded ({reason}). "
-            f"Place {', '.join(self.files)} in {data_dir / self.folder} yourself and run again, name "
+            f"Place {', '.join(missing)} in {data_dir / self.folder} yourself and run again, name "
             "another folder with data_dir=..., or use the data on board: dataset=fashion_mini"
         )
 

@@ -1,39 +1,25 @@
 """The user's own images: any size, any mode, decoded once and kept.
 
 Understands FOLDER/{train,test}/CLASS/*, FOLDER/CLASS/*, FOLDER/{trainA,trainB,testA,testB}/* and a
-plain FOLDER/* without classes. Where there is no test part, a share is held out. Of an animation the
-first picture is taken. Hidden files and folders, and files of other kinds, are passed over.
+plain FOLDER/* without classes. Where there is no test part, a share is held out. Of an animation
+the first picture is taken. Hidden files and files of other kinds are passed over.
 """
 
 import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from dlrun.data.sources.base import DataSource, SourceConfig, Splits
+from dlrun.data.sources.layout import Files, find_images
 from dlrun.errors import UserError
 from dlrun.options import Range
 
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 _CACHE_FORMAT = 2  # goes into the cache's key: raise it when decoding changes
 _log = logging.getLogger("dlrun")
-
-
-@dataclass(frozen=True)
-class _Files:
-    """Image paths of the two splits, each with its class or None."""
-
-    train: list[tuple[Path, int | None]]
-    test: list[tuple[Path, int | None]]
-    class_names: tuple[str, ...]
-
-    def __iter__(self) -> Iterator[tuple[Path, int | None]]:
-        yield from self.train
-        yield from self.test
 
 
 class ImageFolder(DataSource):
@@ -79,102 +65,7 @@ class ImageFolder(DataSource):
         )
 
 
-# --- which files ---------------------------------------------------------------------------------
-
-
-def find_images(root: Path) -> _Files:
-    """Which files, in which split, of which class; sorted, so that the order is that of the names.
-
-    Raises:
-        UserError: there is no image, or train and test disagree about the classes.
-    """
-    folders = _folders(root)
-    if "trainA" in folders and "trainB" in folders:
-        return _domain_folders(root)
-    if not _has_splits(root, folders):
-        (names, train), test = _class_folders(root), []
-    else:
-        names, train = _class_folders(root / "train")
-        other = next((name for name in ("test", "val") if name in folders), None)
-        test_names, test = _class_folders(root / other) if other else (names, [])
-        if test_names != names:
-            raise UserError(
-                f"dataset.root: the classes of train/ and {other}/ differ: "
-                f"{', '.join(sorted(set(names) ^ set(test_names)))}"
-            )
-    if not train:
-        raise UserError(
-            f"dataset.root: no image below {root}; expected {', '.join(_SUFFIXES[:6])} files"
-        )
-    return _Files(train, test, names)
-
-
-def _has_splits(root: Path, folders: list[str]) -> bool:
-    """Whether train/ is the train split and not a class of that name, the kind on rails."""
-    others = set(folders) - {"train"}
-    return "train" in folders and (
-        not others or bool(others & {"test", "val"}) or bool(_folders(root / "train"))
-    )
-
-
-def _domain_folders(root: Path) -> _Files:
-    def images(split: str) -> list[tuple[Path, int | None]]:
-        folders = [root / f"{split}{domain}" for domain in "AB"]
-        if split == "test" and not any(folder.is_dir() for folder in folders):
-            return []
-        found: list[tuple[Path, int | None]] = []
-        for label, folder in enumerate(folders):
-            paths = _images(folder)
-            if not paths:
-                raise UserError(f"dataset.root: no image in {folder}")
-            found += [(path, label) for path in paths]
-        return found
-
-    return _Files(images("train"), images("test"), ("A", "B"))
-
-
-def _class_folders(folder: Path) -> tuple[tuple[str, ...], list[tuple[Path, int | None]]]:
-    loose = _images(folder, deep=False)
-    classes = {name: _images(folder / name) for name in _folders(folder)}
-    names = tuple(name for name, paths in classes.items() if paths)
-    if not names:
-        return (), [(path, None) for path in loose]
-    empty = [name for name in classes if name not in names]
-    if empty:
-        _log.warning("%s: no image in %s, which are no classes", folder, ", ".join(empty))
-    if loose:
-        _log.warning("%s: left out %d images that lie in no class's folder", folder, len(loose))
-    return names, [(path, label) for label, name in enumerate(names) for path in classes[name]]
-
-
-def _folders(folder: Path) -> list[str]:
-    names = (entry.name for entry in folder.iterdir() if entry.is_dir())
-    return sorted(name for name in names if not name.startswith("."))
-
-
-def _images(folder: Path, deep: bool = True) -> list[Path]:
-    """Sorted by folder and name; links are followed, each folder is read once."""
-
-    def unreadable(error: OSError) -> None:
-        raise UserError(f"dataset.root: {error.filename} cannot be read: {error.strerror}")
-
-    found, seen = [], {folder.resolve()}
-    for where, folders, names in os.walk(folder, onerror=unreadable, followlinks=True):
-        within = {name: Path(where, name).resolve() for name in folders if not name.startswith(".")}
-        folders[:] = sorted(name for name, real in within.items() if deep and real not in seen)
-        seen.update(within.values())
-        found += [
-            Path(where, name)
-            for name in sorted(names)
-            if name.lower().endswith(_SUFFIXES) and not name.startswith(".")
-        ]
-    return found
-
-
-# --- decoded once --------------------------------------------------------------------------------
-
-
-def _key(root: Path, files: _Files, config: ImageFolder.Config) -> str:
+def _key(root: Path, files: Files, config: ImageFolder.Config) -> str:
     """Of the options that decide how it is decoded, and every file's name, class, size and times.
 
     The change time is among them because a file that is replaced may keep size and modification
@@ -193,7 +84,7 @@ def _key(root: Path, files: _Files, config: ImageFolder.Config) -> str:
     return digest.hexdigest()[:32]
 
 
-def _decode(files: _Files, config: ImageFolder.Config) -> dict[str, Any]:
+def _decode(files: Files, config: ImageFolder.Config) -> dict[str, Any]:
     import torch
 
     from dlrun.data.sources.decoding import decode
@@ -241,7 +132,7 @@ def _restore(cache: Path) -> dict[str, Any] | None:
     try:
         stored: dict[str, Any] = torch.load(cache, weights_only=True, mmap=True)
     except Exception as error:  # cut short by a full disk or a power cut
-        _log.warning("%s is damaged and made again: %s", cache, str(error).splitlines()[0])
+        _log.warning("%s is damaged (%s) and is made again", cache, type(error).__name__)
         return None
     return stored
 

@@ -1,0 +1,218 @@
+"""Images a second of a run against the same networks in a bare loop on one ready batch.
+
+    python benchmarks/throughput.py                 # all jobs, about 6 minutes on two cores
+    python benchmarks/throughput.py vae --rounds 7
+
+Both arms have the same networks, precision, memory format and optimizer, in one process, in
+turn, so that what else the machine does meets both. A run is the whole loop: order, gather,
+augmentation, seeding, the method's step, metrics.jsonl, TensorBoard, status, progress; evaluation
+and checkpoints are left out, since how often they happen is the user's choice. The median of the
+rounds' ratios is what counts; a bare loop draws nothing, so a ratio of 1 means that data is free.
+"""
+
+import argparse
+import io
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from torch.nn import functional as F
+
+from dlrun.config.check import check, to_plain_types
+from dlrun.config.compose import compose_plain
+from dlrun.config.typed import flatten
+from dlrun.methods.byol import decay
+from dlrun.methods.cyclegan import l1
+from dlrun.methods.ema import update_average
+from dlrun.methods.vae import gaussian_kl
+from dlrun.runs.folder import claim
+from dlrun.runs.log import Log
+from dlrun.runs.progress import ProgressView
+from dlrun.runs.signals import StopRequest
+from dlrun.runs.status import StatusWriter
+from dlrun.runs.tracking import Tracker
+from dlrun.training.assemble import Experiment, assemble
+from dlrun.training.loop import Loop, Progress
+from dlrun.training.run import inference_of
+
+JOBS = {
+    "supervised": (["method=supervised"], 40, 0.95),
+    "byol": (["method=byol"], 10, 0.95),
+    "vae": (["method=vae", "model=mlp_autoencoder", "model.hidden=400"], 1500, 0.85),
+    "cyclegan": (["method=cyclegan"], 40, 0.95),
+}
+"""Overrides, optimizer steps of a round, and the ratio that is asked for."""
+
+
+class TrainingOnly(Loop):
+    """The loop without what the user may do more or less often."""
+
+    def _evaluate(self) -> None:
+        pass
+
+    def save(self) -> None:
+        pass
+
+
+def run_seconds(overrides: list[str], steps: int) -> float:
+    """Of `steps` steps of the real loop."""
+    with tempfile.TemporaryDirectory() as outputs:
+        config = check(compose_plain([*overrides, f"steps={steps}", "epochs=100000"], None))
+        folder = claim(Path(outputs), "benchmark", config.method.name, None)
+        plain = to_plain_types(config)
+        folder.prepare(plain)
+        experiment = assemble(config)
+        tracker = Tracker(folder, 0, flatten(plain))
+        tracker.scalars(0, {"warm": 0.0})  # TensorBoard's import is start-up, not speed
+        log = Log(folder.log, Console(file=io.StringIO()))
+        view = ProgressView(log, steps, 0, config.batch_size, experiment.steps_per_epoch)
+        loop = TrainingOnly(
+            experiment, inference_of(experiment, experiment.method), folder, tracker, view,
+            StatusWriter(folder, steps, 0), Progress(), dict,
+        )  # fmt: skip
+        start = time.perf_counter()
+        with view:
+            loop.run(StopRequest())
+        seconds = time.perf_counter() - start
+        tracker.close()
+    return seconds
+
+
+def bare_seconds(overrides: list[str], steps: int) -> float:
+    """Of `steps` steps on one ready batch, the paper's formulas straight in torch."""
+    config = check(compose_plain([*overrides, f"steps={steps}", "epochs=100000"], None))
+    experiment = assemble(config)
+    experiment.method.train()
+    step = BARE[config.method.name](experiment)
+    start = time.perf_counter()
+    for _ in range(steps):
+        step()
+    return time.perf_counter() - start
+
+
+def bare_supervised(experiment: Experiment) -> Callable[[], None]:
+    method, batch = experiment.method, experiment.source.batch(0)
+    (optimizer,) = experiment.update.optimizers.values()
+
+    def step() -> None:
+        with experiment.hardware.autocast():
+            logits = method.head(method.encoder(batch.image))
+            loss = F.cross_entropy(logits, batch.label)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
+
+
+def bare_byol(experiment: Experiment) -> Callable[[], None]:
+    method, batch = experiment.method, experiment.source.batch(0)
+    (optimizer,) = experiment.update.optimizers.values()
+
+    def step() -> None:
+        with experiment.hardware.autocast():
+            q1 = method.predictor(method.online(batch.first))
+            q2 = method.predictor(method.online(batch.second))
+            with torch.no_grad():
+                z1, z2 = method.target(batch.second), method.target(batch.first)
+            similarity = F.cosine_similarity(q1, z1) + F.cosine_similarity(q2, z2)
+            loss = (4 - 2 * similarity).mean()
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        update_average(method.target, method.online, decay(0.99, 0.5))
+
+    return step
+
+
+def bare_vae(experiment: Experiment) -> Callable[[], None]:
+    method, batch = experiment.method, experiment.source.batch(0)
+    (optimizer,) = experiment.update.optimizers.values()
+    x = batch.image
+
+    def step() -> None:
+        with experiment.hardware.autocast():
+            h = method.encoder(x)
+            mu, logvar = method.fc_mu(h), method.fc_logvar(h)
+            z = mu + torch.randn_like(mu) * torch.exp(0.5 * logvar)
+            reconstruction = F.binary_cross_entropy_with_logits(
+                method.decoder(z), x, reduction="sum"
+            )
+            loss = (reconstruction + gaussian_kl(mu, logvar).sum()) / len(x)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
+
+
+def bare_cyclegan(experiment: Experiment) -> Callable[[], None]:
+    method, batch = experiment.method, experiment.source.batch(0)
+    optimizers, a, b = experiment.update.optimizers, batch.a, batch.b
+    generators = [*method.G_AB.parameters(), *method.G_BA.parameters()]
+
+    def discriminate(network: torch.nn.Module, real: torch.Tensor, fake: torch.Tensor) -> None:
+        real_scores, fake_scores = network(torch.cat([real, fake.detach()])).float().chunk(2)
+        loss = ((real_scores - 1).square().mean() + fake_scores.square().mean()) / 2
+        loss.backward()
+
+    def step() -> None:
+        with experiment.hardware.autocast():
+            fake_b, same_b = method.G_AB(torch.cat([a, b])).chunk(2)
+            fake_a, same_a = method.G_BA(torch.cat([b, a])).chunk(2)
+            cycle = l1(method.G_BA(fake_b), a) + l1(method.G_AB(fake_a), b)
+            identity = l1(same_b, b) + l1(same_a, a)
+            adversarial = (method.D_B(fake_b).float() - 1).square().mean()
+            adversarial = adversarial + (method.D_A(fake_a).float() - 1).square().mean()
+            loss = adversarial + 10 * cycle + 5 * identity
+            torch.autograd.backward(loss, inputs=generators)
+            optimizers["generators"].step()
+            discriminate(method.D_B, b, fake_b)
+            optimizers["discriminator_B"].step()
+            discriminate(method.D_A, a, fake_a)
+            optimizers["discriminator_A"].step()
+        for optimizer in optimizers.values():
+            optimizer.zero_grad()
+
+    return step
+
+
+BARE = {
+    "supervised": bare_supervised,
+    "byol": bare_byol,
+    "vae": bare_vae,
+    "cyclegan": bare_cyclegan,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("jobs", nargs="*", default=list(JOBS), help=", ".join(JOBS))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--more", nargs="*", default=[], help="overrides for both arms")
+    options = parser.parse_args()
+    for job in options.jobs:
+        overrides, steps, bar = JOBS[job]
+        overrides = [*overrides, *options.more]
+        batch = check(compose_plain(overrides, None)).batch_size
+        run_seconds(overrides, 5), bare_seconds(overrides, 5)  # imports and caches
+        runs, bares = [], []
+        for number in range(options.rounds):
+            arms = [(run_seconds, runs), (bare_seconds, bares)]
+            for arm, times in arms if number % 2 else arms[::-1]:
+                times.append(arm(overrides, steps))
+        ratio = statistics.median(bare / run for run, bare in zip(runs, bares, strict=True))
+        images = steps * batch
+        print(
+            f"{job:<11} run {images / statistics.median(runs):>8,.0f} images/s  "
+            f"bare {images / statistics.median(bares):>8,.0f}  ratio {ratio:.3f}  (bar {bar})",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,237 @@
+"""Losses against values worked out by hand and against torch's own distributions."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional as F
+
+from dlrun.losses.adversarial import BinaryCrossEntropy, Hinge, LeastSquares, NoOptions
+from dlrun.losses.build import build_loss
+from dlrun.losses.classification import CrossEntropy
+from dlrun.losses.reconstruction import Bernoulli, Gaussian
+from dlrun.losses.similarity import Cosine
+from dlrun.options import Choice
+from dlrun.registry import lookup, names
+
+LOG_2 = math.log(2)
+finite = st.floats(-50, 50, width=32)
+wide = settings(deadline=None, max_examples=40, derandomize=True)
+
+
+def cross_entropy(smoothing: float = 0.0) -> CrossEntropy:
+    return CrossEntropy(CrossEntropy.Config(label_smoothing=smoothing))
+
+
+def gaussian(sigma: float) -> Gaussian:
+    return Gaussian(Gaussian.Config(sigma=sigma))
+
+
+bernoulli = Bernoulli(Bernoulli.Config())
+cosine = Cosine(Cosine.Config())
+adversarial = [cls(NoOptions()) for cls in (LeastSquares, BinaryCrossEntropy, Hinge)]
+
+
+# --- classification ------------------------------------------------------------------------------
+
+
+def test_cross_entropy_is_one_number_an_image_in_nats() -> None:
+    logits = torch.tensor([[0.0, 0.0], [math.log(3), 0.0]])
+    loss = cross_entropy()(logits, torch.tensor([0, 1]))
+    # -log 1/2, and -log of the 1/4 that is left for the other class.
+    assert loss.tolist() == pytest.approx([LOG_2, math.log(4)])
+
+
+def test_label_smoothing_spreads_over_all_classes_the_right_one_too() -> None:
+    logits, label, s = torch.tensor([[1.0, -2.0, 0.5]]), torch.tensor([2]), 0.3
+    target = torch.tensor([s / 3, s / 3, 1 - s + s / 3])
+    by_hand = -(target * logits.log_softmax(1)).sum(1)
+    assert torch.allclose(cross_entropy(s)(logits, label), by_hand)
+
+
+@wide
+@given(st.lists(st.lists(finite, min_size=4, max_size=4), min_size=1, max_size=5), st.data())
+def test_cross_entropy_is_torchs(rows: list[list[float]], data: st.DataObject) -> None:
+    logits = torch.tensor(rows)
+    labels = torch.tensor([data.draw(st.integers(0, 3)) for _ in rows])
+    expected = F.nll_loss(logits.double().log_softmax(1), labels, reduction="none")
+    torch.testing.assert_close(
+        cross_entropy()(logits, labels), expected.float(), rtol=1e-5, atol=1e-5
+    )
+
+
+def test_cross_entropy_of_extreme_logits_is_finite_and_so_is_its_gradient() -> None:
+    logits = torch.tensor([[1e4, -1e4], [-1e4, 1e4], [3e38, 0.0]], requires_grad=True)
+    loss = cross_entropy()(logits, torch.tensor([1, 1, 0]))
+    assert loss.tolist() == pytest.approx([2e4, 0, 0])
+    (gradient,) = torch.autograd.grad(loss.sum(), logits)
+    assert gradient.tolist() == [[1, -1], [0, 0], [0, 0]]
+
+
+# --- reconstruction ------------------------------------------------------------------------------
+
+
+def test_bernoulli_is_the_distributions_log_probability_summed_over_pixels() -> None:
+    torch.manual_seed(0)
+    output = 5 * torch.randn(3, 2, 4, 4)
+    image = torch.bernoulli(torch.rand(3, 2, 4, 4))
+    expected = -torch.distributions.Bernoulli(logits=output).log_prob(image).sum((1, 2, 3))
+    torch.testing.assert_close(bernoulli(output, image), expected)
+
+
+def test_bernoulli_by_hand() -> None:
+    output = torch.tensor([[[[0.0, math.log(3)]]]])  # chances 1/2 and 3/4
+    loss = bernoulli(output, torch.tensor([[[[1.0, 0.0]]]]))
+    assert loss.tolist() == pytest.approx([LOG_2 + math.log(4)])
+    grey = bernoulli(output, torch.tensor([[[[0.5, 0.5]]]]))
+    assert grey.tolist() == pytest.approx([LOG_2 + (math.log(4) + math.log(4 / 3)) / 2])
+    assert bernoulli.mean(output).flatten().tolist() == pytest.approx([0.5, 0.75])
+
+
+def test_bernoulli_of_extreme_logits_is_finite_and_so_is_its_gradient() -> None:
+    output = torch.tensor([1e5, -1e5, 1e5, -1e5]).view(1, 1, 2, 2).requires_grad_()
+    loss = bernoulli(output, torch.tensor([1.0, 1.0, 0.0, 0.0]).view(1, 1, 2, 2))
+    assert loss.item() == pytest.approx(2e5)
+    (gradient,) = torch.autograd.grad(loss.sum(), output)
+    assert gradient.flatten().tolist() == [0, -1, 1, 0]
+
+
+@wide
+@given(st.floats(0.01, 10), st.integers(0, 1000))
+def test_gaussian_is_the_distributions_log_probability(sigma: float, seed: int) -> None:
+    torch.manual_seed(seed)
+    output, image = torch.randn(3, 1, 4, 5), torch.rand(3, 1, 4, 5)
+    normal = torch.distributions.Normal(output.double(), sigma)
+    expected = -normal.log_prob(image.double()).sum((1, 2, 3))
+    torch.testing.assert_close(
+        gaussian(sigma)(output, image), expected.float(), rtol=1e-4, atol=1e-4
+    )
+
+
+def test_gaussian_with_sigma_one_over_root_two_is_the_squared_error_but_for_a_constant() -> None:
+    torch.manual_seed(0)
+    output, image = torch.randn(2, 3, 4, 4), torch.rand(2, 3, 4, 4)
+    squared = (output - image).square().sum((1, 2, 3))
+    constant = 48 * math.log(math.sqrt(math.pi))
+    torch.testing.assert_close(gaussian(1 / math.sqrt(2))(output, image), squared + constant)
+
+
+def test_gaussian_picture_is_clamped() -> None:
+    output = torch.tensor([-1.0, 0.25, 2.0]).view(1, 1, 1, 3)
+    assert gaussian(1.0).mean(output).flatten().tolist() == [0, 0.25, 1]
+
+
+# --- similarity ----------------------------------------------------------------------------------
+
+
+def test_cosine_by_hand() -> None:
+    p = torch.tensor([[3.0, 4.0], [1.0, 0.0], [2.0, 2.0], [0.0, 5.0]])
+    z = torch.tensor([[6.0, 8.0], [-7.0, 0.0], [-1.0, 1.0], [3.0, 4.0]])
+    assert cosine(p, z).tolist() == pytest.approx([0, 4, 2, 2 - 2 * 0.8], abs=1e-6)
+
+
+@wide
+@given(st.integers(0, 1000), st.floats(1e-2, 1e3), st.floats(1e-2, 1e3))
+def test_cosine_is_the_squared_distance_of_unit_vectors(seed: int, a: float, b: float) -> None:
+    """Equation 2 of BYOL; the lengths, which the seed's missing brackets let in, are no matter."""
+    torch.manual_seed(seed)
+    p, z = torch.randn(4, 6), torch.randn(4, 6)
+    unit_p = p / p.norm(dim=1, keepdim=True)
+    unit_z = z / z.norm(dim=1, keepdim=True)
+    expected = (unit_p - unit_z).square().sum(1)
+    torch.testing.assert_close(cosine(a * p, b * z), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_cosine_of_a_zero_vector_has_a_finite_gradient() -> None:
+    p = torch.zeros(1, 3, requires_grad=True)
+    loss = cosine(p, torch.ones(1, 3))
+    assert loss.item() == 2
+    loss.sum().backward()
+    assert p.grad is not None and p.grad.isfinite().all()
+
+
+# --- adversarial ---------------------------------------------------------------------------------
+
+SCORES = torch.tensor([[[[2.0, -1.0], [0.5, 0.0]]]])
+
+
+@pytest.mark.parametrize(
+    ("loss", "real", "for_generator", "expected"),
+    [
+        (LeastSquares, True, False, (1 + 4 + 0.25 + 1) / 4),
+        (LeastSquares, False, False, (4 + 1 + 0.25 + 0) / 4),
+        (LeastSquares, True, True, (1 + 4 + 0.25 + 1) / 4),
+        (Hinge, True, False, (0 + 2 + 0.5 + 1) / 4),
+        (Hinge, False, False, (3 + 0 + 1.5 + 1) / 4),
+        (Hinge, True, True, -1.5 / 4),
+    ],
+)
+def test_adversarial_by_hand(
+    loss: type[LeastSquares | Hinge], real: bool, for_generator: bool, expected: float
+) -> None:
+    value = loss(NoOptions())(SCORES, real=real, for_generator=for_generator)
+    assert value.ndim == 0
+    assert value.item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("for_generator", [False, True])
+def test_binary_cross_entropy_does_not_saturate(for_generator: bool) -> None:
+    loss = BinaryCrossEntropy(NoOptions())
+    chance = torch.sigmoid(SCORES)
+    assert torch.allclose(loss(SCORES, True, for_generator), -chance.log().mean())
+    assert torch.allclose(loss(SCORES, False), -(1 - chance).log().mean())
+    # A generator whose image is surely seen through still has a gradient.
+    score = torch.tensor([-100.0], requires_grad=True)
+    (gradient,) = torch.autograd.grad(loss(score, real=True, for_generator=True), score)
+    assert gradient.item() == pytest.approx(-1)
+
+
+@pytest.mark.parametrize("loss", adversarial, ids=lambda loss: type(loss).__name__)
+@pytest.mark.parametrize("real", [True, False])
+def test_adversarial_gradients_are_finite_at_extreme_scores(
+    loss: torch.nn.Module, real: bool
+) -> None:
+    scores = torch.tensor([1e6, -1e6, 0.0], requires_grad=True)
+    value = loss(scores, real=real)
+    value.backward()
+    assert value.isfinite()
+    assert scores.grad is not None and scores.grad.isfinite().all()
+
+
+# --- all of them ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_comes_out_as_float32_computed_in_float32(dtype: torch.dtype) -> None:
+    """Each loss of a half tensor is the loss of the same numbers in float32, bit for bit."""
+    torch.manual_seed(0)
+    vectors = (300 * torch.randn(2, 5, 64)).to(dtype)  # in fp16 the squares alone overflow
+    image = torch.rand(5, 1, 28, 28)
+    output = (10 * torch.randn(5, 1, 28, 28)).to(dtype)
+    labels = torch.arange(5)
+    pairs = [
+        (cosine(*vectors), cosine(*vectors.float())),
+        (cross_entropy(0.1)(vectors[0], labels), cross_entropy(0.1)(vectors[0].float(), labels)),
+        (bernoulli(output, image), bernoulli(output.float(), image)),
+        (gaussian(0.1)(output, image), gaussian(0.1)(output.float(), image)),
+        (bernoulli.mean(output), bernoulli.mean(output.float())),
+        (gaussian(1.0).mean(output), gaussian(1.0).mean(output.float())),
+        *((loss(output, real=True), loss(output.float(), real=True)) for loss in adversarial),
+        *((loss(output, real=False), loss(output.float(), real=False)) for loss in adversarial),
+    ]
+    for half, full in pairs:
+        assert half.dtype == torch.float32
+        assert half.isfinite().all()
+        assert torch.equal(half, full)
+
+
+@pytest.mark.parametrize("name", names("loss"))
+def test_each_loss_of_the_registry_builds_and_tells_its_kind(name: str) -> None:
+    options = {"cross_entropy": {"label_smoothing": 0.0}, "mse": {"sigma": 1.0}}.get(name, {})
+    cls = lookup("loss", name)
+    built = build_loss(Choice(name, cls.Config(**options)))
+    assert isinstance(built, cls)
+    assert built.kind in ("logits", "images", "vectors", "scores")
+    assert not list(built.parameters())

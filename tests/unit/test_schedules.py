@@ -1,0 +1,95 @@
+"""Learning rates by their closed forms."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dlrun.options import Choice, Duration
+from dlrun.registry import lookup
+from dlrun.training.schedules import rate_factor
+
+
+def choice(name: str, warmup: Duration | None = None, **options: Any) -> Choice:
+    return Choice(name, lookup("schedule", name).Config(warmup=warmup, **options))
+
+
+def curve(schedule: Choice, total: int, steps_per_epoch: int = 10) -> list[float]:
+    return [rate_factor(schedule, step, total, steps_per_epoch) for step in range(total)]
+
+
+def test_constant() -> None:
+    assert curve(choice("constant"), 7) == [1] * 7
+
+
+def test_cosine_is_torchs() -> None:
+    total = 20
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, total)
+    expected = []
+    for _ in range(total):
+        expected.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    got = curve(choice("cosine"), total)
+    assert got == pytest.approx(expected)
+    assert got[0] == 1
+    assert got[total // 2] == pytest.approx(0.5)
+    assert 0 < got[-1] == pytest.approx((1 + math.cos(math.pi * 19 / 20)) / 2)
+
+
+def test_linear_is_constant_and_then_a_straight_line_to_zero() -> None:
+    got = curve(choice("linear", constant=0.5), 10)
+    assert got == pytest.approx([1, 1, 1, 1, 1, 1, 0.8, 0.6, 0.4, 0.2])
+    assert curve(choice("linear", constant=0.0), 4) == pytest.approx([1, 0.75, 0.5, 0.25])
+    assert curve(choice("linear", constant=1.0), 4) == [1] * 4  # and no division by zero
+
+
+def test_step_multiplies_at_each_milestone() -> None:
+    got = curve(choice("step", milestones=(0.5, 0.8), factor=0.1), 10)
+    assert got == pytest.approx([1] * 5 + [0.1] * 3 + [0.01] * 2)
+    assert curve(choice("step", milestones=(), factor=0.1), 3) == [1] * 3
+
+
+@pytest.mark.parametrize(
+    ("warmup", "rise"),
+    [(Duration(4, "steps"), 4), (Duration(0.5, "epochs"), 5), (Duration(20, "%"), 8)],
+)
+def test_warm_up_rises_in_a_straight_line_and_the_rest_follows(warmup: Duration, rise: int) -> None:
+    total = 40
+    got = curve(choice("cosine", warmup), total)
+    assert got[:rise] == pytest.approx([(step + 1) / rise for step in range(rise)])
+    after = [(1 + math.cos(math.pi * k / (total - rise))) / 2 for k in range(total - rise)]
+    assert got[rise:] == pytest.approx(after)
+
+
+def test_a_warm_up_longer_than_the_run_fills_it() -> None:
+    got = curve(choice("cosine", Duration(9, "epochs")), 5)
+    assert got == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+
+
+SCHEDULES = st.sampled_from(
+    [
+        choice("constant"),
+        choice("cosine"),
+        choice("cosine", Duration(10, "%")),
+        choice("linear", constant=0.5),
+        choice("linear", Duration(2, "epochs"), constant=0.0),
+        choice("step", milestones=(0.5, 0.75), factor=0.1),
+    ]
+)
+
+
+@settings(deadline=None, max_examples=60, derandomize=True)
+@given(SCHEDULES, st.integers(1, 300), st.integers(1, 50))
+def test_every_factor_lies_above_zero_and_at_most_at_one(
+    schedule: Choice, total: int, epoch: int
+) -> None:
+    got = curve(schedule, total, epoch)
+    assert all(0 < factor <= 1 for factor in got)
+    top = got.index(max(got))
+    assert got[: top + 1] == sorted(got[: top + 1])  # up, and then only down
+    assert got[top:] == sorted(got[top:], reverse=True)
