@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 
@@ -16,7 +17,8 @@ Begin with:
   dlrun train -m method=byol,vae seed=0,1    every combination, one after the other
   tensorboard --logdir outputs               curves and pictures
 
-Exit codes: 0 done, 1 the run failed, 2 the command or config is wrong, 130/143 interrupted (saved)."""
+Exit codes: 0 done, 1 the run failed, 2 the command or config is wrong, 130 or 143 interrupted and
+saved."""
 
 
 def usage() -> str:
@@ -38,8 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.stdout.flush()
     except ConfigError as error:
         count = len(error.problems)
-        what = f"{count} things are" if count > 1 else "something is"
-        _complain(f"{what} wrong with the configuration; nothing was started", error.problems)
+        head = f"{count} things are wrong with the configuration; nothing was started"
+        _complain(*error.problems if count == 1 else (head, *error.problems))
         code = error.exit_code
     except UserError as error:
         _complain(str(error))
@@ -53,6 +55,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:  # `dlrun ls | head` closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
+    except Exception as error:
+        told = _told(error)
+        if told is None:  # a bug of dlrun's own
+            raise
+        _complain(told)
+        code = 1
     sys.exit(code)
 
 
@@ -68,20 +76,34 @@ def run(arguments: Sequence[str]) -> int:
         return 0
     verb, *rest = arguments
     if verb not in VERBS:
-        raise UserError(f"{verb}: no such command{_meant(verb)}")
+        raise UserError(f"{verb or repr(verb)}: no such command{_meant(arguments)}")
     command = importlib.import_module(f"dlrun.commands.{verb}")
     code: int = command.run(rest)
     return code
 
 
-def _meant(verb: str) -> str:
+def _meant(arguments: Sequence[str]) -> str:
     import difflib
 
-    if "=" in verb:
-        return f". Did you mean dlrun train {verb}?"
-    near = difflib.get_close_matches(verb, VERBS, n=1)
-    return f". Did you mean {near[0]}?" if near else f"; there are {', '.join(VERBS)}"
+    near = difflib.get_close_matches(arguments[0].lower(), VERBS, n=1)
+    if near:
+        return f". Did you mean {near[0]}?"
+    if any("=" in argument for argument in arguments):
+        return f". Did you mean dlrun {shlex.join(['train', *arguments])}?"
+    return f"; there are {', '.join(VERBS)}"
 
 
-def _complain(head: str, lines: Sequence[str] = ()) -> None:
-    print(f"dlrun: {head}" + "".join(f"\n  {line}" for line in lines), file=sys.stderr)
+def _told(error: Exception) -> str | None:
+    """One line for what is no bug of dlrun: an error in the user's own code, or of the machine."""
+    from dlrun.registry import one_line, own_line
+
+    line = own_line(error)
+    if line is not None:
+        return f"{line}: {one_line(error)} (the run's log.txt has the whole traceback)"
+    return str(error) if isinstance(error, OSError) and error.errno is not None else None
+
+
+def _complain(head: str, *lines: str) -> None:
+    """On stderr, each in one line whatever was typed."""
+    rows = [f"dlrun: {head}", *(f"  {line}" for line in lines)]
+    print("\n".join(" ".join(row.splitlines()) for row in rows), file=sys.stderr)

@@ -8,7 +8,10 @@
 `dlrun.config.check` reads these annotations, so a wrong value is reported before torch is imported.
 """
 
+import re
+import sys
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Annotated, Any
 
 
@@ -32,16 +35,37 @@ class Range:
 
     def __str__(self) -> str:
         if self.high is None:
-            return f"{'>' if self.low_open else '>='} {self.low:g}"
-        low = "-inf" if self.low is None else f"{self.low:g}"
-        return f"in {'(' if self.low_open else '['}{low}, {self.high:g}{')' if self.high_open else ']'}"
+            return "" if self.low is None else f"{'>' if self.low_open else '>='} {self.low:g}"
+        if self.low is None:
+            return f"{'<' if self.high_open else '<='} {self.high:g}"
+        before, after = "(" if self.low_open else "[", ")" if self.high_open else "]"
+        return f"in {before}{self.low:g}, {self.high:g}{after}"
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """What a text must match from end to end, and how a person is told."""
+
+    regex: str
+    meaning: str
+
+    def holds(self, value: str) -> bool:
+        """Whether all of `value` matches."""
+        return re.fullmatch(self.regex, value) is not None
+
+    def __str__(self) -> str:
+        return self.meaning
 
 
 @dataclass(frozen=True)
 class Group:
-    """Marks a `Choice` as an option of this config group (`model`, `loss`, ...)."""
+    """Marks a `Choice` as an option of this config group (`model`, `loss`, ...).
+
+    `kind` is what its class must be, as `Method.model_kind` is for the method's main network.
+    """
 
     name: str
+    kind: str | None = None
 
 
 @dataclass(frozen=True)
@@ -52,15 +76,37 @@ class Choice:
     options: Any
 
 
+_DURATION_UNITS = {
+    "": "steps", "step": "steps", "steps": "steps", "epoch": "epochs", "epochs": "epochs",
+    "ep": "epochs", "%": "%", "s": "s", "sec": "s", "min": "min",
+}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Duration:
-    """A length of training: `500` (optimizer steps), `2 epochs`, `10%` of the run, `30 s`, `5 min`."""
+    """A length of training: 500 (optimizer steps), 2 epochs, 10% of the run, 30 s, 5 min."""
 
     amount: float
     unit: str
 
+    @classmethod
+    def parse(cls, value: Any) -> "Duration | None":
+        """Of `500`, `'2 epochs'`, `'10%'`, `'30 s'` or `'5 min'`; None where it is none."""
+        if isinstance(value, bool) or not isinstance(value, int | str):
+            return None
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z%]*)\s*", str(value))
+        unit = _DURATION_UNITS.get(match[2]) if match else None
+        if match is None or unit is None:
+            return None
+        amount = float(match[1])
+        finite = 0 < amount <= sys.float_info.max
+        whole = unit != "steps" or amount.is_integer()
+        return cls(amount, unit) if finite and whole else None
+
     def __str__(self) -> str:
-        return f"{self.amount:g}{'' if self.unit == '%' else ' '}{self.unit}"
+        # In full and without an exponent, so that it can be read back.
+        amount = f"{Decimal(repr(self.amount)):f}".removesuffix(".0")
+        return f"{amount}{'' if self.unit == '%' else ' '}{self.unit}"
 
     def steps(self, steps_per_epoch: int, total: int) -> int:
         """In optimizer steps, at least one. Raises ValueError for seconds and minutes."""
@@ -87,6 +133,7 @@ NonNegative = Annotated[float, Range(0)]
 Positive = Annotated[float, Range(0, low_open=True)]
 Count = Annotated[int, Range(1)]
 Whole = Annotated[int, Range(0)]
+NonEmpty = Annotated[str, Pattern(r"(?s).*\S.*", "(not empty)")]
 Network = Annotated[Choice, Group("model")]
 """A further network of a method: `model@method.discriminator=patchgan`."""
 InSteps = Annotated[Duration, Units(("steps", "epochs", "%"))]

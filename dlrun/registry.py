@@ -7,8 +7,12 @@ the user's own.
 
 import difflib
 import importlib
+import inspect
+import os
 import sys
-from importlib.metadata import entry_points
+import traceback
+from collections.abc import Callable
+from importlib.metadata import EntryPoints, entry_points
 from pathlib import Path
 from typing import Any
 
@@ -61,58 +65,164 @@ _BUILT_IN: dict[str, dict[str, str]] = {
 }
 
 
+# What a class from outside must be, looked at before anything of it is called: the class that it
+# derives from, and what it has to define itself. A pair of brackets is how dlrun calls it.
+_CONTRACTS: dict[str, tuple[str, ...]] = {
+    "method": (
+        "dlrun.methods.base:Method",
+        "__init__(self, config, build)",
+        "step(self, batch, update)",
+    ),
+    "model": ("torch.nn:Module", "kind", "__init__(self, config, image_shape, num_classes)"),
+    "loss": ("torch.nn:Module", "kind", "__init__(self, config)"),
+    "dataset": ("dlrun.data.sources.base:DataSource", "load(self, config, data_dir)"),
+    "optimizer": ("builtins:object", "reference_batch", "build(groups, config, lr, fused)"),
+    "schedule": ("builtins:object", "factor(config, progress)"),
+}
+_ABSENT: Any = object()
+
+
 def names(group: str) -> list[str]:
     """Every name that `lookup` knows in `group`, built-in first."""
-    plugins = [point.name for point in entry_points(group=f"dlrun.{group}s")]
-    return [*_BUILT_IN[group], *plugins]
+    return [*_BUILT_IN[group], *(point.name for point in _plugins(group))]
 
 
 def lookup(group: str, name: str) -> Any:
     """The class behind `name` in `group`.
 
     Raises:
-        UserError: no such name (with the nearest one), or the user's module cannot be imported.
+        UserError: no such name (with the nearest one), a module that cannot be imported, or a class
+            that is not what its group needs.
     """
     target = _BUILT_IN[group].get(name)
-    if target is None and ":" in name:
-        return _own_class(group, name)
-    if target is None:
-        for point in entry_points(group=f"dlrun.{group}s"):
-            if point.name == name:
-                return point.load()
-        raise UserError(f"no {group} is called {name!r}{suggest(name, names(group))}")
-    module, attribute = target.split(":")
-    return getattr(importlib.import_module(module), attribute)
+    if target is not None:
+        return _load(target)
+    if ":" in name:
+        return verified(group, name, _own_class(name))
+    for point in _plugins(group):
+        if point.name == name:
+            return verified(group, name, _imported(point.load, point.module))
+    known = names(group)
+    raise UserError(
+        f"no {group} is called {name!r}{suggest(name, known)} (your own would be my_file:MyClass)"
+    )
 
 
 def suggest(given: str, known: list[str]) -> str:
     """'. Did you mean ...?' for the nearest of `known`, or what there is."""
     near = difflib.get_close_matches(given, known, n=1, cutoff=0.6)
-    return f". Did you mean {near[0]}?" if near else f": expected one of {', '.join(sorted(known))}"
+    return f". Did you mean {near[0]}?" if near else f"; expected one of {', '.join(sorted(known))}"
 
 
-def _own_class(group: str, name: str) -> Any:
+def verified(group: str, name: str, cls: Any) -> Any:
+    """`cls` as it is, once it is seen to be what `group` needs.
+
+    Raises:
+        UserError: it derives from something else or lacks a part; says which.
+    """
+    target, *parts = _CONTRACTS[group]
+    base = _load(target)
+    if not (isinstance(cls, type) and issubclass(cls, base)):
+        wanted = "a class" if base is object else f"a subclass of {target.replace(':', '.')}"
+        raise UserError(f"{name} is no {group}; expected {wanted}")
+    for part in parts:
+        attribute, brackets, arguments = part.partition("(")
+        own = getattr(cls, attribute, _ABSENT)
+        # A subclass of torch's Module inherits an __init__ that takes nothing of ours.
+        if own is getattr(base, attribute, _ABSENT):
+            raise UserError(f"{name} is no {group} yet: it has no {part}")
+        if attribute == "kind" and not isinstance(own, str | tuple):
+            raise UserError(f"{name}: its kind is {own!r}, expected text such as 'encoder'")
+        try:
+            if brackets:
+                inspect.signature(own).bind(*arguments.split(","))
+        except (TypeError, ValueError) as error:
+            raise UserError(f"{name}: expected {part} in it, got {error}") from error
+    options = getattr(base, "Config", object)
+    config = getattr(cls, "Config", options)
+    if isinstance(config, type) and not issubclass(config, options):
+        raise UserError(
+            f"{name}: its Config is no subclass of {options.__name__} in {base.__module__}"
+        )
+    return cls
+
+
+def own_line(error: BaseException) -> str | None:
+    """'my.py:12', the last line of the user's own code on the way to `error`; None without one."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{_short(error.filename)}:{error.lineno}"
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if not _is_installed(frame.filename):
+            return f"{_short(frame.filename)}:{frame.lineno}"
+    return None
+
+
+def one_line(error: BaseException) -> str:
+    """'ValueError: why', without the lines that follow."""
+    text = error.msg if isinstance(error, SyntaxError) else str(error)
+    lines = text.strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+def _plugins(group: str) -> EntryPoints:
+    return entry_points(group=f"dlrun.{group}{'es' if group.endswith('s') else 's'}")
+
+
+def _load(target: str) -> Any:
+    module, attribute = target.split(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def _own_class(name: str) -> Any:
     module_name, _, attribute = name.partition(":")
+    if not all(part.isidentifier() for part in (*module_name.split("."), attribute)):
+        raise UserError(
+            f"got {name!r}, expected my_file:MyClass for the class MyClass in my_file.py "
+            "(or my_folder.my_file:MyClass)"
+        )
     # A console script does not have the current folder on its path, as `python train.py` would.
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name != module_name.split(".")[0] and error.name != module_name:
-            raise UserError(f"{group} {name}: importing {module_name} failed: {error}") from error
-        where = module_name.replace(".", "/") + ".py"
-        raise UserError(
-            f"{group} {name}: no module {module_name}; expected {where} in {here} or on PYTHONPATH"
-        ) from error
-    except Exception as error:
-        raise UserError(
-            f"{group} {name}: importing {module_name} failed: {type(error).__name__}: {error}"
-        ) from error
+    module = _imported(lambda: importlib.import_module(module_name), module_name)
     if not hasattr(module, attribute):
         known = [key for key, value in vars(module).items() if isinstance(value, type)]
-        raise UserError(
-            f"{group} {name}: {module_name} has no {attribute}{suggest(attribute, known)}"
-        )
+        where = _short(getattr(module, "__file__", None) or module_name)
+        raise UserError(f"there is no {attribute} in {where}{suggest(attribute, known)}")
     return getattr(module, attribute)
+
+
+def _imported(load: Callable[[], Any], module_name: str) -> Any:
+    """What `load` gives.
+
+    Raises:
+        UserError: there is no such module, or it raises; with the line of the user's code.
+    """
+    try:
+        return load()
+    except (Exception, SystemExit) as error:
+        absent = isinstance(error, ModuleNotFoundError) and error.name
+        if absent and f"{module_name}.".startswith(f"{absent}."):
+            file = module_name.replace(".", "/") + ".py"
+            raise UserError(f"there is no {file} in {Path.cwd()} or on PYTHONPATH") from error
+        line = own_line(error)
+        where = f" at {line}" if line else ""
+        raise UserError(f"importing {module_name} failed{where}: {one_line(error)}") from error
+
+
+def _is_installed(file: str) -> bool:
+    """Whether a file of code is dlrun's, Python's or a package's, so not of the user's own."""
+    path = Path(file)
+    folders = (Path(__file__).parent, Path(os.__file__).parent)
+    return (
+        file.startswith("<")
+        or any(path.is_relative_to(folder) for folder in folders)
+        or bool({"site-packages", "dist-packages"} & set(path.parts))
+    )
+
+
+def _short(file: str) -> str:
+    try:
+        return str(Path(file).relative_to(Path.cwd()))
+    except ValueError:
+        return file

@@ -2,26 +2,38 @@
 
 import argparse
 import os
+import shlex
+from itertools import pairwise
+from pathlib import Path
 
 from dlrun.commands import VERBS
 from dlrun.errors import UserError
 
-# Words are joined by '=' here and cut at '=' by bash, so what stands before it is taken off again.
+# A candidate is a whole word, but bash cuts words at '=' and '@' too and wants what follows. Where
+# there is no candidate, readline completes files (-o default): dataset.root=~/pic<TAB>.
 _BASH = """\
 _dlrun() {
-    local line="${COMP_LINE:0:$COMP_POINT}" word
-    word="${line##* }"
-    local IFS=$'\\n'
-    COMPREPLY=($(DLRUN_LINE="$line" dlrun completion answer 2>/dev/null))
-    if [[ "$word" == *=* ]]; then
-        local before="${word%"${word##*=}"}"
-        COMPREPLY=("${COMPREPLY[@]#"$before"}")
+    local line="${COMP_LINE:0:$COMP_POINT}" candidate
+    local word="${line##* }"
+    local before="${word%"${word##*[$COMP_WORDBREAKS]}"}"
+    COMPREPLY=()
+    while IFS= read -r candidate; do
+        COMPREPLY+=("${candidate#"$before"}")
+    done < <(DLRUN_LINE="$line" dlrun completion answer 2>/dev/null)
+    if [[ "${#COMPREPLY[@]}" == 1 && "${COMPREPLY[0]}" != *[=.] ]]; then
+        compopt +o nospace 2>/dev/null
     fi
-    [[ "${#COMPREPLY[@]}" == 1 && "${COMPREPLY[0]}" != *[=.] ]] && compopt +o nospace
 }
-complete -o nospace -F _dlrun dlrun
+complete -o nospace -o default -F _dlrun dlrun
 """
-_RUN_VERBS = ("resume", "show")
+_FLAGS = {
+    "train": ("--cfg", "--config-dir", "--help", "--multirun"),
+    "resume": ("--help", "--outputs"),
+    "show": ("--help", "--outputs"),
+    "ls": ("--help", "--json"),
+    "doctor": ("--data-dir", "--help"),
+    "completion": ("--help", "bash"),
+}
 
 
 def run(arguments: list[str]) -> int:
@@ -44,49 +56,61 @@ def run(arguments: list[str]) -> int:
 
 def complete(line: str) -> list[str]:
     """What the last word of `line`, a command line up to the cursor, may become."""
-    words = line.split(" ")
-    typed = [word for word in words[1:] if word] + ([""] if line.endswith(" ") else [])
-    if len(typed) <= 1:
-        begun = typed[0] if typed else ""
-        return [verb for verb in VERBS if verb.startswith(begun)]
-    verb, word = typed[0], typed[-1]
-    if verb in _RUN_VERBS:
-        return _runs(word)
-    return _overrides(typed[1:-1], word) if verb == "train" else []
+    start = line.rfind(" ") + 1
+    word = line[start:]
+    try:
+        before = shlex.split(line[:start])[1:]
+    except ValueError:  # inside of quotes
+        return []
+    if not before:
+        return [verb for verb in VERBS if verb.startswith(word)]
+    verb, *before = before
+    candidates = [flag for flag in _FLAGS.get(verb, ()) if word and flag.startswith(word)]
+    if verb in ("resume", "show"):
+        candidates += _runs(_after("--outputs", before) or "outputs", word)
+    elif verb == "train" and not word.startswith("-"):
+        candidates += _overrides(before, word)
+    elif verb == "completion" and not word:
+        candidates.append("bash")
+    return candidates
 
 
-def _runs(word: str) -> list[str]:
-    from pathlib import Path
+def _after(flag: str, words: list[str]) -> str | None:
+    """The value that `flag` has been given."""
+    return next((value for name, value in pairwise(words) if name == flag), None)
 
+
+def _runs(outputs: str, word: str) -> list[str]:
     from dlrun.runs.index import all_runs
 
-    return [run.name for run in all_runs(Path("outputs")) if run.name.startswith(word)]
+    names = [run.name for run in all_runs(Path(outputs))]
+    return [name for name in (*names, *(["last"] if names else [])) if name.startswith(word)]
 
 
 def _overrides(before: list[str], word: str) -> list[str]:
     """Groups, their options, and keys of the config that the words before give."""
     from dlrun.config.compose import compose_plain, config_source, group_options, user_config_dir
-    from dlrun.config.typed import flatten, show
+    from dlrun.config.typed import ABSENT, flatten, show
 
-    with config_source(user_config_dir()) as loader:
+    config_dir = _after("--config-dir", before) or user_config_dir()
+    with config_source(config_dir) as loader:
         groups = group_options(loader)
-    group, equals, begun = word.partition("=")
+    key, equals, begun = word.partition("=")
+    group = key.lstrip("+").partition("@")[0]
     if equals and group in groups:
         done, comma, begun = begun.rpartition(",")
-        return [f"{group}={done}{comma}{o}" for o in groups[group] if o.startswith(begun)]
+        return [f"{key}={done}{comma}{o}" for o in groups[group] if o.startswith(begun)]
     try:
-        plain = compose_plain(
-            [text for text in before if "=" in text and "," not in text], user_config_dir()
-        )
+        given = [text for text in before if "=" in text and "," not in text]
+        plain = compose_plain(given, config_dir)
     except UserError:
-        plain = compose_plain([], user_config_dir())
-    keys = flatten(plain)
+        plain = compose_plain([], config_dir)
+    values = flatten(plain)
     if equals:
-        return [f"{group}={show(keys[group])}"] if group in keys and not begun else []
-    sections = [f"{name}=" for name in groups]
-    names = [f"{key}=" for key in keys if not key.endswith(".name") and not key.startswith("hydra")]
+        known = key in values and values[key] != ABSENT and not begun
+        return [f"{key}={shlex.quote(show(values[key]))}"] if known else []
+    names = [f"{name}=" for name in (*groups, *values) if not name.endswith(".name")]
     # Keys inside of groups come once their group's name and a dot are typed.
-    names = [
-        name for name in names if "." not in name or word.startswith(name.partition(".")[0] + ".")
-    ]
-    return sorted({c for c in (*sections, *names) if c.startswith(word)})
+    section = f"{word.partition('.')[0]}."
+    names = [name for name in names if "." not in name or name.startswith(section)]
+    return sorted({name for name in names if name.startswith(word)})

@@ -21,8 +21,9 @@ def run(arguments: list[str]) -> int:
 
     from dlrun import __version__
     from dlrun.commands.console import make_console
-    from dlrun.runs.provenance import _processor
-    from dlrun.training.hardware import native_bf16, pick_device
+    from dlrun.runs.provenance import processor
+    from dlrun.registry import lookup, names
+    from dlrun.training.hardware import native_bf16, pick_device, pick_precision
 
     console = make_console()
 
@@ -31,8 +32,11 @@ def run(arguments: list[str]) -> int:
 
     say(f"dlrun {__version__}, Python {platform.python_version()}, torch {torch.__version__}")
     device, found = pick_device("auto")
-    say(f"processor: {_processor()}, {torch.get_num_threads()} threads")
+    say(f"processor: {processor()}, {torch.get_num_threads()} threads")
     say(f"device: {found}; bf16 is {'native' if native_bf16(device) else 'not native'}")
+    say("with hardware=auto:")
+    for name in names("method"):
+        say(f"  {name}: {pick_precision('auto', device, lookup('method', name))[0]}")
     say("measuring for about 3 seconds:")
     for name, rate in _measure(device):
         say(f"  {name}: {rate}")

@@ -35,14 +35,14 @@ def run(arguments: list[str]) -> int:
         console.print(f"no run below {options.outputs} yet; `dlrun train` makes one")
         return 0
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for column in ("run", "status", "method", "data set", "step", "best on val", "started"):
+    for column in ("run", "status", "method", "data set", "step", "best on val"):
         table.add_column(column, no_wrap=column == "run", overflow="fold")
     colours = {"completed": "green", "running": "cyan", "interrupted": "yellow", "failed": "red"}
     for row in rows:
         state = f"[{colours.get(row['status'], 'white')}]{row['status']}[/]"
         best = "" if row["best"] is None else f"{row['metric']} {row['best']:.4g}"
         step = f"{row['step']}/{row['total']}"
-        table.add_row(row["run"], state, row["method"], row["dataset"], step, best, row["started"])
+        table.add_row(row["run"], state, row["method"], row["dataset"], step, best)
     console.print(table)
     return 0
 

@@ -1,15 +1,14 @@
 """From plain containers to the frozen TrainConfig, with every mistake told at once."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import fields, is_dataclass
-from typing import Any
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from dlrun.config.schema import TrainConfig
 from dlrun.config.typed import WRONG, Typed
-from dlrun.errors import ConfigError
-from dlrun.options import Choice, Duration
+from dlrun.errors import ConfigError, UserError
+from dlrun.options import Choice, Duration, Group
 from dlrun.registry import lookup
-
 
 # Their classes live in files that import torch.
 _NEED_TORCH = ("method", "model", "loss")
@@ -65,30 +64,31 @@ def problems_of(plain: dict[str, Any], typed_by_user: Collection[str]) -> list[s
 
 
 def combination_problems(plain: dict[str, Any]) -> list[str]:
-    """Where the method cannot use the model, the loss or the data set it was given."""
-    method = _class("method", plain)
+    """Where the method cannot use the networks, the loss or the data set it was given."""
+    method = _class("method", plain.get("method"))
     if method is None:
         return []
+    user = f"method {plain['method']['name']}"
     problems = []
-    for group in ("model", "loss"):
-        chosen = _class(group, plain)
-        wanted = getattr(method, f"{group}_kind", None)
+    for key, group, section, wanted in _parts(method, plain):
+        chosen = _class(group, section)
         if chosen is None or wanted is None or wanted in _kinds(chosen):
             continue
-        fitting = [name for name in _built_in(group) if wanted in _kinds(lookup(group, name))]
+        given, fitting = _options(group, section, wanted)
         problems.append(
-            f"{group}={plain[group]['name']}: method {plain['method']['name']} needs a {group} of "
-            f"kind {wanted}, this one is {' and '.join(_kinds(chosen))}; expected {' or '.join(fitting)}"
+            f"{key}={given}: {user} needs a {group} of kind {wanted}, this one is of kind "
+            f"{' and '.join(_kinds(chosen))}; expected {' or '.join(fitting) or 'one of your own'}"
         )
-    dataset = _class("dataset", plain)
-    if (
-        dataset is not None
-        and method.view.needs_labels
-        and not getattr(dataset, "may_have_labels", True)
-    ):
+    needs_labels = getattr(method.view, "needs_labels", None)
+    if needs_labels is None:
         problems.append(
-            f"dataset={plain['dataset']['name']}: method {plain['method']['name']} needs labels, "
-            "this data set has none"
+            f"method.name: the view of {plain['method']['name']} is {method.view!r}; expected a "
+            "class of dlrun.data.views, such as Labelled"
+        )
+    dataset = _class("dataset", plain.get("dataset"))
+    if dataset is not None and needs_labels and not dataset.may_have_labels:
+        problems.append(
+            f"dataset={plain['dataset']['name']}: {user} needs labels, this data set has none"
         )
     return problems
 
@@ -106,20 +106,50 @@ def to_plain_types(value: Any) -> Any:
     return value
 
 
-def _class(group: str, plain: dict[str, Any]) -> Any:
-    section = plain.get(group)
+def _class(group: str, section: Any) -> Any:
     try:
-        return lookup(group, section["name"]) if isinstance(section, dict) else None
-    except Exception:  # a wrong name is already among the problems
+        return lookup(group, section["name"])
+    except (UserError, TypeError, KeyError):  # a wrong name is already among the problems
         return None
 
 
 def _kinds(cls: Any) -> tuple[str, ...]:
-    kind = cls.kind
-    return (kind,) if isinstance(kind, str) else tuple(kind)
+    return (cls.kind,) if isinstance(cls.kind, str) else cls.kind
 
 
-def _built_in(group: str) -> list[str]:
-    from dlrun.registry import names
+def _parts(method: Any, plain: dict[str, Any]) -> Iterator[tuple[str, str, Any, str | None]]:
+    """What the method is made of: key, group, section of the config, and the kind that it needs."""
+    yield "model", "model", plain.get("model"), method.model_kind
+    yield "loss", "loss", plain.get("loss"), method.loss_kind
+    try:
+        hints = get_type_hints(method.Config, include_extras=True)
+    except (AttributeError, NameError, TypeError):  # told when the options were read
+        return
+    for field, hint in hints.items():
+        extras = get_args(hint)[1:] if get_origin(hint) is Annotated else ()
+        for extra in extras:
+            if isinstance(extra, Group):
+                key = f"{extra.name}@method.{field}"
+                yield key, extra.name, plain["method"].get(field), extra.kind
 
-    return names(group)
+
+def _options(group: str, given: dict[str, Any], kind: str) -> tuple[str, list[str]]:
+    """The option of `group` that `given` comes from, and those whose class is of `kind`.
+
+    People type the options, the files of conf/, and not the names of the registry.
+    """
+    from dlrun.config.compose import group_sections
+
+    sections = group_sections(group)
+    fitting = [option for option, section in sections.items() if kind in _kinds_of(group, section)]
+    same = {
+        option: sum(given.get(key) == value for key, value in section.items())
+        for option, section in sections.items()
+        if section.get("name") == given["name"]
+    }
+    return max(same, key=same.__getitem__, default=given["name"]), fitting
+
+
+def _kinds_of(group: str, section: dict[str, Any]) -> tuple[str, ...]:
+    chosen = _class(group, section)
+    return () if chosen is None else _kinds(chosen)

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from hydra import compose
+from omegaconf import OmegaConf
 
-from dlrun.config.compose import PRIMARY, config_source, explain, group_options
+from dlrun.config.compose import PRIMARY, REFUSALS, config_source, explain, group_options
 from dlrun.config.typed import flatten, show
 from dlrun.errors import ConfigError
 
@@ -26,50 +27,81 @@ commas make a sweep of every combination.
   dlrun train -m method=vae loss=bce,mse seed=0,1,2
   dlrun train method=byol --help                   the keys of that method
   dlrun train method=byol --cfg job                the whole config as YAML
+  dlrun train --config-dir FOLDER method=mine      your own configs, where they are not in ./conf
 
 Your own method, model, loss or data set: a class in my_file.py and `name: my_file:MyClass` in
 ./conf/method/mine.yaml, then method=mine."""
 
 
+# The five groups, then what they choose by default; a group that is not here comes after them.
+_ORDER = ("method", "model", "loss", "dataset", "hardware", "optimizer", "schedule", "augment")
+
+
 def train_help(overrides: list[str], config_dir: str | None) -> str:
     """Everything, for the groups that `overrides` choose."""
-    width = min(110, shutil.get_terminal_size((100, 24)).columns)
-    lines = [_INTRODUCTION, "", "Groups:"]
     with config_source(config_dir) as loader:
         options = group_options(loader)
         try:
             config = compose(PRIMARY, overrides=overrides, return_hydra_config=True)
-        except Exception as error:
-            raise ConfigError(explain(loader, overrides, error)) from None
-    chosen = {str(group): str(option) for group, option in config.hydra.runtime.choices.items()}
-    for group, names in options.items():
-        for number, name in enumerate(names):
-            text = _read(group, name, config_dir)
+            plain = OmegaConf.to_container(config, resolve=False)
+        except REFUSALS as error:
+            raise ConfigError(explain(loader, overrides, error, sweep=False)) from None
+    assert isinstance(plain, dict)
+    chosen = {str(key): str(option) for key, option in plain["hydra"]["runtime"]["choices"].items()}
+    keys = flatten({str(key): value for key, value in plain.items() if key != "hydra"})
+    return "\n".join(
+        [
+            _INTRODUCTION,
+            "",
+            "Groups:",
+            *_group_lines(options, chosen, config_dir),
+            "",
+            "Keys, for the options marked * :",
+            *_key_lines(keys, _comments(chosen, config_dir)),
+        ]
+    )
+
+
+def _group_lines(
+    options: dict[str, list[str]], chosen: dict[str, str], config_dir: str | None
+) -> list[str]:
+    lines = []
+    for group in sorted(options, key=_place):
+        for number, name in enumerate(options[group]):
             mark = "*" if chosen.get(group) == name else " "
             head = f"  {group if number == 0 else '':<10} {mark} {name:<18} "
-            lines += textwrap.wrap(
-                _summary(text), width, initial_indent=head, subsequent_indent=" " * len(head)
-            ) or [head]
-    lines += ["", "Keys, for the options marked * :"]
-    values: dict[str, Any] = {}
-    from omegaconf import OmegaConf
-
-    plain = OmegaConf.to_container(config, resolve=False)
-    assert isinstance(plain, dict)
-    plain.pop("hydra", None)
-    values = flatten({str(k): v for k, v in plain.items()})
-    comments = _comments(chosen, config_dir)
-    for key, value in values.items():
-        if key.endswith(".name"):
+            lines += _wrapped(head, _summary(_read(group, name, config_dir)))
+    for key, option in chosen.items():
+        group, _, package = key.partition("@")
+        if package in ("", "_global_", "_here_") or "/" in group:
             continue
-        head = f"  {key}={show(value)}"
-        comment = comments.get(key, "")
-        if comment:
-            head = f"{head:<44} "
-            lines += textwrap.wrap(comment, width, initial_indent=head, subsequent_indent=" " * 45)
-        else:
-            lines.append(head)
-    return "\n".join(lines)
+        lines += _wrapped(f"  {key}={option} ", f"a further {group}, chosen like a {group}")
+    return lines
+
+
+def _key_lines(keys: dict[str, Any], comments: dict[str, str]) -> list[str]:
+    lines = []
+    for key in sorted(keys, key=_place):
+        if key.endswith(".name"):  # says which class the chosen option stands for
+            continue
+        # A second view has the options of the first.
+        comment = comments.get(key) or comments.get(key.replace(".second.", ".first."), "")
+        lines += _wrapped(f"{f'  {key}={show(keys[key])}':<44} ", comment)
+    return lines
+
+
+def _place(key: str) -> int:
+    """Of a key or group in the lists: top level first, then the groups in their order."""
+    group = key.partition(".")[0]
+    if group in _ORDER:
+        return _ORDER.index(group)
+    return len(_ORDER) if "." in key else -1
+
+
+def _wrapped(head: str, text: str) -> list[str]:
+    width = min(110, max(80, shutil.get_terminal_size((100, 24)).columns))
+    lines = textwrap.wrap(text, width, initial_indent=head, subsequent_indent=" " * len(head))
+    return lines or [head.rstrip()]
 
 
 def _read(group: str, option: str, config_dir: str | None) -> str:
@@ -97,7 +129,7 @@ def _comments(chosen: dict[str, str], config_dir: str | None) -> dict[str, str]:
         group, _, package = group.partition("@")
         text = _read(group, option, config_dir)
         prefix = "" if "@package _global_" in text else f"{package or group}."
-        for parent in re.findall(r"^  - (\w+)$", text, flags=re.MULTILINE):
+        for parent in re.findall(r"^\s*- (\w+)$", text, flags=re.MULTILINE):
             if parent != "_self_":
                 found |= _comments_in(_read(group, parent, config_dir), prefix)
         found |= _comments_in(text, prefix)
@@ -106,15 +138,14 @@ def _comments(chosen: dict[str, str], config_dir: str | None) -> dict[str, str]:
 
 def _comments_in(text: str, prefix: str) -> dict[str, str]:
     found: dict[str, str] = {}
-    section = ""
+    parents: list[tuple[int, str]] = []  # indents and names of the sections around a line
     for line in text.splitlines():
-        match = re.match(r"(\s*)([\w]+):([^#]*)(?:#\s*(.*))?$", line)
+        match = re.match(r"(\s*)(\w+):([^#]*)(?:#\s*(.*))?$", line)
         if not match:
             continue
-        indent, key, value, comment = match.groups()
-        if not indent:
-            section = "" if value.strip() else f"{key}."
-        name = f"{prefix}{section if indent else ''}{key}"
+        indent, key, _, comment = match.groups()
+        parents = [parent for parent in parents if parent[0] < len(indent)]
         if comment:
-            found[name] = comment
+            found[prefix + ".".join([*(name for _, name in parents), key])] = comment
+        parents.append((len(indent), key))
     return found

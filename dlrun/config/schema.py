@@ -4,7 +4,26 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from dlrun.data.augment_options import AugmentConfig
-from dlrun.options import Choice, Count, Duration, Group, InSteps, Units, Whole
+from dlrun.options import (
+    Choice,
+    Count,
+    Duration,
+    Group,
+    InSteps,
+    NonEmpty,
+    Pattern,
+    Units,
+    Whole,
+)
+
+# It becomes a part of the run folder's name.
+RunName = Annotated[
+    str,
+    Pattern(
+        r"[^./\\\x00-\x1f][^/\\\x00-\x1f]{0,99}",
+        "(at most 100 characters, no slash, no dot in front)",
+    ),
+]
 
 
 @dataclass(frozen=True)
@@ -41,6 +60,6 @@ class TrainConfig:
     log_every: InSteps
     eval_every: InSteps
     checkpoint_every: Annotated[Duration, Units(("steps", "epochs", "%", "s", "min"))]
-    name: str | None
-    outputs: str
-    data_dir: str | None
+    name: RunName | None
+    outputs: NonEmpty
+    data_dir: NonEmpty | None

@@ -1,27 +1,24 @@
 """Plain values against dataclass types: every mistake collected, none raised.
 
 Understands bool, int, float, str, Literal, unions, tuples, nested dataclasses, and from
-`dlrun.options` Range, Units and Group. Numbers are never guessed from strings.
+`dlrun.options` Range, Pattern, Units and Group. Numbers are never guessed from strings.
 """
 
 import difflib
-import re
+import sys
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from dlrun.errors import UserError
-from dlrun.options import Choice, Duration, Group, Range, Units
-from dlrun.registry import lookup
+from dlrun.options import Choice, Duration, Group, Pattern, Range, Units
+from dlrun.registry import lookup, one_line
 
 WRONG: Any = object()
 """Stands for a value that was not accepted; the reason is among the problems."""
-
-_DURATION_UNITS = {
-    "": "steps", "step": "steps", "steps": "steps", "epoch": "epochs", "epochs": "epochs",
-    "ep": "epochs", "%": "%", "s": "s", "sec": "s", "min": "min",
-}  # fmt: skip
+ABSENT = "???"
+"""What YAML says for a value that has to be given."""
 
 
 class Typed:
@@ -34,38 +31,71 @@ class Typed:
 
     def build(self, cls: type, values: Mapping[str, Any], path: str = "") -> Any:
         """An instance of dataclass `cls`, or WRONG with the reasons in `problems`."""
-        hints = get_type_hints(cls, include_extras=True)
-        kept: dict[str, Any] = {}
+        hints = self._hints(cls, path)
+        if hints is None:
+            return WRONG
         for key in values:
             if key not in hints:
                 self._problem(
                     _join(path, str(key)), "unknown key" + nearest(str(key), list(hints), path)
                 )
+        kept: dict[str, Any] = {}
         for field in fields(cls):
             where = _join(path, field.name)
-            if field.name in values:
+            if field.name in values and field.init:
                 kept[field.name] = self.value(hints[field.name], values[field.name], where)
-            elif field.default is MISSING and field.default_factory is MISSING:
+            elif field.default is MISSING and field.default_factory is MISSING and field.init:
                 self._problem(where, f"missing; expected {expected(hints[field.name])}")
                 kept[field.name] = WRONG
         if any(value is WRONG for value in kept.values()):
             return WRONG
-        return cls(**kept)
+        try:
+            return cls(**kept)
+        except Exception as error:  # of __post_init__: values that do not go together
+            meant = isinstance(error, ValueError | UserError)
+            self._problem(path or cls.__name__, str(error) if meant else one_line(error))
+            return WRONG
+
+    def _hints(self, cls: type, path: str) -> dict[str, Any] | None:
+        """The types of `cls`, or None where its author wrote one that cannot be checked."""
+        try:
+            hints = get_type_hints(cls, include_extras=True)
+        except (NameError, SyntaxError, TypeError, AttributeError) as error:
+            self._problem(path or cls.__name__, f"its types are not understood: {error}")
+            return None
+        hints = {field.name: hints[field.name] for field in fields(cls) if field.init}
+        foreign = [key for key, hint in hints.items() if not _is_understood(hint)]
+        for key in foreign:
+            self._problem(
+                _join(path, key),
+                f"its type {hints[key]} is none that a Config may have; expected bool, int, float, "
+                "str, Literal, tuple, a dataclass, what dlrun.options has, or a union of them",
+            )
+        return None if foreign else hints
 
     def value(self, hint: Any, value: Any, path: str) -> Any:
         """`value` as the type `hint` wants it, or WRONG."""
+        if value == ABSENT:
+            self._problem(path, f"missing; give it as {path}=..., expected {expected(hint)}")
+            return WRONG
         before = len(self.problems)
         converted = self._convert(hint, value, path)
         if converted is WRONG and len(self.problems) == before:
-            self._problem(path, f"got {show(value)}, expected {expected(hint)}")
+            text = _takes_text(hint) and isinstance(value, bool | int | float)
+            quoted = f"; as text it is {path}=\"'{show(value)}'\"" if text else ""
+            self._problem(path, f"got {show(value)}, expected {expected(hint)}{quoted}")
         return converted
 
     def choice(self, group: str, value: Any, path: str) -> Any:
         """A `Choice` of `group` from `{name: ..., **options}`."""
         if not isinstance(value, Mapping) or not isinstance(value.get("name"), str):
-            self._problem(path, f"got {show(value)}, expected a {group} with a name")
+            self._problem(
+                path, f"got {show(value)}, expected keys and a name, such as name: my_file:MyClass"
+            )
             return WRONG
         if group in self.unread:
+            for key in (key for key, item in flatten(value).items() if item == ABSENT):
+                self._problem(_join(path, key), f"missing; give it as {_join(path, key)}=...")
             return Choice(value["name"], None)
         try:
             cls = lookup(group, value["name"])
@@ -77,14 +107,14 @@ class Typed:
         if not (isinstance(config, type) and is_dataclass(config)):
             self._problem(
                 _join(path, "name"),
-                f"{value['name']} has no dataclass Config, so it is no {group} of dlrun",
+                f"{value['name']} has no options; expected a dataclass called Config inside of it",
             )
             return WRONG
         built = self.build(config, options, path)
         return WRONG if built is WRONG else Choice(value["name"], built)
 
     def _problem(self, path: str, text: str) -> None:
-        self.problems.append(f"{path}: {text}")
+        self.problems.append(" ".join(f"{path}: {text}".splitlines()))
 
     def _convert(self, hint: Any, value: Any, path: str) -> Any:
         origin, arguments = get_origin(hint), get_args(hint)
@@ -106,25 +136,33 @@ class Typed:
             if isinstance(extra, Group):
                 return self.choice(extra.name, value, path)
             if isinstance(extra, Units):
-                duration = parse_duration(value)
+                duration = Duration.parse(value)
                 allowed = duration is not None and duration.unit in extra.allowed
                 return duration if allowed else WRONG
         converted = self._convert(base, value, path)
-        ranges = [extra for extra in extras if isinstance(extra, Range)]
-        if converted is not WRONG and not all(extra.holds(converted) for extra in ranges):
-            return WRONG
+        for extra in extras:
+            # Of a union such as `int | Literal["auto"]`, bounds are for the numbers.
+            number = isinstance(extra, Range) and isinstance(converted, int | float)
+            text = isinstance(extra, Pattern) and isinstance(converted, str)
+            if (number or text) and not extra.holds(converted):
+                return WRONG
         return converted
 
     def _union(self, options: tuple[Any, ...], value: Any, path: str) -> Any:
         if value is None:
             return None if type(None) in options else WRONG
+        told: list[list[str]] = []
         for option in options:
             inner = Typed(self.unread)
             converted = inner._convert(option, value, path)
             if converted is not WRONG:
                 return converted
-            if isinstance(value, Mapping):  # a section: say what is wrong inside it
-                self.problems += inner.problems
+            told.append(inner.problems)
+        # Of a section, say what is wrong inside of it, for the type that it comes nearest to.
+        wrong_inside = [problems for problems in told if problems]
+        if wrong_inside:
+            nearest_type: list[str] = min(wrong_inside, key=len)
+            self.problems += nearest_type
         return WRONG
 
     def _tuple(self, items: tuple[Any, ...], value: Any, path: str) -> Any:
@@ -142,23 +180,33 @@ def _scalar(hint: Any, value: Any) -> Any:
     if hint is Any:
         return value
     if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value) if float(value) == float(value) else WRONG
+        return float(value) if abs(value) <= sys.float_info.max else WRONG  # nor NaN
     if hint is int and isinstance(value, bool):
         return WRONG
     return value if isinstance(hint, type) and isinstance(value, hint) else WRONG
 
 
-def parse_duration(value: Any) -> Duration | None:
-    """`500`, `'2 epochs'`, `'10%'`, `'30 s'`, `'5 min'` to a Duration; None where it is none."""
-    if isinstance(value, bool) or not isinstance(value, int | str):
-        return None
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z%]*)\s*", str(value))
-    unit = _DURATION_UNITS.get(match[2]) if match else None
-    if match is None or unit is None or float(match[1]) <= 0:
-        return None
-    if unit == "steps" and not float(match[1]).is_integer():
-        return None
-    return Duration(float(match[1]), unit)
+def _is_understood(hint: Any) -> bool:
+    """Whether `Typed` can check values against `hint`."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        special = {Group: Choice, Units: Duration}
+        return any(
+            arguments[0] is special.get(type(extra)) for extra in arguments[1:]
+        ) or _is_understood(arguments[0])
+    if origin in (Union, types.UnionType, tuple):
+        return all(item is Ellipsis or _is_understood(item) for item in arguments)
+    plain = (bool, int, float, str, dict, type(None), Any)
+    section = isinstance(hint, type) and is_dataclass(hint) and hint not in (Choice, Duration)
+    return origin is Literal or section or hint in plain
+
+
+def _takes_text(hint: Any) -> bool:
+    if get_origin(hint) is Annotated:
+        return _takes_text(get_args(hint)[0])
+    if get_origin(hint) in (Union, types.UnionType):
+        return any(_takes_text(item) for item in get_args(hint))
+    return hint is str
 
 
 def expected(hint: Any) -> str:
@@ -177,7 +225,7 @@ def expected(hint: Any) -> str:
                 return " or ".join(examples[unit] for unit in extra.allowed)
             if isinstance(extra, Group):
                 return f"a {extra.name}"
-        bounds = " and ".join(str(extra) for extra in arguments[1:] if isinstance(extra, Range))
+        bounds = " and ".join(str(x) for x in arguments[1:] if isinstance(x, Range | Pattern))
         return f"{expected(arguments[0])} {bounds}".strip()
     if origin is Literal:
         return " or ".join(show(item) for item in arguments)
@@ -205,7 +253,19 @@ def show(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(show(item) for item in value) + "]"
-    return str(value)
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {show(item)}" for key, item in value.items()) + "}"
+    return repr(value) if isinstance(value, str) and _needs_quotes(value) else str(value)
+
+
+def _needs_quotes(text: str) -> bool:
+    """Whether it would be read back as something else, or not seen."""
+    try:
+        float(text)
+    except ValueError:
+        words = ("", "null", "true", "false")
+        return text.lower() in words or text != text.strip() or not text.isprintable()
+    return True
 
 
 def nearest(key: str, known: list[str], path: str = "") -> str:

@@ -4,8 +4,8 @@ A view costs two small matrix products and one colour matrix an image, at any co
 
 * Crop, padding, flip and blur are linear and separable, so together they are one matrix for the
   rows and one for the columns of each image: `out = rows @ image @ columns^T`.
-* Brightness, contrast, saturation, hue and greyscale are affine in (R, G, B), so in whatever order
-  an image draws them they are one 3 x 3 matrix and an offset.
+* Brightness, contrast, saturation, hue and greyscale are affine in (R, G, B), and do the same in
+  any order, so together they are one 3 x 3 matrix and an offset.
 
 Where this differs from torchvision's per-image transforms:
 
@@ -24,7 +24,6 @@ from torch import Tensor
 
 from dlrun.data.augment_options import ViewConfig
 
-LUMA = (0.2989, 0.587, 0.114)  # ITU-R 601-2, the weights of PIL's and torchvision's greyscale
 _CROP_ASPECT = (3 / 4, 4 / 3)  # torchvision's RandomResizedCrop, from Szegedy et al. 2015
 _CROP_TRIES = 10  # likewise
 _BLUR_SIGMA = (0.1, 2.0)  # pixels, whatever the size of the image, as in BYOL's and SimCLR's code
@@ -141,89 +140,58 @@ def _blur(sigma: Tensor, blurred: Tensor, size: int) -> Tensor:
 # --- what colour they have -----------------------------------------------------------------------
 
 
+def _recolour(x: Tensor, view: ViewConfig) -> Tensor:
+    """Colour jitter and greyscale, each image with strengths of its own."""
+    batch, channels = x.shape[:2]
+    drawn = _chance(batch, view.jitter, x)
+
+    def uniform(low: float, high: float, otherwise: float) -> Tensor:
+        return torch.where(drawn, torch.empty_like(x[:, 0, 0, 0]).uniform_(low, high), otherwise)
+
+    def strength(amount: float) -> Tensor:
+        return uniform(max(0.0, 1 - amount), 1 + amount, 1.0)
+
+    brightness, contrast = strength(view.brightness), strength(view.contrast)
+    saturation, turn = strength(view.saturation), uniform(-view.hue, view.hue, 0.0)
+    if channels == 3:
+        grey = _chance(batch, view.grayscale, x)
+        saturation = torch.where(grey, 0.0, saturation)
+        drawn = drawn | grey
+    matrix, offset = _colour_map(x, brightness, contrast, saturation, turn)
+    eye = torch.eye(channels, device=x.device)
+    matrix = torch.where(drawn[:, None, None], matrix, eye)  # the others stay bit-equal
+    return torch.baddbmm(offset[:, None, None], matrix, x.flatten(2)).clamp_(0, 1).view_as(x)
+
+
+def _colour_map(
+    x: Tensor, brightness: Tensor, contrast: Tensor, saturation: Tensor, turn: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Matrices (B, C, C) and offsets (B,) that change the colours of x (B, C, H, W).
+
+    Brightness scales everything, contrast scales everything about the mean luma, saturation scales
+    the chroma and hue turns it, by `turn` of a full one. So their order makes no difference.
+    Without chroma, that is unless C is 3, saturation and hue do nothing.
+    """
+    batch, channels = x.shape[:2]
+    gain = brightness * contrast
+    if channels != 3:
+        matrix = gain[:, None, None] * torch.eye(channels, device=x.device)
+        luma = x.mean((1, 2, 3))
+    else:
+        chroma, angle = gain * saturation, 2 * math.pi * turn
+        cos, sin, zero = chroma * angle.cos(), chroma * angle.sin(), torch.zeros_like(gain)
+        inner = torch.stack([gain, zero, zero, zero, cos, -sin, zero, sin, cos], 1)
+        to_yiq, from_yiq = _yiq(x.device)
+        matrix = from_yiq @ inner.view(batch, 3, 3) @ to_yiq
+        luma = x.mean((2, 3)) @ to_yiq[0]
+    return matrix, brightness * (1 - contrast) * luma
+
+
 @cache
 def _yiq(device: torch.device) -> tuple[Tensor, Tensor]:
+    """From (R, G, B) to luma and two axes of chroma (NTSC 1953), and back."""
     forward = torch.tensor(
         [[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]],
         dtype=torch.float64,
     )
     return forward.float().to(device), forward.inverse().float().to(device)
-
-
-def _recolour(x: Tensor, view: ViewConfig) -> Tensor:
-    batch, channels = x.shape[:2]
-    if channels != 3:
-        # Grey images (and any other number of channels) have brightness and contrast only.
-        luma = torch.full((channels,), 1 / channels, device=x.device)
-    else:
-        luma = torch.tensor(LUMA, device=x.device)
-    if view.jitter:
-        matrix, offset = _jitter(x, view, luma)
-    else:
-        matrix = torch.eye(channels, device=x.device).expand(batch, channels, channels)
-        offset = torch.zeros(batch, channels, device=x.device)
-    if view.grayscale and channels == 3:
-        grey = _chance(batch, view.grayscale, x)[:, None, None]
-        to_grey = torch.where(grey, luma.expand(3, 3), torch.eye(3, device=x.device))
-        matrix, offset = to_grey @ matrix, (to_grey @ offset[:, :, None])[:, :, 0]
-    flat = torch.baddbmm(offset[:, :, None], matrix, x.flatten(2))
-    return flat.clamp_(0, 1).view_as(x)
-
-
-def _jitter(x: Tensor, view: ViewConfig, luma: Tensor) -> tuple[Tensor, Tensor]:
-    """Four affine colour maps, in an order and with strengths that each image draws for itself."""
-    batch, channels = x.shape[:2]
-    eye = torch.eye(channels, device=x.device)
-
-    def strength(amount: float) -> Tensor:
-        return torch.empty(batch, 1, 1, device=x.device).uniform_(max(0.0, 1 - amount), 1 + amount)
-
-    to_grey = luma.expand(channels, channels)
-    brightness = strength(view.brightness) * eye
-    contrast = strength(view.contrast)
-    maps = [brightness, contrast * eye]
-    if channels == 3:
-        saturation = strength(view.saturation)
-        maps += [saturation * eye + (1 - saturation) * to_grey, _hue(batch, view.hue, x.device)]
-    else:
-        maps += [eye.expand(batch, channels, channels)] * 2
-    stacked = torch.stack([entry.expand(batch, channels, channels) for entry in maps], 1)
-    order = torch.rand(batch, 4, device=x.device).argsort(1)
-    matrix, offset = _in_turn(stacked, contrast[:, 0, 0], order, x.mean((2, 3)), luma)
-    drawn = _chance(batch, view.jitter, x)[:, None]
-    return torch.where(drawn[:, :, None], matrix, eye), torch.where(drawn, offset, 0.0)
-
-
-def _in_turn(
-    maps: Tensor, contrast: Tensor, order: Tensor, mean: Tensor, luma: Tensor
-) -> tuple[Tensor, Tensor]:
-    """One affine map (B, C, C) and (B, C) that does what four do one after the other.
-
-    Args:
-        maps: (B, 4, C, C): brightness, contrast, saturation, hue.
-        contrast: (B,), its strength: it turns about the mean grey of what the maps before it made.
-        order: int64 (B, 4), which map has the first turn, the second ...
-        mean: (B, C) of the image's pixels.
-        luma: (C,), the weights of grey.
-    """
-    batch, _, channels, _ = maps.shape
-    matrix = torch.eye(channels, device=maps.device).expand(batch, channels, channels)
-    offset = torch.zeros(batch, channels, device=maps.device)
-    rows = torch.arange(batch, device=maps.device)
-    for which in order.unbind(1):
-        grey = ((matrix @ mean[:, :, None])[:, :, 0] + offset) @ luma
-        add = torch.where(which == 1, (1 - contrast) * grey, 0.0)
-        step = maps[rows, which]
-        matrix = step @ matrix
-        offset = (step @ offset[:, :, None])[:, :, 0] + add[:, None]
-    return matrix, offset
-
-
-def _hue(batch: int, amount: float, device: torch.device) -> Tensor:
-    """Rotations of the chroma plane by up to `amount` of a full turn, (B, 3, 3)."""
-    angle = torch.empty(batch, device=device).uniform_(-amount, amount) * (2 * math.pi)
-    cos, sin = angle.cos(), angle.sin()
-    zero, one = torch.zeros_like(cos), torch.ones_like(cos)
-    turn = torch.stack([one, zero, zero, zero, cos, -sin, zero, sin, cos], 1).view(batch, 3, 3)
-    to_yiq, from_yiq = _yiq(device)
-    return from_yiq @ turn @ to_yiq

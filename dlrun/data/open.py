@@ -22,7 +22,8 @@ def cache_folder(data_dir: str | None) -> Path:
     elif sys.platform == "darwin":
         base = Path.home() / "Library" / "Caches"
     else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        asked = Path(os.environ.get("XDG_CACHE_HOME", ""))
+        base = asked if asked.is_absolute() else Path.home() / ".cache"
     return base / "dlrun"
 
 

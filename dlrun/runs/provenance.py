@@ -25,7 +25,7 @@ def record(folder: RunFolder, hardware: str, checksum: str, plain: dict[str, Any
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in _PACKAGES},
         "platform": platform.platform(),
-        "processor": _processor(),
+        "processor": processor(),
         "hardware": hardware,
         "data_checksum": checksum,
         "git": _git(Path.cwd()),
@@ -47,7 +47,8 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _processor() -> str:
+def processor() -> str:
+    """The processor's name."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -75,7 +75,7 @@ def pick(asked: HardwareConfig, method: Method, networks: list[nn.Module]) -> Ha
         UserError: a device or a precision was asked for that is not there.
     """
     device, device_why = pick_device(asked.device)
-    precision, precision_why = _pick_precision(asked.precision, device, method)
+    precision, precision_why = pick_precision(asked.precision, device, method)
     channels_last = asked.memory_format == "channels_last" or (
         asked.memory_format == "auto"
         and bool(networks)
@@ -136,7 +136,14 @@ def native_bf16(device: torch.device) -> bool:
     return False
 
 
-def _pick_precision(asked: str, device: torch.device, method: Method) -> tuple[str, str]:
+def pick_precision(
+    asked: str, device: torch.device, method: Method | type[Method]
+) -> tuple[str, str]:
+    """fp32, bf16 or fp16, and why.
+
+    Raises:
+        UserError: it was asked for where it does not work.
+    """
     if asked == "fp16" and device.type == "cpu":
         raise UserError(
             "hardware.precision: got fp16 on the CPU, expected fp32, bf16 or auto; "

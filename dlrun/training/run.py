@@ -76,7 +76,7 @@ def _train(config: TrainConfig, folder: RunFolder, console: Console, stop: StopR
         with hardware.applied():
             progress = _restore(experiment, folder)
             status.status.step, status.status.total = progress.step, experiment.total_steps
-            tracker = Tracker(folder, progress.step, flatten(plain))
+            tracker = Tracker(folder, progress.step, flatten(plain, _is_hparam))
             _announce(log, experiment, folder, progress)
             try:
                 if progress.step == 0:
@@ -195,6 +195,12 @@ def describe(plain: dict[str, Any], experiment: Experiment) -> dict[str, Any]:
         "std": data.std.tolist(),
         "data_checksum": data.checksum,
     }
+
+
+def _is_hparam(key: str) -> bool:
+    """Whether it is worth a column of TensorBoard's table, which shows the first few by name."""
+    aside = ("augment.", "hardware.", "outputs", "data_dir", "log_every", "checkpoint_every", "name")
+    return not key.startswith(aside)
 
 
 def _announce(log: Log, experiment: Experiment, folder: RunFolder, progress: Progress) -> None:

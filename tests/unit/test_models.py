@@ -1,4 +1,4 @@
-"""Networks: shapes, parameter counts, receptive fields, and what they say to images that don't fit."""
+"""Networks: shapes, parameter counts, receptive fields, and which images they refuse."""
 
 from collections.abc import Callable
 from typing import Any
@@ -192,9 +192,7 @@ def test_instance_norm_treats_every_image_by_itself() -> None:
     "network", [generator((3, 16, 16), width=16), patchgan((3, 64, 64), width=16, layers=3)]
 )
 def test_gan_weights_begin_small(network: nn.Module) -> None:
-    convolutions = [
-        m for m in network.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)
-    ]
+    convolutions = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)]
     weights = torch.cat([m.weight.detach().flatten() for m in convolutions])
     assert weights.mean().item() == pytest.approx(0, abs=1e-3)
     assert weights.std().item() == pytest.approx(0.02, rel=0.03)

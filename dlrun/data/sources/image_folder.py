@@ -9,6 +9,7 @@ import hashlib
 import json
 import logging
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -146,5 +147,6 @@ def _store(stored: dict[str, Any], cache: Path) -> None:
         torch.save(stored, temporary)
         os.replace(temporary, cache)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
         _log.warning("the decoded images could not be kept in %s: %s", cache.parent, error)

@@ -69,7 +69,7 @@ def _domain_folders(root: Path) -> Files:
             return []
         found: list[tuple[Path, int | None]] = []
         for label, folder in enumerate(folders):
-            paths = _images(folder)
+            paths = _images(folder) if folder.is_dir() else []
             if not paths:
                 raise UserError(f"dataset.root: no image in {folder}")
             found += [(path, label) for path in paths]

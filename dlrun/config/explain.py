@@ -1,0 +1,288 @@
+"""Why a command line was refused: every reason, one line each, where Hydra stops at the first."""
+
+import difflib
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+from hydra import compose
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, Override
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import MarkedYAMLError
+
+from dlrun.config.check import problems_of
+from dlrun.config.compose import PRIMARY, REFUSALS, group_options, to_plain
+from dlrun.config.typed import flatten, nearest, show
+
+_MOST_VALUES = 64  # of one swept key that are looked at
+
+# What people type who come from other tools, where no spelling is near enough to guess from.
+_OTHER_NAMES = {
+    "learning_rate": "optimizer.lr", "lr": "optimizer.lr", "weight_decay": "optimizer.weight_decay",
+    "wd": "optimizer.weight_decay", "momentum": "optimizer.momentum", "bs": "batch_size",
+    "batch": "batch_size", "max_epochs": "epochs", "num_epochs": "epochs", "max_steps": "steps",
+    "gpu": "hardware", "device": "hardware.device", "amp": "hardware.precision",
+    "precision": "hardware.precision", "data": "dataset", "data_root": "dataset.root",
+    "root": "dataset.root", "arch": "model", "network": "model", "net": "model",
+    "optim": "optimizer", "scheduler": "schedule", "criterion": "loss", "output_dir": "outputs",
+    "log_dir": "outputs", "random_seed": "seed", "warmup": "schedule.warmup",
+}  # fmt: skip
+
+
+def problems(loader: ConfigLoader, overrides: list[str], sweep: bool) -> list[str]:
+    """Everything that is wrong with `overrides`, in their order.
+
+    Args:
+        loader: of a `config_source`.
+        overrides: as typed.
+        sweep: whether several values of one key are allowed.
+    """
+    known = group_options(loader)
+    found, values, given = [], [], {}
+    for text in _joined(overrides):
+        try:
+            override = _parse(text, known)
+            given[override.key_or_group] = text.partition("=")[2]
+            if override.is_sweep_override() and not sweep:
+                found.append(_needs_sweep(override, known))
+            values.append(_values(override, loader, known))
+        except _Problem as problem:
+            found.append(str(problem))
+    for job in _jobs(values):
+        told = _Job(job, known, given).problems()
+        found += [problem for problem in told if problem not in found]
+    return found
+
+
+def reason(error: Exception) -> str:
+    """What Hydra, OmegaConf or YAML said, in one line that says where."""
+    if isinstance(error, MarkedYAMLError):
+        mark = error.problem_mark or error.context_mark
+        where = f"{mark.name}:{mark.line + 1}: " if mark else ""
+        return f"{where}{error.problem or error.context}"
+    if isinstance(error, UnicodeDecodeError):
+        return f"a config file is no UTF-8 text: {error}"
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = lines[0] if lines else repr(error)
+    if isinstance(error, OmegaConfBaseException) and error.full_key:
+        return f"{error.full_key}: {text}"
+    if isinstance(error, MissingConfigException) and error.options and error.missing_cfg_file:
+        group, _, option = str(error.missing_cfg_file).rpartition("/")
+        return f"{text}. {_no_option(group, option, list(error.options))}"
+    if text.startswith("In '") and "Could not override" in text and "@" in text:
+        return f"{text} A file with override lines begins with the line # @package _global_"
+    return text
+
+
+class _Problem(Exception):
+    """One line for the user."""
+
+
+def _joined(overrides: list[str]) -> list[str]:
+    """With `epochs = 3`, which the shell gives as three, as the one argument that was meant."""
+    if "=" not in overrides:
+        return overrides
+    place = overrides.index("=")
+    before, after = overrides[: max(0, place - 1)], overrides[place + 2 :]
+    return [*before, " ".join(overrides[max(0, place - 1) : place + 2]), *after]
+
+
+def _parse(text: str, known: dict[str, list[str]]) -> Override:
+    key, equals, _ = text.partition("=")
+    if not text.strip():
+        raise _Problem("'': an empty argument; expected key=value, such as epochs=5")
+    if (equals and key != key.strip()) or not key:
+        raise _Problem(f"{text}: expected key=value without spaces around =, such as epochs=5")
+    try:
+        return OverridesParser.create().parse_override(text)
+    except HydraException:
+        pass
+    if equals:
+        raise _Problem(
+            f"{text}: not understood; close what is open, and give text with any of ,:=()[]{{}} "
+            f"as {key}=\"'text'\""
+        )
+    meant = " or ".join(f"{group}={text}" for group in known if text in known[group])
+    hint = f". Did you mean {meant}?" if meant else ", such as epochs=5"
+    raise _Problem(f"{text}: expected key=value{hint}")
+
+
+def _needs_sweep(override: Override, known: dict[str, list[str]]) -> str:
+    text, key = _typed(override), override.get_key_element()
+    quoted = "" if override.key_or_group in known else f", and one text is given as {key}=\"'...'\""
+    return f"{text}: several values are a sweep, which needs -m: dlrun train -m {text}{quoted}"
+
+
+def _values(
+    override: Override, loader: ConfigLoader, known: dict[str, list[str]]
+) -> list[Override]:
+    """One override for each value that this one stands for."""
+    if not override.is_sweep_override():
+        return [override]
+    override.config_loader = loader
+    value = override.value()
+    try:
+        if isinstance(value, IntervalSweep):
+            texts = [str(value.start)]
+        else:
+            texts = list(islice(override.sweep_string_iterator(), _MOST_VALUES))
+    except (HydraException, ValueError, TypeError) as error:
+        raise _Problem(f"{_typed(override)}: {reason(error)}") from error
+    if not texts:
+        there = ", ".join(known.get(override.key_or_group, []))
+        raise _Problem(f"{_typed(override)}: stands for nothing{f' of {there}' if there else ''}")
+    return [_parse(f"{override.get_key_element()}={text}", known) for text in texts]
+
+
+def _jobs(values: list[list[Override]]) -> Iterator[list[Override]]:
+    """Command lines with one value a key: the first of each, then each other value once."""
+    first = [choices[0] for choices in values]
+    yield first
+    for place, choices in enumerate(values):
+        for other in choices[1:]:
+            yield [*first[:place], other, *first[place + 1 :]]
+
+
+class _Job:
+    """One command line without sweeps."""
+
+    def __init__(
+        self, overrides: list[Override], known: dict[str, list[str]], given: dict[str, str]
+    ) -> None:
+        self.overrides, self.known, self.given = overrides, known, given
+        self.found: list[str] = []
+        self.accepted: list[Override] = []
+
+    def problems(self) -> list[str]:
+        """Of groups, then of the networks inside of them, then of each key on what they give."""
+        try:
+            self.accepted = self.overrides
+            return self._told()
+        except REFUSALS:
+            self.accepted = []
+        try:
+            self._sort_out()
+            return self.found + self._told()
+        except REFUSALS as error:
+            return [*self.found, reason(error)]
+
+    def _told(self) -> list[str]:
+        """What the types say of what was accepted."""
+        config = compose(PRIMARY, overrides=[_typed(override) for override in self.accepted])
+        keys = [override.get_key_element() for override in self.overrides]
+        return problems_of(to_plain(config), keys)
+
+    def _sort_out(self) -> None:
+        """Accepts what Hydra would, and finds out what is wrong with the rest."""
+        nested, values = [], []
+        for override in self.overrides:
+            group, value = override.key_or_group, override.value()
+            if group.startswith("hydra"):
+                self.accepted.append(override)
+            elif group not in self.known or isinstance(value, dict) or override.is_delete():
+                values.append(override)
+            elif override.package is not None:
+                nested.append(override)
+            else:
+                self._take(override, self._group_problem(override))
+        choices = self._compose()["hydra"]["runtime"]["choices"]
+        for override in nested:
+            self._take(override, self._nested_problem(override, choices))
+        plain = self._compose()
+        plain.pop("hydra")
+        for override in values:
+            self._take(override, self._value_problem(override, plain))
+
+    def _take(self, override: Override, problem: str | None) -> None:
+        if problem is None:
+            self.accepted.append(override)
+        else:
+            self.found.append(problem)
+
+    def _compose(self) -> dict[str, Any]:
+        texts = [_typed(override) for override in self.accepted]
+        config = compose(PRIMARY, overrides=texts, return_hydra_config=True)
+        plain = OmegaConf.to_container(config, resolve=False)
+        assert isinstance(plain, dict)
+        return {str(key): value for key, value in plain.items()}
+
+    def _group_problem(self, override: Override) -> str | None:
+        group, value = override.key_or_group, override.value()
+        if not _is_option(value, self.known[group]):
+            return _no_option(group, show(value), self.known[group])
+        if override.is_add() or override.is_force_add():
+            return f"{_typed(override)}: there is a {group} already; choose with {group}={value}"
+        return None
+
+    def _nested_problem(self, override: Override, choices: dict[str, Any]) -> str | None:
+        group, value = override.key_or_group, override.value()
+        key, adds = f"{group}@{override.package}", override.is_add() or override.is_force_add()
+        if not _is_option(value, self.known[group]):
+            return _no_option(key, show(value), self.known[group])
+        if key in choices:
+            return f"{_typed(override)}: it is there already; give {key}={value}" if adds else None
+        if adds:
+            return None  # the types know whether the method has such a network
+        there = [choice for choice in choices if "@" in choice]
+        meant = nearest(key, there) if there else ", nor any other besides model"
+        return f"{_typed(override)}: the method has no such network{meant}"
+
+    def _value_problem(self, override: Override, plain: dict[str, Any]) -> str | None:
+        key, text = override.key_or_group, _typed(override)
+        if override.is_force_add() or (override.is_add() and not _exists(plain, key)):
+            return None  # a new key is met again by the types, which know every key
+        value = override.value()
+        inside = [f"{key}.{name}" for name in flatten(value)] if isinstance(value, dict) else []
+        for unknown in (name for name in (key, *inside) if not _exists(plain, name)):
+            given = f" (given {self.given[key]})" if self.given[key] else ""
+            return f"{unknown}: unknown key{given}{self._meant(unknown, plain)}"
+        return f"{text}: it is there already; give {text[1:]}" if override.is_add() else None
+
+    def _meant(self, key: str, plain: dict[str, Any]) -> str:
+        if key in _OTHER_NAMES:
+            return f". Did you mean {_OTHER_NAMES[key]}?"
+        section, _, last = key.rpartition(".")
+        parent = _select(plain, section)
+        if section and not isinstance(parent, dict) and _exists(plain, section):
+            return f"; {section} is {show(parent)}, no section of keys"
+        keys = [*flatten(plain), *self.known]
+        near = difflib.get_close_matches(key, keys, n=1, cutoff=0.7)
+        near = near or [name for name in keys if name.rpartition(".")[2] == last]
+        if near:
+            return f". Did you mean {near[0]}?"
+        if section and isinstance(parent, dict):
+            return nearest(last, [str(name) for name in parent], section)
+        return "; `dlrun train --help` lists them"
+
+
+def _typed(override: Override) -> str:
+    return override.input_line or override.get_key_element()
+
+
+def _is_option(value: Any, options: list[str]) -> bool:
+    return isinstance(value, str) and value.removesuffix(".yaml") in options
+
+
+def _no_option(key: str, given: str, options: list[str]) -> str:
+    group = key.partition("@")[0]
+    near = difflib.get_close_matches(given, options, n=1, cutoff=0.6)
+    meant = f" Did you mean {key}={near[0]}?" if near else ""
+    there = f"There are {', '.join(options)}" if options else "There is none"
+    return f"{key}={given}: no such {group}.{meant} {there}"
+
+
+def _select(plain: dict[str, Any], key: str) -> Any:
+    node: Any = plain
+    for part in key.split("."):
+        node = node.get(part) if isinstance(node, dict) else None
+    return node
+
+
+def _exists(plain: dict[str, Any], key: str) -> bool:
+    section, _, last = key.rpartition(".")
+    parent = _select(plain, section) if section else plain
+    return isinstance(parent, dict) and last in parent

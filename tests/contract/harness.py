@@ -1,0 +1,98 @@
+"""Experiments as the command line would assemble them, small, and steps as the loop takes them."""
+
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dlrun.config.check import check
+from dlrun.config.compose import compose_plain
+from dlrun.config.schema import TrainConfig
+from dlrun.evaluation.inference import Inference
+from dlrun.methods.base import Method
+from dlrun.randomness import seed_everything
+from dlrun.training.assemble import Experiment, assemble
+
+SUPERVISED = ("method=supervised", "model=resnet8", "model.width=4", "batch_size=16")
+BYOL = ("method=byol", "model=resnet8", "model.width=4", "method.hidden=32", "batch_size=16")
+VAE = ("method=vae", "model.width=4", "model.hidden=32", "batch_size=16")
+CYCLEGAN = (
+    "method=cyclegan", "model.width=4", "model.blocks=1", "method.discriminator.width=4",
+    "batch_size=2", "method.pool=3",
+)  # fmt: skip
+
+SMALL = {"supervised": SUPERVISED, "byol": BYOL, "vae": VAE, "cyclegan": CYCLEGAN}
+"""The smallest of each method."""
+
+CASES: dict[str, tuple[str, ...]] = {
+    "supervised": SUPERVISED,
+    "supervised mlp": ("method=supervised", "model=mlp", "batch_size=16", "method.dropout=0.3"),
+    "supervised smoothed": (*SUPERVISED, "loss.label_smoothing=0.1", "optimizer=adamw"),
+    "byol": BYOL,
+    "byol mlp": ("method=byol", "model=mlp", "method.hidden=32", "batch_size=16", "optimizer=sgd"),
+    "byol without predictor": (*BYOL, "method.predictor=none"),
+    "byol without target projector": (
+        *BYOL, "method.target_projector=false", "method.projection=16",
+    ),
+    "vae": VAE,
+    "vae mse": (*VAE, "loss=mse", "method.beta=4"),
+    "vae mlp binarized": ("method=vae", "model=mlp_autoencoder", "method.binarize=random"),
+    "cyclegan": CYCLEGAN,
+    "cyclegan hinge": (*CYCLEGAN, "loss=hinge_gan", "method.pool=0"),
+    "cyclegan bce": (*CYCLEGAN, "loss=bce_gan", "method.discriminator.layers=2"),
+}  # fmt: skip
+
+
+@cache
+def config_of(*overrides: str) -> TrainConfig:
+    return check(compose_plain(["hardware=cpu", *overrides], None))
+
+
+def experiment(*overrides: str) -> Experiment:
+    """On the CPU, in training mode."""
+    made = assemble(config_of(*overrides))
+    made.method.train()
+    return made
+
+
+def inference_of(made: Experiment) -> Inference:
+    hardware = made.hardware
+    return Inference(
+        made.method, made.data, made.scale, hardware.device, hardware.memory_format,
+        hardware.autocast,
+    )  # fmt: skip
+
+
+def take_step(made: Experiment, step: int) -> dict[str, Tensor]:
+    """One optimizer step, as `training.loop` takes it; the metrics of its last batch."""
+    accumulate = made.config.accumulate
+    for part in range(accumulate):
+        number = step * accumulate + part
+        seed_everything(made.config.seed, "step", number)
+        batch = made.source.batch(number)
+        metrics = step_on(made, batch, step, last_batch=part == accumulate - 1)
+    return metrics
+
+
+def step_on(made: Experiment, batch: Any, step: int, last_batch: bool = True) -> dict[str, Tensor]:
+    """A step on a batch that is given."""
+    made.update.begin(step, last_batch)
+    with made.hardware.autocast():
+        metrics = made.method.step(batch, made.update)
+    if last_batch:
+        made.update.finish()
+        with torch.no_grad():
+            made.method.after_update(made.update)
+    return {name: value.detach() for name, value in metrics.items()}
+
+
+def trained_names(method: Method) -> set[str]:
+    """Of the parameters that an optimizer holds."""
+    held = {id(p) for group in method.parameter_groups().values() for p in group}
+    return {name for name, p in method.named_parameters() if id(p) in held}
+
+
+def snapshot(method: Method) -> dict[str, Tensor]:
+    """A copy of all of its state."""
+    return {name: value.clone() for name, value in method.state_dict().items()}

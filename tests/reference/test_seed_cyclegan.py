@@ -1,0 +1,204 @@
+"""CycleGAN against the seed's pseudo-code, line by line, with an identity loss and pools."""
+
+# ruff: noqa: N806  (the capitals are the seed's)
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from dlrun.data.views import Unpaired
+from dlrun.methods.base import Builder
+from dlrun.methods.cyclegan import CycleGAN
+from dlrun.options import Choice
+from dlrun.registry import lookup
+from dlrun.training.hardware import Hardware
+from dlrun.training.update import Update
+
+CPU = Hardware(
+    device=torch.device("cpu"), precision="fp32", memory_format=torch.contiguous_format,
+    threads=1, compile=False, deterministic=False, anomaly=False, line="",
+)  # fmt: skip
+SHAPE, STEPS, LR = (1, 16, 16), 4, 0.01
+
+
+def cyclegan(cycle: float = 10.0, identity: float = 0.5, pool: int = 3) -> CycleGAN:
+    torch.manual_seed(0)
+    build = Builder(
+        Choice("resnet_generator", lookup("model", "resnet_generator").Config(width=4, blocks=1)),
+        Choice("lsgan", lookup("loss", "lsgan").Config()),
+        SHAPE,
+        10,
+    )
+    discriminator = Choice("patchgan", lookup("model", "patchgan").Config(width=4, layers=1))
+    config = CycleGAN.Config(discriminator=discriminator, cycle=cycle, identity=identity, pool=pool)
+    method = CycleGAN(config, build)
+    for parameter in method.parameters():  # away from N(0, 0.02), where little can be told apart
+        nn.init.normal_(parameter, 0, 0.1)
+    return method
+
+
+def update_of(method: CycleGAN) -> Update:
+    optimizers: dict[str, torch.optim.Optimizer] = {
+        name: torch.optim.SGD(list(group), lr=LR, momentum=0.5)
+        for name, group in method.parameter_groups().items()
+    }
+    return Update(optimizers, CPU, lambda step: 1.0, STEPS)
+
+
+def literal_query(pool: list[Tensor], size: int, images: Tensor) -> Tensor:
+    """The authors' pool as a list, with the draws in the order of ours."""
+    shown = []
+    for image in images.detach().float():
+        draw, swap = int(torch.randint(size, ())), float(torch.rand(())) < 0.5
+        if len(pool) < size:
+            pool.append(image)
+            shown.append(image)
+        elif swap:
+            shown.append(pool[draw])
+            pool[draw] = image
+        else:
+            shown.append(image)
+    return torch.stack(shown)
+
+
+@pytest.mark.parametrize("identity", [0.0, 0.5])
+def test_steps_are_the_seeds_loop(identity: float) -> None:
+    """In float64, since the L1 losses turn the smallest rounding into a gradient's sign."""
+    method = cyclegan(identity=identity)
+    for network in (method.G_AB, method.G_BA, method.D_A, method.D_B):
+        network.double()
+    update = update_of(method)
+
+    G_AB, G_BA, D_A, D_B = (
+        copy.deepcopy(network) for network in (method.G_AB, method.G_BA, method.D_A, method.D_B)
+    )
+    criterion_gan, criterion_cycle = nn.MSELoss(), nn.L1Loss()
+    λ = 10.0
+    optim_G = torch.optim.SGD([*G_AB.parameters(), *G_BA.parameters()], lr=LR, momentum=0.5)
+    optim_D_B = torch.optim.SGD(D_B.parameters(), lr=LR, momentum=0.5)
+    optim_D_A = torch.optim.SGD(D_A.parameters(), lr=LR, momentum=0.5)
+    pool_A: list[Tensor] = []
+    pool_B: list[Tensor] = []
+
+    for step in range(STEPS):
+        A, B = 2 * torch.rand(2, 2, *SHAPE).double() - 1
+        torch.manual_seed(step)
+        update.begin(step)
+        metrics = method.step(Unpaired(A, B), update)
+        update.finish()
+
+        torch.manual_seed(step)
+        # Corrected: labels of the shape of the discriminator's map, not of a column of the image.
+        real_labels = torch.ones_like(D_A(A))
+        fake_labels = torch.zeros_like(D_A(A))
+
+        # train generators
+        optim_G.zero_grad()
+
+        fake_B = G_AB(A)
+        fake_A = G_BA(B)
+
+        loss_G_AB = criterion_gan(D_B(fake_B), real_labels)
+        loss_G_BA = criterion_gan(D_A(fake_A), real_labels)
+
+        recov_A = G_BA(fake_B)
+        recov_B = G_AB(fake_A)
+
+        loss_cycle_A = criterion_cycle(recov_A, A)
+        loss_cycle_B = criterion_cycle(recov_B, B)
+
+        loss_G = loss_G_AB + loss_G_BA + λ * (loss_cycle_A + loss_cycle_B)
+        # Added: the paper's identity loss, weighed relative to the cycle's.
+        loss_identity = criterion_cycle(G_AB(B), B) + criterion_cycle(G_BA(A), A)
+        loss_G = loss_G + λ * identity * loss_identity
+        loss_G.backward()
+        optim_G.step()
+
+        # train discriminator D_B
+        optim_D_B.zero_grad()
+
+        loss_real_B = criterion_gan(D_B(B), real_labels)
+        shown_B = literal_query(pool_B, 3, fake_B)  # added: the pool
+        loss_fake_B = criterion_gan(D_B(shown_B.double()), fake_labels)
+        loss_D_B = (loss_real_B + loss_fake_B) / 2
+        loss_D_B.backward()
+        optim_D_B.step()
+
+        # train discriminator D_A
+        optim_D_A.zero_grad()
+
+        loss_real_A = criterion_gan(D_A(A), real_labels)
+        shown_A = literal_query(pool_A, 3, fake_A)
+        loss_fake_A = criterion_gan(D_A(shown_A.double()), fake_labels)
+        loss_D_A = (loss_real_A + loss_fake_A) / 2
+        loss_D_A.backward()
+        optim_D_A.step()
+
+        expected = {
+            "generators": loss_G,
+            "adversarial": loss_G_AB + loss_G_BA,
+            "cycle": loss_cycle_A + loss_cycle_B,
+            "identity": loss_identity,
+            "discriminators": loss_D_A + loss_D_B,
+        }
+        assert metrics.keys() == expected.keys()
+        for name, value in expected.items():
+            torch.testing.assert_close(metrics[name], value.float(), rtol=1e-6, atol=1e-6)
+        pairs = [(method.G_AB, G_AB), (method.G_BA, G_BA), (method.D_A, D_A), (method.D_B, D_B)]
+        for ours, theirs in pairs:
+            for p, q in zip(ours.parameters(), theirs.parameters(), strict=True):
+                torch.testing.assert_close(p, q, rtol=1e-6, atol=1e-6)
+        for pool, plain in ((method.pool_A, pool_A), (method.pool_B, pool_B)):
+            torch.testing.assert_close(pool.images[: len(plain)], torch.stack(plain))
+
+
+def test_each_part_moves_its_own_networks_alone() -> None:
+    """G's gradients never leak into D, nor D's into G."""
+    method = cyclegan()
+    update = update_of(method)
+    order: list[str] = []
+    minimize = update.minimize
+
+    def watched(loss: Tensor, name: str = "main") -> None:
+        before = {n: p.detach().clone() for n, p in method.named_parameters()}
+        minimize(loss, name)
+        moved = {n.split(".")[0] for n, p in method.named_parameters() if not p.equal(before[n])}
+        expected = {
+            "generators": {"G_AB", "G_BA"},
+            "discriminator_B": {"D_B"},
+            "discriminator_A": {"D_A"},
+        }[name]
+        assert moved == expected
+        assert all(p.grad is None for p in method.parameters())
+        order.append(name)
+
+    update.minimize = watched  # type: ignore[method-assign]
+    update.begin(0)
+    method.step(Unpaired(*(2 * torch.rand(2, 2, *SHAPE) - 1)), update)
+    assert order == ["generators", "discriminator_B", "discriminator_A"]
+
+
+@pytest.mark.parametrize("pool", [0, 3])
+def test_the_discriminators_see_translations_without_a_way_back(pool: int) -> None:
+    method = cyclegan(pool=pool)
+    seen: list[Tensor] = []
+    for network in (method.D_A, method.D_B):
+        network.register_forward_pre_hook(lambda module, given: seen.append(given[0]))
+    update = update_of(method)
+    update.begin(0)
+    method.step(Unpaired(*(2 * torch.rand(2, 2, *SHAPE) - 1)), update)
+    # First for the generators, translations alone; then real and translated ones together.
+    assert [(len(images), images.requires_grad) for images in seen] == [
+        (2, True), (2, True), (4, False), (4, False),
+    ]  # fmt: skip
+
+
+def test_a_translation_is_the_generators_image_in_zero_to_one() -> None:
+    method = cyclegan()
+    x = 2 * torch.rand(3, *SHAPE) - 1
+    assert torch.equal(method.translate(x, "a_to_b"), (method.G_AB(x) + 1) / 2)
+    assert torch.equal(method.translate(x, "b_to_a"), (method.G_BA(x) + 1) / 2)
+    translated = method.translate(x, "a_to_b")
+    assert translated.min() >= 0
+    assert translated.max() <= 1

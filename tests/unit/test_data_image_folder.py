@@ -1,0 +1,748 @@
+"""Folders of the user's own images."""
+
+import itertools
+import logging
+import os
+import shutil
+import tarfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image, features
+from torch import Tensor
+
+from dlrun.data.open import open_dataset
+from dlrun.data.sources import decoding
+from dlrun.data.sources.base import Splits
+from dlrun.data.sources.image_folder import ImageFolder
+from dlrun.data.sources.layout import find_images
+from dlrun.errors import UserError
+from dlrun.options import Choice
+
+Colour = tuple[int, int, int]
+RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
+
+
+def options(root: Path, **changed: Any) -> ImageFolder.Config:
+    standard = {
+        "val_fraction": 0.1, "domains": None, "root": str(root), "size": 8, "channels": "auto",
+        "test_fraction": 0.25, "bad_files": "error",
+    }  # fmt: skip
+    return ImageFolder.Config(**(standard | changed))
+
+
+def load(root: Path, **changed: Any) -> Splits:
+    return ImageFolder().load(options(root, **changed), root.parent / "cache")
+
+
+def save(
+    path: Path, colour: Any = RED, size: tuple[int, int] = (10, 10), mode: str = "RGB", **more: Any
+) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, size, colour).save(path, **more)
+    return path
+
+
+def one(path: Path, size: int = 8, channels: int = 3) -> Tensor:
+    """The decoded file, uint8 (C, size, size)."""
+    images, reasons = decoding.decode([path], size, channels)
+    assert reasons == [None]
+    return images[0]
+
+
+def reason(path: Path) -> str:
+    found = decoding.decode([path], 8, 3)[1][0]
+    assert found is not None
+    return found
+
+
+def colour(image: Tensor) -> tuple[int, ...]:
+    """Of an image that has just one."""
+    assert torch.equal(image, image[:, :1, :1].expand_as(image))
+    return tuple(image[:, 0, 0].tolist())
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Two classes of 4 images, each image of a colour of its own."""
+    for number, name in itertools.product(range(4), ("cat", "dog")):
+        blue = 200 if name == "dog" else 0
+        save(tmp_path / "root" / name / f"{number}.bmp", (number * 40, 10, blue))
+    return tmp_path / "root"
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[list[Path]]:
+    """What was decoded, one list a call."""
+    calls: list[list[Path]] = []
+    original = decoding.decode
+
+    def spy(paths: list[Path], size: int, channels: int) -> Any:
+        calls.append(list(paths))
+        return original(paths, size, channels)
+
+    monkeypatch.setattr(decoding, "decode", spy)
+    return calls
+
+
+# --- one file ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "suffix", ["png", "bmp", "gif", "tif", "tiff", "ppm", "webp", "jpg", "jpeg"]
+)
+def test_formats(tmp_path: Path, suffix: str) -> None:
+    if suffix == "webp" and not features.check("webp"):
+        pytest.skip("this Pillow has no WebP")
+    lossless = {"webp": {"lossless": True}, "jpg": {"quality": 100}, "jpeg": {"quality": 100}}
+    path = save(tmp_path / f"image.{suffix}", (200, 100, 50), **lossless.get(suffix, {}))
+    got = torch.tensor(colour(one(path)))
+    assert (got - torch.tensor([200, 100, 50])).abs().max() <= (3 if "jp" in suffix else 0)
+
+
+MODES: list[tuple[str, Any, tuple[int, ...]]] = [
+    ("L", 77, (77, 77, 77)),
+    ("1", 1, (255, 255, 255)),
+    ("1", 0, (0, 0, 0)),
+    ("RGB", (1, 2, 3), (1, 2, 3)),
+    ("I;16", 257 * 99, (99, 99, 99)),
+    ("I;16", 65535, (255, 255, 255)),
+    ("I;16", 257 * 99 + 129, (100, 100, 100)),
+    ("LA", (77, 255), (77, 77, 77)),
+    ("LA", (77, 0), (255, 255, 255)),
+    ("RGBA", (10, 20, 30, 255), (10, 20, 30)),
+    ("RGBA", (10, 20, 30, 0), (255, 255, 255)),
+    ("RGBA", (0, 100, 200, 51), (204, 224, 244)),  # a fifth of it, four fifths of white
+]
+
+
+@pytest.mark.parametrize(("mode", "value", "expected"), MODES)
+def test_modes(tmp_path: Path, mode: str, value: Any, expected: tuple[int, ...]) -> None:
+    path = save(tmp_path / "image.png", value, mode=mode)
+    with Image.open(path) as file:
+        assert file.mode == mode
+    assert colour(one(path)) == expected
+
+
+def test_palettes_with_and_without_transparency(tmp_path: Path) -> None:
+    image = Image.new("P", (10, 10), 1)
+    image.putpalette([*RED, *GREEN, *BLUE])
+    image.save(tmp_path / "plain.png")
+    image.save(tmp_path / "clear.png", transparency=1)
+    image.save(tmp_path / "other.png", transparency=0)
+    image.save(tmp_path / "half.png", transparency=bytes([255, 51, 255]))
+    image.save(tmp_path / "clear.gif", transparency=1)
+    assert colour(one(tmp_path / "plain.png")) == GREEN
+    assert colour(one(tmp_path / "clear.png")) == WHITE
+    assert colour(one(tmp_path / "other.png")) == GREEN
+    assert colour(one(tmp_path / "half.png")) == (204, 255, 204)
+    assert colour(one(tmp_path / "clear.gif")) == WHITE
+
+
+def test_a_colour_that_stands_for_transparent(tmp_path: Path) -> None:
+    save(tmp_path / "rgb.png", (1, 2, 3), transparency=(1, 2, 3))
+    save(tmp_path / "grey.png", 40, mode="L", transparency=40)
+    assert colour(one(tmp_path / "rgb.png")) == WHITE
+    assert colour(one(tmp_path / "grey.png")) == WHITE
+
+
+def test_cmyk(tmp_path: Path) -> None:
+    path = save(tmp_path / "image.tif", (255, 0, 0, 0), mode="CMYK")
+    assert colour(one(path)) == (0, 255, 255)
+    path = save(tmp_path / "image.jpg", (0, 255, 0, 0), mode="CMYK", quality=100)
+    assert (torch.tensor(colour(one(path))) - torch.tensor([255, 0, 255])).abs().max() <= 3
+
+
+def test_sixteen_bits_are_scaled_and_not_cut(tmp_path: Path) -> None:
+    ramp = Image.new("I;16", (256, 256))
+    ramp.putdata([row * 257 for row in range(256) for _ in range(256)])
+    for name in ("ramp.png", "ramp.tif"):
+        ramp.save(tmp_path / name)
+        got = one(tmp_path / name, size=256, channels=1)
+        assert torch.equal(got[0], torch.arange(256).byte()[:, None].expand(256, 256)), name
+    (tmp_path / "ramp.pgm").write_bytes(
+        b"P5 2 2 65535\n"
+        + b"".join((257 * value).to_bytes(2, "big") for value in (0, 50, 100, 255))
+    )
+    assert one(tmp_path / "ramp.pgm", size=2, channels=1).flatten().tolist() == [0, 50, 100, 255]
+
+
+def test_pixels_without_a_stated_range_are_refused(tmp_path: Path) -> None:
+    path = save(tmp_path / "float.tif", 0.5, mode="F")
+    assert reason(path) == "floats, which have no stated range"
+    path = save(tmp_path / "wide.tif", 70_000, mode="I")
+    assert reason(path) == "integers from 70000 to 70000, expected 0 to 65535"
+
+
+# The four corners of an upright image, clockwise from the top left.
+CORNERS = [RED, GREEN, BLUE, WHITE]
+EXIF_TURNS: dict[int, Image.Transpose | None] = {
+    1: None,
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+
+
+@pytest.mark.parametrize("orientation", EXIF_TURNS)
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+def test_exif_orientation(tmp_path: Path, orientation: int, suffix: str) -> None:
+    upright = Image.new("RGB", (64, 64))
+    for place, value in zip([(0, 0), (32, 0), (32, 32), (0, 32)], CORNERS, strict=True):
+        upright.paste(value, (*place, place[0] + 32, place[1] + 32))
+    turn = EXIF_TURNS[orientation]
+    stored = upright if turn is None else upright.transpose(turn)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / f"photo.{suffix}"
+    stored.save(path, exif=exif, quality=100)
+    got = one(path, size=8)
+    for (y, x), value in zip([(1, 1), (1, 6), (6, 6), (6, 1)], CORNERS, strict=True):
+        assert (got[:, y, x].int() - torch.tensor(value)).abs().max() < 8
+
+
+def test_an_image_of_the_right_size_is_kept_bit_for_bit(tmp_path: Path) -> None:
+    pixels = torch.randint(0, 256, (3, 8, 8), generator=torch.Generator().manual_seed(0)).byte()
+    image = Image.frombytes("RGB", (8, 8), pixels.permute(1, 2, 0).contiguous().numpy().tobytes())
+    image.save(tmp_path / "image.png")
+    assert torch.equal(one(tmp_path / "image.png"), pixels)
+
+
+def test_grey_weights(tmp_path: Path) -> None:
+    path = save(tmp_path / "image.png", (200, 100, 50))
+    assert colour(one(path, channels=1)) == (round(0.299 * 200 + 0.587 * 100 + 0.114 * 50),)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 3000), (3000, 1), (2, 7), (1000, 30), (4000, 3000)])
+def test_any_size_and_shape(tmp_path: Path, size: tuple[int, int]) -> None:
+    path = save(tmp_path / "image.png", (9, 8, 7), size=size)
+    assert colour(one(path)) == (9, 8, 7)
+
+
+def test_the_middle_square_is_what_is_kept(tmp_path: Path) -> None:
+    image = Image.new("RGB", (90, 30), RED)
+    image.paste(GREEN, (30, 0, 60, 30))
+    image.paste(BLUE, (60, 0, 90, 30))
+    image.save(tmp_path / "wide.png")
+    got = one(tmp_path / "wide.png", size=10)
+    assert colour(got[:, :, 1:9]) == GREEN
+    image.rotate(90, expand=True).save(tmp_path / "tall.png")
+    assert colour(one(tmp_path / "tall.png", size=10)[:, 1:9]) == GREEN
+
+
+def test_large_photographs_look_as_without_the_shortcut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    coarse = torch.randint(0, 256, (3, 6, 8), generator=torch.Generator().manual_seed(0)).byte()
+    small = Image.frombytes("RGB", (8, 6), coarse.permute(1, 2, 0).contiguous().numpy().tobytes())
+    small.resize((800, 600), Image.Resampling.BICUBIC).save(tmp_path / "photo.jpg", quality=95)
+    quick = one(tmp_path / "photo.jpg", size=32).int()
+    from PIL import JpegImagePlugin
+
+    monkeypatch.setattr(JpegImagePlugin.JpegImageFile, "draft", lambda self, mode, size: None)
+    slow = one(tmp_path / "photo.jpg", size=32).int()
+    difference = (quick - slow).abs().float()
+    assert 0 < difference.mean() < 1 and difference.max() < 16
+
+
+def test_the_first_picture_of_an_animation(tmp_path: Path) -> None:
+    first, second = Image.new("RGB", (10, 10), RED), Image.new("RGB", (10, 10), BLUE)
+    for name in ("image.gif", "image.tif"):
+        first.save(tmp_path / name, save_all=True, append_images=[second])
+        assert colour(one(tmp_path / name)) == RED
+
+
+def bad_files(folder: Path) -> dict[str, str]:
+    """One file of each kind that cannot be read, and what is said of it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "empty.png").write_bytes(b"")
+    (folder / "text.jpg").write_text("no picture at all")
+    whole = save(folder / "cut.jpg", size=(300, 300)).read_bytes()
+    (folder / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    whole = save(folder / "cut.png", 9, (300, 300), "L").read_bytes()
+    (folder / "cut.png").write_bytes(whole[:-40])
+    (folder / "nowhere.png").symlink_to(folder / "not there.png")
+    save(folder / "float.tif", 0.5, mode="F")
+    (folder / "header.gif").write_bytes(b"GIF89a")
+    return {
+        "cut.jpg": "image file is truncated",
+        "cut.png": "image file is truncated",
+        "empty.png": "cannot identify image file",
+        "float.tif": "floats, which have no stated range",
+        "header.gif": "",
+        "nowhere.png": "No such file or directory",
+        "text.jpg": "cannot identify image file",
+    }
+
+
+def test_unreadable_files_are_all_named_in_one_error(root: Path) -> None:
+    bad = bad_files(root / "dog")
+    with pytest.raises(UserError) as caught:
+        load(root)
+    head, *lines = str(caught.value).splitlines()
+    assert head == (
+        "7 of 15 files are not readable images (dataset.bad_files=skip leaves them out):"
+    )
+    assert len(lines) == 7
+    for line, (name, why) in zip(lines, bad.items(), strict=True):
+        path, _, text = line.strip().partition(": ")
+        assert path == str(root / "dog" / name)
+        assert text.startswith(why) and text and "'" not in text
+
+
+def test_hundreds_of_unreadable_files_are_all_named(root: Path) -> None:
+    for number in range(300):
+        (root / "cat" / f"bad{number}.png").write_bytes(b"")
+    with pytest.raises(UserError) as caught:
+        load(root)
+    assert all(f"bad{number}.png: " in str(caught.value) for number in range(300))
+
+
+def test_skipped_files_are_left_out_and_named_at_every_run(
+    root: Path, caplog: pytest.LogCaptureFixture, decoded: list[list[Path]]
+) -> None:
+    good = load(root)
+    bad = bad_files(root / "dog")
+    caplog.set_level(logging.INFO, "dlrun")
+    for _ in range(2):
+        caplog.clear()
+        splits = load(root, bad_files="skip")
+        for split, expected in zip(splits[:2], good[:2], strict=True):
+            assert torch.equal(split.images, expected.images)
+            assert torch.equal(split.labels, expected.labels)
+        told = [record.getMessage() for record in caplog.records if "left out" in record.message]
+        assert len(told) == 1 and "7 of 15 files" in told[0]
+        assert all(name in told[0] for name in bad)
+    assert len(decoded) == 2  # one for each bad_files
+    with pytest.raises(UserError, match="7 of 15"):
+        load(root)
+
+
+def test_nothing_readable_is_an_error_even_with_skip(tmp_path: Path) -> None:
+    bad_files(tmp_path / "root")
+    with pytest.raises(UserError, match="7 of 7 files are not readable"):
+        load(tmp_path / "root", bad_files="skip")
+
+
+def test_a_name_that_is_not_utf8_can_be_printed(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.png")
+    (tmp_path / "root").mkdir()
+    try:
+        (tmp_path / "root" / name).write_bytes(b"")
+    except OSError:
+        pytest.skip("the file system demands UTF-8")
+    with pytest.raises(UserError, match=r"caf\\udce9.png: cannot identify") as caught:
+        load(tmp_path / "root")
+    str(caught.value).encode()
+
+
+# --- which files ---------------------------------------------------------------------------------
+
+
+def found(root: Path) -> tuple[list[tuple[str, int | None]], list[tuple[str, int | None]]]:
+    files = find_images(root)
+    train, test = (
+        [(str(path.relative_to(root)), label) for path, label in part]
+        for part in (files.train, files.test)
+    )
+    return train, test
+
+
+def touch(root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+
+
+def test_class_folders_sorted(tmp_path: Path) -> None:
+    touch(tmp_path, "b/2.png", "b/10.png", "a/x.png", "Zebra/1.png", "ä/1.png")
+    files = find_images(tmp_path)
+    assert files.class_names == ("Zebra", "a", "b", "ä")
+    assert found(tmp_path) == (
+        [("Zebra/1.png", 0), ("a/x.png", 1), ("b/10.png", 2), ("b/2.png", 2), ("ä/1.png", 3)],
+        [],
+    )
+
+
+@pytest.mark.parametrize("other", ["test", "val"])
+def test_train_and_test_with_classes(tmp_path: Path, other: str) -> None:
+    touch(tmp_path, "train/a/1.png", "train/b/2.png", f"{other}/a/3.png", f"{other}/b/4.png")
+    assert found(tmp_path) == (
+        [("train/a/1.png", 0), ("train/b/2.png", 1)],
+        [(f"{other}/a/3.png", 0), (f"{other}/b/4.png", 1)],
+    )
+
+
+def test_train_alone(tmp_path: Path) -> None:
+    touch(tmp_path, "train/a/1.png", "train/b/2.png")
+    assert found(tmp_path) == ([("train/a/1.png", 0), ("train/b/2.png", 1)], [])
+    assert find_images(tmp_path).class_names == ("a", "b")
+
+
+def test_test_comes_before_val_and_that_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    touch(tmp_path, *(f"{split}/a/1.png" for split in ("train", "val", "test")))
+    caplog.set_level(logging.INFO, "dlrun")
+    assert found(tmp_path)[1] == [("test/a/1.png", 0)]
+    assert "val/ is not read" in caplog.text
+
+
+def test_splits_without_classes(tmp_path: Path) -> None:
+    touch(tmp_path, "train/1.png", "test/2.png")
+    assert find_images(tmp_path).class_names == ()
+    assert found(tmp_path) == ([("train/1.png", None)], [("test/2.png", None)])
+
+
+def test_a_class_called_train(tmp_path: Path) -> None:
+    touch(tmp_path, "bus/1.png", "plane/2.png", "train/3.png")
+    assert find_images(tmp_path).class_names == ("bus", "plane", "train")
+    assert found(tmp_path)[1] == []
+
+
+def test_domain_folders(tmp_path: Path) -> None:
+    touch(tmp_path, "trainA/1.png", "trainB/2.png", "trainB/3.png", "testA/4.png", "testB/5.png")
+    assert find_images(tmp_path).class_names == ("A", "B")
+    assert found(tmp_path) == (
+        [("trainA/1.png", 0), ("trainB/2.png", 1), ("trainB/3.png", 1)],
+        [("testA/4.png", 0), ("testB/5.png", 1)],
+    )
+
+
+def test_domain_folders_without_test(tmp_path: Path) -> None:
+    touch(tmp_path, "trainA/1.png", "trainB/2.png")
+    assert found(tmp_path)[1] == []
+
+
+@pytest.mark.parametrize("lacking", ["trainA", "trainB", "testA", "testB"])
+def test_a_domain_without_images(tmp_path: Path, lacking: str) -> None:
+    for name in {"trainA", "trainB", "testA", "testB"} - {lacking}:
+        touch(tmp_path, f"{name}/1.png")
+    (tmp_path / lacking).mkdir()
+    with pytest.raises(UserError, match=rf"dataset.root: no image in .*{lacking}$"):
+        find_images(tmp_path)
+    (tmp_path / lacking).rmdir()
+    if lacking.startswith("test"):
+        with pytest.raises(UserError, match=rf"no image in .*{lacking}$"):
+            find_images(tmp_path)
+
+
+def test_a_plain_folder(tmp_path: Path) -> None:
+    touch(tmp_path, "b.png", "a.jpg", "notes.txt", "c.JPEG")
+    assert find_images(tmp_path).class_names == ()
+    assert found(tmp_path) == ([("a.jpg", None), ("b.png", None), ("c.JPEG", None)], [])
+
+
+def test_what_is_no_image_is_passed_over(tmp_path: Path) -> None:
+    touch(
+        tmp_path, "a/1.PNG", "a/2.Jpg", "a/.hidden.png", "a/._1.png", "a/notes.txt", "a/Thumbs.db",
+        "a/png", "a/.DS_Store", ".cache/1.png", "a/.thumbs/1.png", "b/1.png",
+    )  # fmt: skip
+    assert found(tmp_path)[0] == [("a/1.PNG", 0), ("a/2.Jpg", 0), ("b/1.png", 1)]
+
+
+def test_folders_below_a_class_belong_to_it(tmp_path: Path) -> None:
+    touch(tmp_path, "a/deep/er/1.png", "a/2.png", "a/also/3.png", "b/1.png")
+    assert found(tmp_path)[0] == [
+        ("a/2.png", 0), ("a/also/3.png", 0), ("a/deep/er/1.png", 0), ("b/1.png", 1),
+    ]  # fmt: skip
+
+
+def test_links_to_files_and_folders_are_followed_once(tmp_path: Path) -> None:
+    root, store = tmp_path / "root", tmp_path / "store"
+    touch(store, "1.png", "more/2.png")
+    touch(root, "a/0.png")
+    (root / "a" / "file.png").symlink_to(store / "1.png")
+    (root / "b").symlink_to(store)
+    (root / "a" / "within").symlink_to(store / "more")
+    (store / "more" / "loop").symlink_to(store)
+    (root / "a" / "up").symlink_to(root / "a")
+    assert found(root)[0] == [
+        ("a/0.png", 0), ("a/file.png", 0), ("a/within/2.png", 0), ("a/within/loop/1.png", 0),
+        ("b/1.png", 1), ("b/more/2.png", 1),
+    ]  # fmt: skip
+
+
+def test_classes_without_images_are_none_and_that_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    touch(tmp_path, "a/1.png", "b/2.png", "heic/3.heic", "loose.png")
+    (tmp_path / "empty").mkdir()
+    caplog.set_level(logging.INFO, "dlrun")
+    assert find_images(tmp_path).class_names == ("a", "b")
+    assert "no image in empty, heic, which are no classes" in caplog.text
+    assert "left out 1 images that lie in no class's folder" in caplog.text
+
+
+def test_train_and_test_that_disagree(tmp_path: Path) -> None:
+    touch(tmp_path, "train/a/1.png", "train/b/1.png", "test/a/1.png", "test/c/1.png")
+    with pytest.raises(UserError, match=r"the classes of train/ and test/ differ: b, c$"):
+        find_images(tmp_path)
+
+
+def test_no_images(tmp_path: Path) -> None:
+    touch(tmp_path, "a/notes.txt")
+    with pytest.raises(
+        UserError, match=rf"dataset.root: no image below {tmp_path}; expected .jpg,"
+    ):
+        find_images(tmp_path)
+
+
+def test_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"dataset.root: .*nowhere is no folder"):
+        load(tmp_path / "nowhere")
+
+
+def test_too_few_images(tmp_path: Path) -> None:
+    save(tmp_path / "root" / "1.png")
+    with pytest.raises(UserError, match="has 1 readable images to train on and 0 to test on"):
+        load(tmp_path / "root")
+
+
+# --- the table -----------------------------------------------------------------------------------
+
+
+def test_images_labels_and_names_belong_together(root: Path) -> None:
+    splits = load(root)
+    assert splits.class_names == ("cat", "dog")
+    assert (len(splits.train), len(splits.test)) == (6, 2)
+    colours = set()
+    for table in (splits.train, splits.test):
+        assert table.labels is not None
+        for image, label in zip(table.images, table.labels.tolist(), strict=True):
+            assert colour(image)[2] == (0, 200)[label]
+            colours.add(colour(image))
+    assert len(colours) == 8
+    assert splits.test.labels is not None and splits.test.labels.tolist() == [0, 1]
+
+
+def test_a_given_test_split_is_used_as_it_is(tmp_path: Path) -> None:
+    for split, shade in (("train", 10), ("test", 20)):
+        for name in "ab":
+            for number in range(3):
+                save(tmp_path / "root" / split / name / f"{number}.png", (shade + number, 0, 0))
+    splits = load(tmp_path / "root", channels=3)
+    assert [colour(image)[0] for image in splits.train.images] == [10, 11, 12] * 2
+    assert [colour(image)[0] for image in splits.test.images] == [20, 21, 22] * 2
+    assert splits.test.labels is not None and splits.test.labels.tolist() == [0, 0, 0, 1, 1, 1]
+
+
+def test_a_plain_folder_has_no_labels(tmp_path: Path) -> None:
+    for number in range(8):
+        save(tmp_path / "root" / f"{number}.png", (number, 0, 0))
+    splits = load(tmp_path / "root")
+    assert splits.train.labels is None and splits.test.labels is None
+    assert splits.class_names == ()
+    assert (len(splits.train), len(splits.test)) == (6, 2)
+
+
+@pytest.mark.parametrize(
+    ("modes", "channels", "expected"),
+    [
+        (("L", "L"), "auto", 1),
+        (("1", "LA"), "auto", 1),
+        (("L", "RGB"), "auto", 3),
+        (("RGB", "RGB"), "auto", 3),
+        (("L", "L"), 3, 3),
+        (("RGB", "RGB"), 1, 1),
+    ],
+)
+def test_channels(tmp_path: Path, modes: tuple[str, str], channels: Any, expected: int) -> None:
+    values = {"L": 90, "1": 1, "LA": (90, 255), "RGB": (90, 50, 10)}
+    for number, mode in enumerate(modes * 2):
+        save(tmp_path / "root" / f"{number}.png", values[mode], mode=mode)
+    shape = load(tmp_path / "root", channels=channels).train.images.shape
+    assert shape[1:] == (expected, 8, 8)
+
+
+def test_colour_files_that_are_all_grey_count_as_grey(tmp_path: Path) -> None:
+    for number in range(4):
+        save(tmp_path / "root" / f"{number}.png", (number, number, number))
+    splits = load(tmp_path / "root")
+    values = [image.unique().tolist() for image in (*splits.train.images, *splits.test.images)]
+    assert splits.train.images.shape[1] == 1 and sorted(values) == [[0], [1], [2], [3]]
+
+
+# --- decoded once --------------------------------------------------------------------------------
+
+
+def test_the_second_run_decodes_nothing(root: Path, decoded: list[list[Path]]) -> None:
+    first, second = load(root), load(root)
+    assert len(decoded) == 1 and len(decoded[0]) == 8
+    for a, b in zip(first[:2], second[:2], strict=True):
+        assert torch.equal(a.images, b.images) and torch.equal(a.labels, b.labels)
+    assert first.class_names == second.class_names and first.checksum == second.checksum
+    load(root, test_fraction=0.5)
+    load(root, val_fraction=0.3)
+    assert len(decoded) == 1  # how it is split has nothing to do with decoding
+
+
+@pytest.mark.parametrize("change", [{"size": 9}, {"channels": 3}, {"channels": 1}])
+def test_other_options_decode_anew(
+    root: Path, decoded: list[list[Path]], change: dict[str, Any]
+) -> None:
+    load(root)
+    assert load(root, **change).train.images.shape[2] == change.get("size", 8)
+    assert len(decoded) == 2
+    load(root)
+    load(root, **change)
+    assert len(decoded) == 2  # both are kept
+
+
+def same_size_and_time(root: Path) -> None:
+    path = root / "cat" / "0.bmp"
+    before = path.stat()
+    content = path.read_bytes()
+    path.unlink()
+    save(path, (7, 7, 7))
+    assert len(path.read_bytes()) == len(content)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+CHANGES: dict[str, Callable[[Path], object]] = {
+    "content": lambda root: save(root / "cat" / "0.bmp", (1, 2, 3), (40, 30)),
+    "content of the same size and time": same_size_and_time,
+    "one more": lambda root: save(root / "cat" / "9.bmp", (1, 2, 3)),
+    "one fewer": lambda root: (root / "cat" / "0.bmp").unlink(),
+    "another name": lambda root: (root / "cat" / "0.bmp").rename(root / "cat" / "7.bmp"),
+    "another class": lambda root: (root / "cat" / "0.bmp").rename(root / "dog" / "7.bmp"),
+    "a class's name": lambda root: (root / "cat").rename(root / "kitten"),
+    "time": lambda root: os.utime(root / "cat" / "0.bmp", ns=(1, 1)),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_any_change_decodes_anew(root: Path, decoded: list[list[Path]], change: str) -> None:
+    load(root)
+    CHANGES[change](root)
+    load(root)
+    assert len(decoded) == 2
+
+
+def test_changed_pixels_arrive(root: Path) -> None:
+    load(root)
+    same_size_and_time(root)
+    splits = load(root)
+    seen = {colour(image) for image in (*splits.train.images, *splits.test.images)}
+    assert (7, 7, 7) in seen and (0, 10, 0) not in seen
+
+
+def test_another_folder_with_the_same_names_sizes_and_times(
+    root: Path, decoded: list[list[Path]]
+) -> None:
+    other = root.parent / "other"
+    shutil.copytree(root, other)
+    for path in other.rglob("*.bmp"):
+        twin = root / path.relative_to(other)
+        assert path.stat().st_mtime_ns == twin.stat().st_mtime_ns
+    load(root)
+    load(other)
+    assert len(decoded) == 2
+
+
+def test_a_folder_is_the_same_however_it_is_named(
+    root: Path, decoded: list[list[Path]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load(root)
+    monkeypatch.chdir(root.parent)
+    ImageFolder().load(options(Path("root")), root.parent / "cache")
+    monkeypatch.setenv("HOME", str(root.parent))
+    ImageFolder().load(options(Path("~/root")), root.parent / "cache")
+    assert len(decoded) == 1
+
+
+def test_a_damaged_cache_is_made_again(
+    root: Path, decoded: list[list[Path]], caplog: pytest.LogCaptureFixture
+) -> None:
+    first = load(root)
+    (cache,) = (root.parent / "cache" / "image_folder").iterdir()
+    whole = cache.read_bytes()
+    caplog.set_level(logging.INFO, "dlrun")
+    for content in (whole[: len(whole) // 2], b""):
+        cache.write_bytes(content)
+        assert torch.equal(load(root).train.images, first.train.images)
+        assert "is damaged" in caplog.text
+    assert len(decoded) == 3
+    load(root)
+    assert len(decoded) == 3
+
+
+def test_a_cache_that_cannot_be_written_is_no_error(
+    root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (root.parent / "file").write_text("")
+    caplog.set_level(logging.INFO, "dlrun")
+    splits = ImageFolder().load(options(root), root.parent / "file")
+    assert len(splits.train) == 6
+    assert "could not be kept" in caplog.text
+
+
+def test_nothing_is_left_beside_the_cache(root: Path) -> None:
+    before = sorted(root.rglob("*"))
+    load(root)
+    assert sorted(root.rglob("*")) == before
+    assert [path.suffix for path in (root.parent / "cache" / "image_folder").iterdir()] == [".pt"]
+
+
+def test_checksum_is_that_of_pixels_and_labels(root: Path) -> None:
+    checksum = load(root).checksum
+    os.utime(root / "cat" / "0.bmp", ns=(1, 1))
+    assert load(root).checksum == checksum
+    same_size_and_time(root)
+    assert load(root).checksum != checksum
+
+
+def test_a_long_decode_tells_how_far_it_is(
+    root: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoding, "_TELL_EVERY", 0.0)
+    monkeypatch.setattr(decoding, "_AHEAD", 1)
+    monkeypatch.setattr(os, "cpu_count", lambda: 3)
+    caplog.set_level(logging.INFO, "dlrun")
+    splits = load(root)
+    lines = [record.getMessage() for record in caplog.records]
+    assert lines[0] == "decoding 8 images to 8 x 8, once"
+    assert lines[1:] == [f"decoded {count} of 8 images" for count in (3, 6, 8)]
+    assert len(splits.train) + len(splits.test) == 8
+
+
+def test_many_files_stay_in_order(tmp_path: Path) -> None:
+    paths = [save(tmp_path / f"{number}.png", (number, 0, 0), (8, 8)) for number in range(150)]
+    images, reasons = decoding.decode(paths, 8, 3)
+    assert images[:, 0, 0, 0].tolist() == list(range(150)) and set(reasons) == {None}
+
+
+# --- real photographs ----------------------------------------------------------------------------
+
+
+def test_horses_and_deer(
+    shared_data: Path, tmp_path: Path, decoded: list[list[Path]], record_property: Any
+) -> None:
+    with tarfile.open(shared_data / "cifar-horse2deer.tar.gz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    config = options(tmp_path / "cifar-horse2deer", size=32)
+    seconds = []
+    for _ in range(2):
+        started = time.perf_counter()
+        data = open_dataset(Choice("image_folder", config), str(tmp_path / "cache"))
+        seconds.append(round(time.perf_counter() - started, 3))
+    record_property("seconds, decoded and cached", seconds)
+    print(f"2,400 images of 32 x 32: decoded in {seconds[0]} s, from the cache in {seconds[1]} s")
+    assert len(decoded) == 1
+    assert (len(data.train), len(data.val), len(data.test)) == (1800, 200, 400)
+    assert data.image_shape == (3, 32, 32)
+    assert data.class_names == ("A", "B") and data.domains == (0, 1)
+    for table, count in ((data.train, 900), (data.val, 100), (data.test, 200)):
+        assert table.labels is not None and table.labels.bincount().tolist() == [count, count]
+    horse = sorted((tmp_path / "cifar-horse2deer" / "testA").iterdir())[0]
+    with Image.open(horse) as file:
+        pixels = torch.frombuffer(bytearray(file.convert("RGB").tobytes()), dtype=torch.uint8)
+    assert torch.equal(data.test.images[0], pixels.view(32, 32, 3).permute(2, 0, 1))

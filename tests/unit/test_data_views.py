@@ -1,0 +1,243 @@
+"""Every view, drawn from every kind of table."""
+
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from dlrun.data.augment_options import AugmentConfig, ViewConfig
+from dlrun.data.table import DataSet, Pixels, Table, pixel_statistics
+from dlrun.data.views import Images, Labelled, Source, TwoViews, Unpaired, View, domain_rows
+from dlrun.errors import UserError
+from dlrun.randomness import seed_everything
+
+PLAIN = ViewConfig(
+    pad=0, crop=None, flip=0.0, jitter=0.0, brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0,
+    grayscale=0.0, blur=0.0, solarize=0.0,
+)  # fmt: skip
+CPU = torch.device("cpu")
+VIEWS: list[type[View]] = [Images, Labelled, TwoViews, Unpaired]
+
+
+def dataset(
+    sizes: tuple[int, ...] = (30, 12), channels: int = 1, labelled: bool = True,
+    shape: tuple[int, int] = (4, 5), domains: tuple[int, int] | None = (0, 1),
+) -> DataSet:  # fmt: skip
+    """Image number i is filled with the byte i, classes lie interleaved."""
+    total = sum(sizes)
+    images = torch.arange(total, dtype=torch.uint8)[:, None, None, None]
+    labels = torch.cat([torch.full((size,), c) for c, size in enumerate(sizes)])
+    labels = labels[torch.randperm(total, generator=torch.Generator().manual_seed(0))]
+    train = Table(images.expand(total, channels, *shape).clone(), labels if labelled else None)
+    mean, std = pixel_statistics(train.images)
+    return DataSet(
+        name="own", train=train, val=train, test=train.subset(torch.arange(3)),
+        class_names=tuple("abcdefgh"[: len(sizes)]) if labelled else (),
+        domains=domains if labelled else None, mean=mean, std=std, checksum="0",
+    )  # fmt: skip
+
+
+def source(
+    data: DataSet,
+    view: type[View],
+    first: ViewConfig = PLAIN,
+    second: ViewConfig | None = None,
+    pixels: Pixels = "unit",
+    size: int = 6,
+    seed: int = 0,
+    **more: Any,
+) -> Source:
+    return Source(data, view, AugmentConfig(first, second), pixels, size, seed, CPU, **more)
+
+
+def rows_of(images: torch.Tensor) -> list[int]:
+    """Which row each image is, by what it is filled with."""
+    assert torch.equal(images, images[:, :1, :1, :1].expand_as(images))
+    return (images[:, 0, 0, 0] * 255).round().long().tolist()
+
+
+@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize(
+    ("channels", "shape"), [(1, (28, 28)), (3, (32, 32)), (3, (6, 9)), (4, (5, 5))]
+)
+def test_every_view_of_every_kind_of_table(
+    view: type[View], channels: int, shape: tuple[int, int]
+) -> None:
+    data = dataset(channels=channels, shape=shape)
+    augmented = replace(
+        PLAIN, pad=1, crop=(0.2, 1.0), flip=0.5, jitter=0.8, brightness=0.4, contrast=0.4,
+        saturation=0.2, hue=0.1, grayscale=0.2, blur=0.5, solarize=0.2,
+    )  # fmt: skip
+    batch = source(data, view, augmented, pixels="symmetric").batch(0)
+    images = [value for name, value in vars(batch).items() if name not in ("label", "index")]
+    for image in images:
+        assert image.shape == (6, channels, *shape) and image.dtype == torch.float32
+        assert image.min() >= -1 and image.max() <= 1
+
+
+@pytest.mark.parametrize("view", [Images, Labelled, TwoViews])
+def test_index_names_the_row_that_is_shown(view: type[View]) -> None:
+    batch: Any = source(dataset(), view).batch(3)
+    shown = batch.first if view is TwoViews else batch.image
+    assert batch.index.dtype == torch.int64
+    assert batch.index.tolist() == rows_of(shown)
+
+
+def test_labels_belong_to_their_images() -> None:
+    data = dataset((10, 11, 12), domains=None)
+    drawn = source(data, Labelled, size=11)
+    assert data.train.labels is not None
+    for number in range(6):
+        batch = drawn.batch(number)
+        assert isinstance(batch, Labelled) and batch.label.dtype == torch.int64
+        assert torch.equal(batch.label, data.train.labels[batch.index])
+
+
+@pytest.mark.parametrize("view", [Images, TwoViews])
+def test_views_without_labels_need_none(view: type[View]) -> None:
+    drawn = source(dataset(labelled=False), view)
+    assert view.needs_labels is False
+    assert drawn.batches_per_epoch == 7
+    rows = [row for number in range(7) for row in drawn.batch(number).index.tolist()]  # type: ignore[attr-defined]
+    assert sorted(rows) == list(range(42))
+
+
+def test_which_views_need_labels() -> None:
+    assert [view.needs_labels for view in VIEWS] == [False, True, False, True]
+
+
+def test_an_epoch_shows_each_image_once() -> None:
+    drawn = source(dataset(), Labelled, size=10)
+    assert (drawn.length, drawn.batches_per_epoch) == (42, 4)
+    rows = [row for number in range(4) for row in rows_of(drawn.batch(number).image)]  # type: ignore[attr-defined]
+    assert len(set(rows)) == 40
+
+
+def test_two_views_are_drawn_apart_and_by_their_own_options() -> None:
+    data = dataset()
+    batch = source(data, TwoViews, PLAIN, replace(PLAIN, solarize=1.0)).batch(0)
+    assert isinstance(batch, TwoViews)
+    assert rows_of(batch.first) == batch.index.tolist()
+    inverted = torch.where(batch.first >= 0.5, 1 - batch.first, batch.first)
+    assert torch.equal(batch.second, inverted)
+    dark = replace(PLAIN, jitter=1.0, brightness=0.5)
+    torch.manual_seed(0)
+    batch = source(data, TwoViews, dark, None).batch(0)  # one set of options, two draws
+    assert isinstance(batch, TwoViews)
+    seen = batch.index > 0
+    assert ((batch.first - batch.second).abs()[seen].flatten(1).amax(1) > 0).all()
+
+
+def test_other_views_use_the_first_options() -> None:
+    batch = source(dataset(), Images, PLAIN, replace(PLAIN, solarize=1.0)).batch(0)
+    assert isinstance(batch, Images) and rows_of(batch.image) == batch.index.tolist()
+
+
+def test_domains_are_drawn_from_their_classes_and_never_paired() -> None:
+    data = dataset((30, 12), domains=(1, 0))
+    a_rows, b_rows = domain_rows(data)
+    assert (len(a_rows), len(b_rows)) == (12, 30)
+    drawn = source(data, Unpaired, size=6)
+    assert (drawn.length, drawn.batches_per_epoch) == (30, 5)
+    shown_a, shown_b = [], []
+    for number in range(5 * 200):
+        batch = drawn.batch(number)
+        assert isinstance(batch, Unpaired)
+        shown_a += rows_of(batch.a)
+        shown_b += rows_of(batch.b)
+    assert set(shown_a) == set(a_rows.tolist()) and set(shown_b) == set(b_rows.tolist())
+    # The small domain begins again, evenly; the large one is shown once an epoch.
+    assert set(Counter(shown_b).values()) == {200}
+    first_epoch = Counter(shown_a[:30])
+    assert set(first_epoch.values()) == {2, 3}
+    # Which a stands beside which b says nothing: all 360 pairs, 16.7 times each on average.
+    pairs = Counter(zip(shown_a, shown_b, strict=True))
+    assert len(pairs) == 360 and max(pairs.values()) < 45
+
+
+def test_domains_of_equal_size_do_not_share_an_order() -> None:
+    drawn = source(dataset((20, 20)), Unpaired, size=20)
+    a_rows, b_rows = (rows.tolist() for rows in domain_rows(drawn.data))
+    for number in range(10):
+        batch = drawn.batch(number)
+        assert isinstance(batch, Unpaired)
+        places_a = [a_rows.index(row) for row in rows_of(batch.a)]
+        places_b = [b_rows.index(row) for row in rows_of(batch.b)]
+        assert places_a != places_b
+
+
+def test_two_of_many_classes_may_be_the_domains() -> None:
+    data = dataset((8, 9, 10, 11), domains=(3, 1))
+    assert data.train.labels is not None
+    rows = domain_rows(data)
+    assert [data.train.labels[part].unique().tolist() for part in rows] == [[3], [1]]
+    assert Unpaired.length(data) == 11
+
+
+def test_domains_that_are_not_there() -> None:
+    with pytest.raises(UserError, match=r"needs two domains.*dataset.domains=\[...,...\].*a, b, c"):
+        domain_rows(dataset((4, 4, 4), domains=None))
+    with pytest.raises(UserError, match="from class folders"):
+        Unpaired.length(dataset(labelled=False))
+    data = dataset((30, 0))
+    with pytest.raises(UserError, match="dataset=own: no train image of domain b"):
+        domain_rows(data)
+    lacking = replace(dataset(), test=dataset((5, 0)).train)
+    with pytest.raises(UserError, match="no test image of domain b"):
+        domain_rows(lacking, "test")
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_batch_is_a_function_of_seed_and_number(view: type[View]) -> None:
+    view_options = replace(PLAIN, flip=0.5, jitter=1.0, brightness=0.5)
+
+    def draw(seed: int, number: int) -> torch.Tensor:
+        seed_everything(seed, "step", number)
+        return next(
+            iter(vars(source(dataset(), view, view_options, seed=seed).batch(number)).values())
+        )
+
+    assert torch.equal(draw(0, 9), draw(0, 9))
+    assert not torch.equal(draw(0, 9), draw(0, 10))
+    assert not torch.equal(draw(0, 9), draw(1, 9))
+
+
+def test_pixels_arrive_in_the_methods_range() -> None:
+    data = dataset()
+    rows = torch.tensor([0, 41])
+    assert rows_of(source(data, Images).view(rows)) == [0, 41]
+    symmetric = source(data, Images, pixels="symmetric").view(rows)
+    assert symmetric[:, 0, 0, 0].tolist() == pytest.approx([-1, 41 / 127.5 - 1])
+    standard = source(data, Images, pixels="standardized").view(torch.arange(42))
+    assert float(standard.mean()) == pytest.approx(0, abs=1e-5)
+    assert float(standard.std(correction=0)) == pytest.approx(1, abs=1e-4)
+
+
+def test_memory_format() -> None:
+    drawn = source(dataset(channels=3), Images, memory_format=torch.channels_last)
+    batch = drawn.batch(0)
+    assert isinstance(batch, Images)
+    assert batch.image.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize(("view", "length"), [(Images, 42), (Unpaired, 30)])
+def test_a_batch_larger_than_an_epoch(view: type[View], length: int) -> None:
+    assert source(dataset(), view, size=length).batches_per_epoch == 1
+    with pytest.raises(
+        UserError,
+        match=rf"batch_size: got {length + 1}, .* own has {length} .* \[1, {length}\]",
+    ):
+        source(dataset(), view, size=length + 1)
+
+
+def test_drawing_leaves_the_table_as_it_is() -> None:
+    data = dataset(channels=3)
+    before = data.train.images.clone()
+    drawn = source(
+        data, TwoViews, replace(PLAIN, jitter=1.0, brightness=0.9), pixels="standardized"
+    )
+    for number in range(5):
+        drawn.batch(number)
+    assert torch.equal(data.train.images, before)
