@@ -36,8 +36,8 @@ from dlrun.runs.signals import StopRequest
 from dlrun.runs.status import StatusWriter
 from dlrun.runs.tracking import Tracker
 from dlrun.training.assemble import Experiment, assemble
+from dlrun.training.judge import inference_of
 from dlrun.training.loop import Loop, Progress
-from dlrun.training.run import inference_of
 
 JOBS = {
     "supervised": (["method=supervised"], 40, 0.95),

@@ -67,7 +67,7 @@ class ProgressView:
         self.numbers.update(numbers)
         self.step = step
         now = time.monotonic()
-        if now - self._mark[0] >= _RATE_WINDOW or not self.rate:
+        if step > self._mark[1] and (now - self._mark[0] >= _RATE_WINDOW or not self.rate):
             elapsed, steps = now - self._mark[0], step - self._mark[1]
             self.rate = steps * self.images_per_step / elapsed if elapsed > 0 else 0.0
             self._mark = (now, step)

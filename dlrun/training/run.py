@@ -1,8 +1,6 @@
 """The life of a run: begin or go on, train, judge once, sum up."""
 
 import re
-import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,10 +14,7 @@ from dlrun.config.check import to_plain_types
 from dlrun.config.schema import TrainConfig
 from dlrun.config.typed import flatten
 from dlrun.errors import Interrupted, RunFailed, UserError
-from dlrun.evaluation.evaluate import evaluate, trivial
-from dlrun.evaluation.inference import Inference
 from dlrun.evaluation.pictures import view_picture
-from dlrun.methods.base import Method
 from dlrun.randomness import seed_everything
 from dlrun.runs import provenance
 from dlrun.runs.files import write_json
@@ -30,7 +25,8 @@ from dlrun.runs.signals import StopRequest
 from dlrun.runs.status import StatusWriter
 from dlrun.runs.tracking import Tracker
 from dlrun.training import checkpoint
-from dlrun.training.assemble import Experiment, assemble, build_method
+from dlrun.training.assemble import Experiment, assemble
+from dlrun.training.judge import inference_of, judge
 from dlrun.training.loop import Loop, Progress
 
 
@@ -98,7 +94,7 @@ def _train(config: TrainConfig, folder: RunFolder, console: Console, stop: StopR
                 if not finished:
                     assert stop.signal is not None
                     raise Interrupted(stop.signal, f"stopped at step {progress.step}, saved")
-                summary = _judge(experiment, folder, tracker, progress, stop)
+                summary = judge(experiment, folder, tracker, progress, stop)
             finally:
                 tracker.close()
         status.status.step = progress.step
@@ -173,15 +169,6 @@ def _restore(experiment: Experiment, folder: RunFolder) -> Progress:
     )
 
 
-def inference_of(experiment: Experiment, method: Method) -> Inference:
-    """`method` with the experiment's data, device and precision."""
-    hardware = experiment.hardware
-    return Inference(
-        method, experiment.data, experiment.scale, hardware.device, hardware.memory_format,
-        hardware.autocast,
-    )  # fmt: skip
-
-
 def describe(plain: dict[str, Any], experiment: Experiment) -> dict[str, Any]:
     """What makes a checkpoint usable by itself: config, shapes, classes, normalisation."""
     data = experiment.data
@@ -199,7 +186,15 @@ def describe(plain: dict[str, Any], experiment: Experiment) -> dict[str, Any]:
 
 def _is_hparam(key: str) -> bool:
     """Whether it is worth a column of TensorBoard's table, which shows the first few by name."""
-    aside = ("augment.", "hardware.", "outputs", "data_dir", "log_every", "checkpoint_every", "name")
+    aside = (
+        "augment.",
+        "hardware.",
+        "outputs",
+        "data_dir",
+        "log_every",
+        "checkpoint_every",
+        "name",
+    )
     return not key.startswith(aside)
 
 
@@ -224,65 +219,3 @@ def _show_views(experiment: Experiment, tracker: Tracker) -> None:
     seed_everything(experiment.config.seed, "step", 0)
     batch = experiment.source.batch(0)
     tracker.picture(0, "views", view_picture(batch, experiment.scale))
-
-
-def _judge(
-    experiment: Experiment,
-    folder: RunFolder,
-    tracker: Tracker,
-    progress: Progress,
-    stop: StopRequest,
-) -> dict[str, Any]:
-    """The test split, touched once: the last weights, the best, the untrained ones, the trivial."""
-    config, method = experiment.config, experiment.method
-    started = time.monotonic()
-
-    def test(subject: Method) -> dict[str, float]:
-        if stop.signal is not None:
-            raise Interrupted(
-                stop.signal, f"stopped at step {progress.step}, before the test; saved"
-            )
-        return evaluate(inference_of(experiment, subject), "test", config.seed)
-
-    last = test(method)
-    other = build_method(config, experiment.data)[0]
-    other.to(experiment.hardware.device).to(memory_format=experiment.hardware.memory_format)
-    untrained = test(other)
-    best = last
-    if progress.best_step not in (None, progress.step):
-        other.load_state_dict(checkpoint.load(folder.best, experiment.hardware.device)["method"])
-        best = test(other)
-    baseline = trivial(experiment.data, "test", last)
-    key = method.key_metric
-    named = {f"test/last/{name}": value for name, value in last.items()}
-    named |= {f"test/best/{name}": value for name, value in best.items()}
-    if key in last:
-        named |= {"summary/last": last[key], "summary/best": best[key]}
-    tracker.scalars(progress.step, named)
-    images = progress.step * config.batch_size * config.accumulate
-    return {
-        "method": config.method.name,
-        "dataset": config.dataset.name,
-        "seed": config.seed,
-        "steps": progress.step,
-        "seconds": round(progress.seconds, 2),
-        "test_seconds": round(time.monotonic() - started, 2),
-        "images_per_second": round(images / progress.seconds, 1) if progress.seconds else None,
-        "peak_memory_bytes": _peak_memory(experiment),
-        "hardware": experiment.hardware.line,
-        "key_metric": key,
-        "best": {"step": progress.best_step or progress.step, "val": progress.best_value},
-        "test": {"trivial": baseline, "untrained": untrained, "last": last, "best": best},
-    }
-
-
-def _peak_memory(experiment: Experiment) -> int | None:
-    """Of the GPU, or of this process on the CPU, in bytes."""
-    if experiment.hardware.device.type == "cuda":
-        return torch.cuda.max_memory_allocated()
-    try:
-        import resource
-    except ImportError:
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

@@ -4,7 +4,7 @@ The networks are small and the steps few: each was sought as the smallest that s
 clear margin with other seeds too, so the figures say nothing of what a method reaches.
 """
 
-import torch
+import pytest
 from harness import experiment, inference_of, take_step
 from torch.nn import functional as F
 
@@ -30,15 +30,10 @@ def test_supervised() -> None:
     _, untrained, numbers, baseline = trained(
         "method=supervised", "model=mlp", "augment=none", "epochs=1"
     )
-    assert baseline["accuracy"] == untrained_chance(10)
+    assert baseline["accuracy"] == pytest.approx(0.1)
     assert untrained["accuracy"] < 0.25
     assert numbers["accuracy"] > 0.75
     assert numbers["loss"] < 0.3 * untrained["loss"]
-
-
-def untrained_chance(classes: int) -> float:
-    """Of the most frequent class where all are as frequent, in float32 as it is computed."""
-    return float(torch.tensor(1 / classes))
 
 
 def test_vae() -> None:
@@ -71,10 +66,10 @@ def test_byol() -> None:
 
 
 def test_cyclegan() -> None:
-    """80 steps: 0.81 to 0.90 are taken for the other domain, and 0.09 to 0.10 off on the way back,
+    """80 steps: 0.81 to 0.90 taken for the other domain, a cycle error of 0.09 to 0.10, seeds 0 to 2.
 
-    with seeds 0 to 2. Untrained generators make grey of everything, which the judge takes for an
-    ankle boot: half of the share, and a cycle that brings nothing back.
+    Untrained generators make grey of everything, which the judge takes for an ankle boot: half of
+    the share, with a cycle that brings nothing back.
     """
     _, untrained, numbers, baseline = trained(
         "method=cyclegan", "model.width=8", "model.blocks=1", "method.discriminator.width=16",

@@ -1,0 +1,89 @@
+"""The end of a run: judged once on the test split, and summed up."""
+
+import sys
+import time
+from typing import Any
+
+import torch
+
+from dlrun.errors import Interrupted
+from dlrun.evaluation.evaluate import evaluate, trivial
+from dlrun.evaluation.inference import Inference
+from dlrun.methods.base import Method
+from dlrun.runs.folder import RunFolder
+from dlrun.runs.signals import StopRequest
+from dlrun.runs.tracking import Tracker
+from dlrun.training import checkpoint
+from dlrun.training.assemble import Experiment, build_method
+from dlrun.training.loop import Progress
+
+
+def inference_of(experiment: Experiment, method: Method) -> Inference:
+    """`method` with the experiment's data, device and precision."""
+    hardware = experiment.hardware
+    return Inference(
+        method, experiment.data, experiment.scale, hardware.device, hardware.memory_format,
+        hardware.autocast,
+    )  # fmt: skip
+
+
+def judge(
+    experiment: Experiment,
+    folder: RunFolder,
+    tracker: Tracker,
+    progress: Progress,
+    stop: StopRequest,
+) -> dict[str, Any]:
+    """The test split, touched once: the last weights, the best, the untrained ones, the trivial."""
+    config, method = experiment.config, experiment.method
+    started = time.monotonic()
+
+    def test(subject: Method) -> dict[str, float]:
+        if stop.signal is not None:
+            raise Interrupted(
+                stop.signal, f"stopped at step {progress.step}, before the test; saved"
+            )
+        return evaluate(inference_of(experiment, subject), "test", config.seed)
+
+    last = test(method)
+    other = build_method(config, experiment.data)[0]
+    other.to(experiment.hardware.device).to(memory_format=experiment.hardware.memory_format)
+    untrained = test(other)
+    best = last
+    if progress.best_step not in (None, progress.step):
+        other.load_state_dict(checkpoint.load(folder.best, experiment.hardware.device)["method"])
+        best = test(other)
+    baseline = trivial(experiment.data, "test", last)
+    key = method.key_metric
+    named = {f"test/last/{name}": value for name, value in last.items()}
+    named |= {f"test/best/{name}": value for name, value in best.items()}
+    if key in last:
+        named |= {"summary/last": last[key], "summary/best": best[key]}
+    tracker.scalars(progress.step, named)
+    images = progress.step * config.batch_size * config.accumulate
+    return {
+        "method": config.method.name,
+        "dataset": config.dataset.name,
+        "seed": config.seed,
+        "steps": progress.step,
+        "seconds": round(progress.seconds, 2),
+        "test_seconds": round(time.monotonic() - started, 2),
+        "images_per_second": round(images / progress.seconds, 1) if progress.seconds else None,
+        "peak_memory_bytes": _peak_memory(experiment),
+        "hardware": experiment.hardware.line,
+        "key_metric": key,
+        "best": {"step": progress.best_step or progress.step, "val": progress.best_value},
+        "test": {"trivial": baseline, "untrained": untrained, "last": last, "best": best},
+    }
+
+
+def _peak_memory(experiment: Experiment) -> int | None:
+    """Of the GPU, or of this process on the CPU, in bytes."""
+    if experiment.hardware.device.type == "cuda":
+        return torch.cuda.max_memory_allocated()
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
