@@ -21,8 +21,8 @@ def run(arguments: list[str]) -> int:
 
     from dlrun import __version__
     from dlrun.commands.console import make_console
-    from dlrun.runs.provenance import processor
     from dlrun.registry import lookup, names
+    from dlrun.runs.provenance import processor
     from dlrun.training.hardware import native_bf16, pick_device, pick_precision
 
     console = make_console()

@@ -1,6 +1,5 @@
 """Why a command line was refused: every reason, one line each, where Hydra stops at the first."""
 
-import difflib
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
@@ -16,21 +15,10 @@ from yaml import MarkedYAMLError
 
 from dlrun.config.check import problems_of
 from dlrun.config.compose import PRIMARY, REFUSALS, group_options, to_plain
+from dlrun.config.meant import exists, meant, no_option
 from dlrun.config.typed import flatten, nearest, show
 
 _MOST_VALUES = 64  # of one swept key that are looked at
-
-# What people type who come from other tools, where no spelling is near enough to guess from.
-_OTHER_NAMES = {
-    "learning_rate": "optimizer.lr", "lr": "optimizer.lr", "weight_decay": "optimizer.weight_decay",
-    "wd": "optimizer.weight_decay", "momentum": "optimizer.momentum", "bs": "batch_size",
-    "batch": "batch_size", "max_epochs": "epochs", "num_epochs": "epochs", "max_steps": "steps",
-    "gpu": "hardware", "device": "hardware.device", "amp": "hardware.precision",
-    "precision": "hardware.precision", "data": "dataset", "data_root": "dataset.root",
-    "root": "dataset.root", "arch": "model", "network": "model", "net": "model",
-    "optim": "optimizer", "scheduler": "schedule", "criterion": "loss", "output_dir": "outputs",
-    "log_dir": "outputs", "random_seed": "seed", "warmup": "schedule.warmup",
-}  # fmt: skip
 
 
 def problems(loader: ConfigLoader, overrides: list[str], sweep: bool) -> list[str]:
@@ -53,7 +41,7 @@ def problems(loader: ConfigLoader, overrides: list[str], sweep: bool) -> list[st
         except _Problem as problem:
             found.append(str(problem))
     for job in _jobs(values):
-        told = _Job(job, known, given).problems()
+        told = _Job(job, known, given).problems(refused=not sweep)
         found += [problem for problem in told if problem not in found]
     return found
 
@@ -72,7 +60,7 @@ def reason(error: Exception) -> str:
         return f"{error.full_key}: {text}"
     if isinstance(error, MissingConfigException) and error.options and error.missing_cfg_file:
         group, _, option = str(error.missing_cfg_file).rpartition("/")
-        return f"{text}. {_no_option(group, option, list(error.options))}"
+        return f"in a defaults list: {no_option(group, option, list(error.options))}"
     if text.startswith("In '") and "Could not override" in text and "@" in text:
         return f"{text} A file with override lines begins with the line # @package _global_"
     return text
@@ -106,8 +94,8 @@ def _parse(text: str, known: dict[str, list[str]]) -> Override:
             f"{text}: not understood; close what is open, and give text with any of ,:=()[]{{}} "
             f"as {key}=\"'text'\""
         )
-    meant = " or ".join(f"{group}={text}" for group in known if text in known[group])
-    hint = f". Did you mean {meant}?" if meant else ", such as epochs=5"
+    near = " or ".join(f"{group}={text}" for group in known if text in known[group])
+    hint = f". Did you mean {near}?" if near else ", such as epochs=5"
     raise _Problem(f"{text}: expected key=value{hint}")
 
 
@@ -128,8 +116,9 @@ def _values(
     try:
         if isinstance(value, IntervalSweep):
             texts = [str(value.start)]
-        else:
-            texts = list(islice(override.sweep_string_iterator(), _MOST_VALUES))
+        else:  # of a range, each is like the first
+            most = 1 if override.is_range_sweep() else _MOST_VALUES
+            texts = list(islice(override.sweep_string_iterator(), most))
     except (HydraException, ValueError, TypeError) as error:
         raise _Problem(f"{_typed(override)}: {reason(error)}") from error
     if not texts:
@@ -157,13 +146,18 @@ class _Job:
         self.found: list[str] = []
         self.accepted: list[Override] = []
 
-    def problems(self) -> list[str]:
-        """Of groups, then of the networks inside of them, then of each key on what they give."""
-        try:
-            self.accepted = self.overrides
-            return self._told()
-        except REFUSALS:
-            self.accepted = []
+    def problems(self, refused: bool) -> list[str]:
+        """Of groups, then of the networks inside of them, then of each key on what they give.
+
+        Args:
+            refused: Hydra is known to refuse this one.
+        """
+        if not refused:
+            try:
+                self.accepted = self.overrides
+                return self._told()
+            except REFUSALS:
+                self.accepted = []
         try:
             self._sort_out()
             return self.found + self._told()
@@ -189,10 +183,11 @@ class _Job:
                 nested.append(override)
             else:
                 self._take(override, self._group_problem(override))
-        choices = self._compose()["hydra"]["runtime"]["choices"]
+        plain = self._compose()
+        choices = plain["hydra"]["runtime"]["choices"]
         for override in nested:
             self._take(override, self._nested_problem(override, choices))
-        plain = self._compose()
+        plain = self._compose() if nested else plain
         plain.pop("hydra")
         for override in values:
             self._take(override, self._value_problem(override, plain))
@@ -213,7 +208,7 @@ class _Job:
     def _group_problem(self, override: Override) -> str | None:
         group, value = override.key_or_group, override.value()
         if not _is_option(value, self.known[group]):
-            return _no_option(group, show(value), self.known[group])
+            return no_option(group, show(value), self.known[group])
         if override.is_add() or override.is_force_add():
             return f"{_typed(override)}: there is a {group} already; choose with {group}={value}"
         return None
@@ -222,41 +217,25 @@ class _Job:
         group, value = override.key_or_group, override.value()
         key, adds = f"{group}@{override.package}", override.is_add() or override.is_force_add()
         if not _is_option(value, self.known[group]):
-            return _no_option(key, show(value), self.known[group])
+            return no_option(key, show(value), self.known[group])
         if key in choices:
             return f"{_typed(override)}: it is there already; give {key}={value}" if adds else None
         if adds:
             return None  # the types know whether the method has such a network
         there = [choice for choice in choices if "@" in choice]
-        meant = nearest(key, there) if there else ", nor any other besides model"
-        return f"{_typed(override)}: the method has no such network{meant}"
+        other = nearest(key, there) if there else ", nor any other besides model"
+        return f"{_typed(override)}: the method has no such network{other}"
 
     def _value_problem(self, override: Override, plain: dict[str, Any]) -> str | None:
         key, text = override.key_or_group, _typed(override)
-        if override.is_force_add() or (override.is_add() and not _exists(plain, key)):
+        if override.is_force_add() or (override.is_add() and not exists(plain, key)):
             return None  # a new key is met again by the types, which know every key
         value = override.value()
         inside = [f"{key}.{name}" for name in flatten(value)] if isinstance(value, dict) else []
-        for unknown in (name for name in (key, *inside) if not _exists(plain, name)):
+        for unknown in (name for name in (key, *inside) if not exists(plain, name)):
             given = f" (given {self.given[key]})" if self.given[key] else ""
-            return f"{unknown}: unknown key{given}{self._meant(unknown, plain)}"
+            return f"{unknown}: unknown key{given}{meant(unknown, plain, self.known)}"
         return f"{text}: it is there already; give {text[1:]}" if override.is_add() else None
-
-    def _meant(self, key: str, plain: dict[str, Any]) -> str:
-        if key in _OTHER_NAMES:
-            return f". Did you mean {_OTHER_NAMES[key]}?"
-        section, _, last = key.rpartition(".")
-        parent = _select(plain, section)
-        if section and not isinstance(parent, dict) and _exists(plain, section):
-            return f"; {section} is {show(parent)}, no section of keys"
-        keys = [*flatten(plain), *self.known]
-        near = difflib.get_close_matches(key, keys, n=1, cutoff=0.7)
-        near = near or [name for name in keys if name.rpartition(".")[2] == last]
-        if near:
-            return f". Did you mean {near[0]}?"
-        if section and isinstance(parent, dict):
-            return nearest(last, [str(name) for name in parent], section)
-        return "; `dlrun train --help` lists them"
 
 
 def _typed(override: Override) -> str:
@@ -265,24 +244,3 @@ def _typed(override: Override) -> str:
 
 def _is_option(value: Any, options: list[str]) -> bool:
     return isinstance(value, str) and value.removesuffix(".yaml") in options
-
-
-def _no_option(key: str, given: str, options: list[str]) -> str:
-    group = key.partition("@")[0]
-    near = difflib.get_close_matches(given, options, n=1, cutoff=0.6)
-    meant = f" Did you mean {key}={near[0]}?" if near else ""
-    there = f"There are {', '.join(options)}" if options else "There is none"
-    return f"{key}={given}: no such {group}.{meant} {there}"
-
-
-def _select(plain: dict[str, Any], key: str) -> Any:
-    node: Any = plain
-    for part in key.split("."):
-        node = node.get(part) if isinstance(node, dict) else None
-    return node
-
-
-def _exists(plain: dict[str, Any], key: str) -> bool:
-    section, _, last = key.rpartition(".")
-    parent = _select(plain, section) if section else plain
-    return isinstance(parent, dict) and last in parent

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from dlrun.errors import ConfigError
 from dlrun.options import Fraction, NonNegative, Range, Whole
 
 Share = Annotated[float, Range(0, 1, low_open=True)]
@@ -29,9 +28,9 @@ class ViewConfig:
     solarize: Fraction  # chance
 
     def __post_init__(self) -> None:
-        """Raises ConfigError where the bounds of the crop are the wrong way round."""
+        """Raises ValueError where the bounds of the crop are the wrong way round."""
         if self.crop is not None and self.crop[0] > self.crop[1]:
-            raise ConfigError([f"augment: crop: got {list(self.crop)}, expected [least, most]"])
+            raise ValueError(f"crop: got {list(self.crop)}, expected [least, most]")
 
 
 @dataclass(frozen=True)

@@ -20,12 +20,17 @@ _CHUNK = 1000
 
 
 def full_precision(function: Callable[P, R]) -> Callable[P, R]:
-    """Distances and fits are float32 also where the features came from a network in bf16."""
+    """Distances and fits are float32 also where the network ran in bf16 or TF32."""
 
     @wraps(function)
     def inner(*args: P.args, **kwargs: P.kwargs) -> R:
-        with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
-            return function(*args, **kwargs)
+        matmul = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision("highest")
+        try:
+            with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
+                return function(*args, **kwargs)
+        finally:
+            torch.set_float32_matmul_precision(matmul)
 
     return inner
 
@@ -91,10 +96,10 @@ def linear_probe(train: Tensor, labels: Tensor, test: Tensor) -> Tensor:
         def closure() -> Tensor:
             solver.zero_grad()
             loss = F.cross_entropy(x @ weight.T + bias, labels) + PROBE_L2 * weight.square().sum()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             return loss
 
-        solver.step(closure)  # type: ignore[arg-type]
+        solver.step(closure)
     scores: Tensor = ((test - mean) / std) @ weight.detach().T + bias.detach()
     return scores.argmax(1)
 

@@ -56,8 +56,11 @@ class Builder:
         self.built.append(network)
         return network
 
-    def loss(self) -> nn.Module:
-        """The loss of the loss group."""
+    def loss(self) -> Any:
+        """The loss of the loss group.
+
+        An nn.Module with what its kind promises: one of images has `mean(output)`.
+        """
         return build_loss(self.loss_choice)
 
 

@@ -59,6 +59,15 @@ def build_method(config: TrainConfig, data: DataSet) -> tuple[Method, list[nn.Mo
     return method, build.built
 
 
+def _demand_a_batch(config: TrainConfig, method: Method) -> None:
+    """Batch norm over vectors has no variance in a batch of one. Raises UserError."""
+    if config.batch_size == 1 and any(isinstance(m, nn.BatchNorm1d) for m in method.modules()):
+        raise UserError(
+            f"batch_size: got 1, but method {config.method.name} with model {config.model.name} "
+            "has batch norm, which needs two images; expected an integer >= 2"
+        )
+
+
 def assemble(config: TrainConfig) -> Experiment:
     """Opens the data, builds the method, picks the hardware.
 
@@ -68,6 +77,7 @@ def assemble(config: TrainConfig) -> Experiment:
     pick_device(config.hardware.device)  # a missing device is told before any data is read
     data = open_dataset(config.dataset, config.data_dir)
     method, networks = build_method(config, data)
+    _demand_a_batch(config, method)
     hardware = pick(config.hardware, method, networks)
     method.to(hardware.device)
     method.to(memory_format=hardware.memory_format)

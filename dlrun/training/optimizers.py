@@ -106,7 +106,7 @@ class LARS:
 def build_optimizers(
     choice: Choice, parameters: "dict[str, Iterable[nn.Parameter]]", batch: int, fused: bool
 ) -> "dict[str, Optimizer]":
-    """One optimizer for each of a method's parameter groups.
+    """One optimizer for each of a method's parameter groups, over what is not frozen.
 
     Biases and norms (one dimension or none) get neither weight decay nor, under LARS, a rate of
     their own; they are told by their shape, since names like 'bn' miss some.
@@ -116,7 +116,7 @@ def build_optimizers(
     lr = options.lr * (batch / kind.reference_batch if kind.reference_batch else 1)
     optimizers = {}
     for name, group in parameters.items():
-        trained = list(group)
+        trained = [p for p in group if p.requires_grad]
         weights = {
             "params": [p for p in trained if p.ndim > 1],
             "weight_decay": options.weight_decay,

@@ -104,10 +104,11 @@ class Update:
         }
 
     def load_state_dict(self, state: dict[str, dict[str, object]]) -> None:
-        """Puts back what `state_dict` gave."""
+        """Puts back what `state_dict` gave, also where that ran at another precision."""
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])  # type: ignore[arg-type]
-        self.scaler.load_state_dict(state["scaler"])
+        if state["scaler"]:  # empty without loss scaling, which an enabled scaler would refuse
+            self.scaler.load_state_dict(state["scaler"])
 
 
 def _rates(optimizer: Optimizer) -> list[float]:

@@ -46,12 +46,12 @@ CASES: dict[str, tuple[str, ...]] = {
 
 @cache
 def config_of(*overrides: str) -> TrainConfig:
-    return check(compose_plain(["hardware=cpu", *overrides], None))
+    return check(compose_plain(list(overrides), None))
 
 
-def experiment(*overrides: str) -> Experiment:
-    """On the CPU, in training mode."""
-    made = assemble(config_of(*overrides))
+def experiment(*overrides: str, hardware: str = "cpu") -> Experiment:
+    """In training mode."""
+    made = assemble(config_of(f"hardware={hardware}", *overrides))
     made.method.train()
     return made
 

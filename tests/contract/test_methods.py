@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import dlrun.methods
+from dlrun.errors import UserError
 from dlrun.methods import capabilities
 from dlrun.methods.base import Method
 from dlrun.options import Choice
@@ -228,6 +229,20 @@ def test_it_learns_one_batch(
         torch.manual_seed(step)
         values.append(step_on(made, batch, step)[metric].item())
     assert values[-1] - floor < share * (values[0] - floor)
+
+
+@pytest.mark.parametrize("case", ["byol", "supervised mlp"])
+def test_a_batch_of_one_under_batch_norm_is_told_before_the_first_step(case: str) -> None:
+    with pytest.raises(UserError, match=r"batch_size: got 1.*batch norm.*expected an integer >= 2"):
+        of(case, "fp32", "batch_size=1")
+    made = of(case, "fp32", "batch_size=2")
+    assert take_step(made, 0)["loss"].isfinite()
+
+
+@pytest.mark.parametrize("case", ["vae", "cyclegan", "supervised"])
+def test_a_batch_of_one_is_enough_elsewhere(case: str) -> None:
+    made = of(case, "fp32", "batch_size=1")
+    assert all(value.isfinite() for value in take_step(made, 0).values())
 
 
 # --- capabilities --------------------------------------------------------------------------------

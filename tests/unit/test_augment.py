@@ -18,7 +18,6 @@ from torchvision.transforms import v2
 from dlrun.data import augment as module
 from dlrun.data.augment import augment
 from dlrun.data.augment_options import ViewConfig
-from dlrun.errors import ConfigError
 
 NONE = ViewConfig(
     pad=0, crop=None, flip=0.0, jitter=0.0, brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0,
@@ -594,5 +593,5 @@ def test_a_batch_may_be_any_layout() -> None:
 
 
 def test_crop_bounds_the_wrong_way_round() -> None:
-    with pytest.raises(ConfigError, match=r"crop: got \[1.0, 0.08\], expected \[least, most\]"):
+    with pytest.raises(ValueError, match=r"crop: got \[1.0, 0.08\], expected \[least, most\]"):
         replace(NONE, crop=(1.0, 0.08))

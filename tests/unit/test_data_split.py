@@ -44,9 +44,9 @@ def test_nothing_is_held_out_at_zero() -> None:
 
 
 def test_exact_counts() -> None:
-    labels = torch.tensor([0] * 400 + [1] * 40 + [2] * 4 + [3])
+    labels = torch.tensor([0] * 400 + [1] * 40 + [2] * 4 + [3] + [4] * 17)
     _, out = hold_out(labels, len(labels), 0.1, "val")
-    assert labels[out].bincount(minlength=4).tolist() == [40, 4, 1, 0]
+    assert labels[out].bincount(minlength=5).tolist() == [40, 4, 1, 0, 2]
 
 
 def test_the_same_images_for_every_run() -> None:
@@ -58,6 +58,12 @@ def test_the_same_images_for_every_run() -> None:
     torch.manual_seed(2)
     assert torch.equal(hold_out(labels, 200, 0.2, "val")[1], first)
     assert first.tolist()[:5] == hold_out(labels, 200, 0.2, "val")[1].tolist()[:5]
+
+
+def test_each_class_is_held_out_by_itself() -> None:
+    out = hold_out(torch.arange(400) % 2, 400, 0.1, "val")[1]
+    even, odd = ({row // 2 for row in out.tolist() if row % 2 == part} for part in (0, 1))
+    assert len(even) == len(odd) == 20 and even != odd
 
 
 def test_val_and_test_are_held_out_independently() -> None:

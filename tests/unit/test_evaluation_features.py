@@ -1,6 +1,7 @@
 """Neighbours against brute force, the linear probe against another solver."""
 
 import math
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from dlrun.evaluation.features import (
     KNN_K,
     KNN_TEMPERATURE,
     PROBE_L2,
+    full_precision,
     knn_predict,
     linear_probe,
     nearest,
@@ -162,6 +164,28 @@ def test_all_of_it_is_float32_inside_of_a_bf16_evaluation() -> None:
         cosines = (query @ bank.T)[0].tolist()
         assert len(set(cosines)) < 4  # what it would come to
         assert answers() == outside
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_products_are_full_float32_on_a_gpu_too_and_the_switch_is_put_back(fails: bool) -> None:
+    """A run on a GPU sets TF32, which has no more than ten bits of a cosine."""
+    inside: list[str] = []
+
+    @full_precision
+    def function() -> None:
+        inside.append(torch.get_float32_matmul_precision())
+        if fails:
+            raise KeyError
+
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        with pytest.raises(KeyError) if fails else nullcontext():
+            function()
+        assert torch.get_float32_matmul_precision() == "high"
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert inside == ["highest"]
 
 
 def test_share_equal() -> None:

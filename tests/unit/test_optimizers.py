@@ -116,6 +116,20 @@ def test_one_optimizer_for_each_group_over_its_own_parameters() -> None:
     assert len(optimizers["second"].param_groups) == 1  # no empty group of vectors
 
 
+def test_what_is_frozen_is_left_out() -> None:
+    """So that a method may freeze layers of a network that it names as a whole."""
+    model = network()
+    model[0].requires_grad_(False)
+    optimizer = build(choice("sgd", lr=0.1, momentum=0.0, nesterov=False), model)
+    held = [p for group in optimizer.param_groups for p in group["params"]]
+    assert {id(p) for p in held} == {
+        id(p) for p in [*model[1].parameters(), *model[3].parameters()]
+    }
+    before = model[0].weight.clone()
+    train(model, optimizer, 1)
+    assert torch.equal(model[0].weight, before)
+
+
 # --- LARS ----------------------------------------------------------------------------------------
 
 LR, MOMENTUM, TRUST, DECAY = 0.3, 0.9, 0.02, 0.05

@@ -256,3 +256,19 @@ def test_state_goes_into_a_fresh_update_and_training_goes_on(precision: str) -> 
     train(second, resumed, range(3, 6))
     assert torch.equal(second.weight, straight.weight)
     assert resumed.scaler.get_scale() == update.scaler.get_scale()
+
+
+@pytest.mark.parametrize(("before", "after"), [("fp32", "fp16"), ("fp16", "fp32")])
+def test_state_goes_on_at_another_precision(before: str, after: str) -> None:
+    """As when a run is resumed on a machine with another GPU."""
+    first, second = linear(), linear()
+    update, resumed = update_of(first, precision=before), update_of(second, precision=after)
+    update.begin(0)
+    update.minimize(first(X).mean(), "0")
+    update.finish()
+    resumed.load_state_dict(update.state_dict())  # type: ignore[arg-type]
+    resumed.begin(1)
+    moved = second.weight.detach().clone()
+    resumed.minimize(second(X).mean(), "0")
+    resumed.finish()
+    assert not torch.equal(second.weight, moved)

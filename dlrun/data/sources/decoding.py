@@ -5,7 +5,6 @@ import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import torch
 from PIL import Image, ImageOps
@@ -17,7 +16,7 @@ _AHEAD = 16  # files a thread that wait their turn; all of them at once would ta
 _THREADS = 16  # more only wait for the interpreter's lock
 
 
-def decode(paths: Sequence[Path], size: int, channels: int) -> tuple[Tensor, list[str | None]]:
+def decode(paths: Sequence[str], size: int, channels: int) -> tuple[Tensor, list[str | None]]:
     """Reads every file, on all processors.
 
     Args:
@@ -43,7 +42,7 @@ def decode(paths: Sequence[Path], size: int, channels: int) -> tuple[Tensor, lis
     return images, reasons
 
 
-def _decode_into(out: Tensor, path: Path) -> str | None:
+def _decode_into(out: Tensor, path: str) -> str | None:
     channels, size, _ = out.shape
     try:
         with Image.open(path) as file:
@@ -78,8 +77,8 @@ def flatten_mode(image: Image.Image) -> Image.Image:
     return image.convert("L" if image.mode in ("L", "1") else "RGB")
 
 
-def _reason(error: Exception, path: Path) -> str:
+def _reason(error: Exception, path: str) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    text = str(error).replace(repr(os.fspath(path)), "").strip() or type(error).__name__
+    text = str(error).replace(repr(path), "").strip() or type(error).__name__
     return text.splitlines()[0][:100]

@@ -76,11 +76,11 @@ def _key(root: Path, files: Files, config: ImageFolder.Config) -> str:
     digest = hashlib.sha256(json.dumps([*options, str(root.resolve())]).encode())
     for path, label in files:
         try:
-            state = path.stat()
+            state = os.stat(path)
             times = f"{state.st_size}|{state.st_mtime_ns}|{state.st_ctime_ns}"
         except OSError:  # a link to nothing: decoding says so
             times = "unreadable"
-        line = f"{path.relative_to(root)}|{label}|{times}\n"
+        line = f"{path.removeprefix(str(root))}|{label}|{times}\n"
         digest.update(line.encode(errors="surrogateescape"))
     return digest.hexdigest()[:32]
 
@@ -114,7 +114,7 @@ def _decode(files: Files, config: ImageFolder.Config) -> dict[str, Any]:
     }
 
 
-def _name_bad(bad: list[tuple[Path, str]], total: int) -> str:
+def _name_bad(bad: list[tuple[str, str]], total: int) -> str:
     """All of them, as the user has to mend or delete each one."""
     head = (
         f"{len(bad)} of {total} files are not readable images "
