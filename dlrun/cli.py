@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _complain(*error.problems if count == 1 else (head, *error.problems))
         code = error.exit_code
     except UserError as error:
-        _complain(str(error))
+        _complain(*str(error).splitlines())
         code = error.exit_code
     except Interrupted as stopped:
         _complain(str(stopped))

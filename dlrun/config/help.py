@@ -81,7 +81,7 @@ def _group_lines(
 
 def _key_lines(keys: dict[str, Any], comments: dict[str, str]) -> list[str]:
     lines = []
-    for key in sorted(keys, key=_place):
+    for key in sorted(keys, key=lambda key: _place(key.partition(".")[0]) if "." in key else -1):
         if key.endswith(".name"):  # says which class the chosen option stands for
             continue
         # A second view has the options of the first.
@@ -90,12 +90,8 @@ def _key_lines(keys: dict[str, Any], comments: dict[str, str]) -> list[str]:
     return lines
 
 
-def _place(key: str) -> int:
-    """Of a key or group in the lists: top level first, then the groups in their order."""
-    group = key.partition(".")[0]
-    if group in _ORDER:
-        return _ORDER.index(group)
-    return len(_ORDER) if "." in key else -1
+def _place(group: str) -> int:
+    return _ORDER.index(group) if group in _ORDER else len(_ORDER)
 
 
 def _wrapped(head: str, text: str) -> list[str]:

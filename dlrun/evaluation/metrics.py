@@ -27,9 +27,9 @@ METRICS = {
     "negative_elbo": Metric("-ELBO, nats an image", False, ".1f"),
     "kl": Metric("KL term, nats an image", None, ".1f"),
     "loss": Metric("loss", False, ".4f"),
-    "target_share": Metric("taken for target domain", True, ".3f", "the image as it is"),
-    "target_share_a_to_b": Metric("  of them A to B", True, ".3f"),
-    "target_share_b_to_a": Metric("  of them B to A", True, ".3f"),
+    "target_share": Metric("taken for target, worse way", True, ".3f", "the image as it is"),
+    "target_share_a_to_b": Metric("  A taken for B", True, ".3f"),
+    "target_share_b_to_a": Metric("  B taken for A", True, ".3f"),
     "cycle_error": Metric("cycle error, mean |x - x''|", False, ".4f", "the image as it is"),
 }
 

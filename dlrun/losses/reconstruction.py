@@ -43,7 +43,9 @@ class Bernoulli(nn.Module):
 
 
 class Gaussian(nn.Module):
-    """`|x - m|^2 / (2 sigma^2) + D log(sigma sqrt(2 pi))`, m the output; the seed's squared error.
+    """`|x - m|^2 / (2 sigma^2) + D log(sigma sqrt(2 pi))`, m the output.
+
+    The lecture notes' squared error.
 
     sigma = 1 / sqrt(2) makes it the bare squared error but for a constant. The constant is kept, so
     that the number is a density's logarithm.

@@ -9,8 +9,8 @@ from torch.nn import functional as F
 class Cosine(nn.Module):
     """`|p/|p| - z/|z||^2 = 2 - 2 cos(p, z)` (Grill et al. 2020, arXiv 2006.07733, equation 2).
 
-    The seed's H divides by `|q| * |t|` without brackets around the product, which multiplies by the
-    second norm; what is meant is the quotient by both, as here.
+    The lecture notes' H divides by `|q| * |t|` without brackets around the product, which
+    multiplies by the second norm; what is meant is the quotient by both, as here.
     """
 
     kind = "vectors"

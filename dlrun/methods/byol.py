@@ -1,8 +1,8 @@
 """BYOL: Bootstrap Your Own Latent (Grill et al. 2020, arXiv 2006.07733).
 
 The online network predicts what the target network makes of another view of the same image; the
-target follows the online network as a moving average. Otherwise than in the seeds: the notebook has
-neither a predictor nor a projector in its target (`method.predictor=none` and
+target follows the online network as a moving average. Otherwise than in the lecture notes: their
+notebook has neither a predictor nor a projector in its target (`method.predictor=none` and
 `method.target_projector=false` show what that costs), concatenates the two views, which mixes their
 batch norm statistics, and decays at a fixed rate. Otherwise than in the paper: the heads are
 narrower (1024 against 4096), as small images are usually trained.

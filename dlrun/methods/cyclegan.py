@@ -2,10 +2,11 @@
 
 Two generators and two discriminators, in the order of the authors' own code: both generators on the
 adversarial, cycle and identity losses, then each discriminator on real images and on translations
-from the pool. Otherwise than in the seed: the labels have the shape of the discriminator's map of
-patches, an identity loss keeps colours, and the discriminators see pooled translations. Instance
-norm treats every image by itself, so translation and identity share one call of a generator, and
-real and translated images one call of a discriminator: the same numbers, fewer calls.
+from the pool. Otherwise than in the lecture notes: the labels have the shape of the discriminator's
+map of patches, an identity loss keeps colours, and the discriminators see pooled translations.
+Instance norm treats every image by itself, so translation and identity share one call of a
+generator, and real and translated images one call of a discriminator: the same numbers, fewer
+calls.
 
 Expect: docs/results.md, "cyclegan".
 """
@@ -43,6 +44,7 @@ class CycleGAN(Method):
     loss_kind = "scores"
     pixels = "symmetric"
     key_metric = "target_share"
+    cpu_bf16 = True
 
     def __init__(self, config: Config, build: Builder) -> None:
         super().__init__()
@@ -55,7 +57,7 @@ class CycleGAN(Method):
         self.gan_loss = build.loss()
 
     def parameter_groups(self) -> dict[str, Iterable[nn.Parameter]]:
-        """One optimizer for both generators, one for each discriminator, as in the seed."""
+        """One optimizer for both generators, one for each discriminator, as in the notes."""
         return {
             "generators": [*self.G_AB.parameters(), *self.G_BA.parameters()],
             "discriminator_B": self.D_B.parameters(),

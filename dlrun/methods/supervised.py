@@ -1,7 +1,7 @@
-"""Supervised classification: the seed's custom training loop.
+"""Supervised classification: the lecture notes' custom training loop.
 
-One network, one loss, labelled batches (the seed's section 2.3). Otherwise than there: the loss
-takes logits (the seed's example puts a softmax in front of CrossEntropyLoss, which takes it twice).
+One network, one loss, labelled batches (the notes' section 2.3). Otherwise than there: the loss
+takes logits (their example puts a softmax in front of CrossEntropyLoss, which takes it twice).
 
 Expect: docs/results.md, "supervised".
 """

@@ -2,9 +2,9 @@
 
 Everything is in nats: summed over pixels and over the code, averaged over the batch. beta weighs
 the KL term (Higgins et al. 2017); the figures on held-out images are always those of beta = 1, the
-bound itself. Otherwise than in the seed: the seed's decoder ends in a sigmoid and its loss is the
-squared error; here the decoder gives logits and the loss group decides what they mean (`loss=mse`
-with sigma = 1/sqrt(2) is the seed's). The log-variance is clamped.
+bound itself. Otherwise than in the lecture notes: their decoder ends in a sigmoid and its loss is
+the squared error; here the decoder gives logits and the loss group decides what they mean
+(`loss=mse` with sigma = 1/sqrt(2) is theirs). The log-variance is clamped.
 
 Expect: docs/results.md, "vae".
 """

@@ -14,7 +14,7 @@ from dlrun.options import Count
 
 
 class MLPAutoencoder(nn.Module):
-    """The seed's network: 784-128 and back, ReLU."""
+    """The lecture notes' network: 784-128 and back, ReLU."""
 
     kind = "autoencoder"
     channels_last = False

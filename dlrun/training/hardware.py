@@ -159,8 +159,8 @@ def pick_precision(
         )
     if device.type == "cpu" and native_bf16(device):
         if method.cpu_bf16:
-            return "bf16", "native, learns as well as fp32: docs/results.md"
-        return "fp32", "bf16 is native but not shown to learn as well here"
+            return "bf16", "native, as good as fp32: docs/results.md"
+        return "fp32", "bf16 is native, but not shown faster and as good here"
     return "fp32", "no native bf16"
 
 

@@ -67,8 +67,8 @@ def test_byol() -> None:
 def test_cyclegan() -> None:
     """80 steps: 0.81 to 0.90 taken for the other domain, cycle error 0.10, with seeds 0 to 2.
 
-    Untrained generators make grey of everything, which the judge takes for an ankle boot: half of
-    the share, with a cycle that brings nothing back.
+    Untrained generators make grey of everything, which the judge takes for a boot: all of one
+    direction and nothing of the other.
     """
     _, untrained, numbers, baseline = trained(
         "method=cyclegan", "model.width=8", "model.blocks=1", "method.discriminator.width=16",
@@ -76,8 +76,8 @@ def test_cyclegan() -> None:
         "optimizer.lr=2e-3", "steps=80",
     )  # fmt: skip
     assert baseline["target_share"] < 0.15  # the image as it is
-    assert numbers["target_share"] > 0.7
-    assert numbers["target_share_a_to_b"] > 0.5
-    assert numbers["target_share_b_to_a"] > 0.5
+    assert untrained["target_share"] == 0
+    assert numbers["target_share"] > 0.5
+    assert numbers["target_share_a_to_b"] + numbers["target_share_b_to_a"] > 1.4
     assert untrained["cycle_error"] > 0.3
     assert numbers["cycle_error"] < 0.15

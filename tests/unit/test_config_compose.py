@@ -18,6 +18,7 @@ from dlrun.config.compose import (
     user_config_dir,
 )
 from dlrun.config.explain import problems
+from dlrun.config.meant import no_option
 from dlrun.errors import ConfigError
 
 METHODS = "byol, cyclegan, supervised, vae"
@@ -89,7 +90,6 @@ GROUPS = {
     "method=../vae": f"no such method. Did you mean method=vae? {METHOD_LIST}",
     "method=[vaee]": f"no such method. Did you mean method=vae? {METHOD_LIST}",
     "optimizer=sdg": f"no such optimizer. Did you mean optimizer=sgd? {OPTIMIZERS}",
-    "recipe=mine": "no such recipe. There is none",
     "+method=byol": "there is a method already; choose with method=byol",
     "++method=byol": "there is a method already; choose with method=byol",
 }
@@ -332,10 +332,10 @@ class TestOwnFolder:
 
     def test_a_whole_group_of_ours_that_is_new(self, write: Any) -> None:
         folder = write(
-            "recipe/mine.yaml",
+            "recipe/my_own.yaml",
             "# @package _global_\ndefaults:\n  - override /method: byol\nepochs: 3\n",
         )
-        plain = compose_plain(["recipe=mine"], folder)
+        plain = compose_plain(["recipe=my_own"], folder)
         assert (plain["method"]["name"], plain["epochs"]) == ("byol", 3)
 
     @pytest.mark.parametrize(
@@ -405,6 +405,10 @@ class TestOwnFolder:
         (tmp_path / "conf").write_text("")
         monkeypatch.chdir(tmp_path)
         assert user_config_dir() is None
+
+
+def test_a_group_without_options() -> None:
+    assert no_option("recipe", "x", []) == "recipe=x: no such recipe. There is none"
 
 
 def test_refusals_are_those_of_hydra_omegaconf_and_yaml() -> None:

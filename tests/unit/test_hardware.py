@@ -81,9 +81,9 @@ def test_bf16_on_a_processor_that_has_it_for_methods_that_learn_as_well(
     assert native_bf16(torch.device("cpu"))
     shown, other = pick(ASKED, ShownInBf16(), []), pick(ASKED, Plain(), [])
     assert shown.precision == "bf16"
-    assert "bf16 (native, learns as well as fp32: docs/results.md)" in shown.line
+    assert "bf16 (native, as good as fp32: docs/results.md)" in shown.line
     assert other.precision == "fp32"
-    assert "fp32 (bf16 is native but not shown to learn as well here)" in other.line
+    assert "fp32 (bf16 is native, but not shown faster and as good here)" in other.line
 
 
 def test_a_torch_without_the_probes_has_no_native_bf16(

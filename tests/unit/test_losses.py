@@ -135,7 +135,7 @@ def test_cosine_by_hand() -> None:
 @wide
 @given(st.integers(0, 1000), st.floats(1e-2, 1e3), st.floats(1e-2, 1e3))
 def test_cosine_is_the_squared_distance_of_unit_vectors(seed: int, a: float, b: float) -> None:
-    """Equation 2 of BYOL; the lengths, which the seed's missing brackets let in, are no matter."""
+    """Equation 2 of BYOL; the lengths, which the notes' missing brackets let in, are no matter."""
     torch.manual_seed(seed)
     p, z = torch.randn(4, 6), torch.randn(4, 6)
     unit_p = p / p.norm(dim=1, keepdim=True)

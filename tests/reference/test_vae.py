@@ -45,7 +45,7 @@ def vae(
 
 
 class SeedVAE(nn.Module):
-    """The seed's class, with the weights of ours."""
+    """The notes' class, with the weights of ours."""
 
     def __init__(self, method: VAE, sigmoid: bool) -> None:
         super().__init__()
@@ -77,7 +77,7 @@ class SeedVAE(nn.Module):
 
 @pytest.mark.parametrize("loss", ["mse", "bce"])
 def test_steps_are_the_seeds(loss: str) -> None:
-    """`loss=mse sigma=1/sqrt(2)` is the seed's squared error; `bce` is its sigmoid decoder."""
+    """`loss=mse sigma=1/sqrt(2)` is the notes' squared error; `bce` is its sigmoid decoder."""
     method = vae(loss)
     update = Update(
         {"main": torch.optim.Adam(method.parameters(), lr=1e-3)}, CPU, lambda step: 1.0, 4

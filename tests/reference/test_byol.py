@@ -1,4 +1,4 @@
-"""BYOL against the seed's pseudo-code, line by line."""
+"""BYOL against the lecture notes' pseudo-code, line by line."""
 
 import copy
 import math

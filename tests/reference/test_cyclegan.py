@@ -1,6 +1,6 @@
-"""CycleGAN against the seed's pseudo-code, line by line, with an identity loss and pools."""
+"""CycleGAN against the lecture notes' pseudo-code, line by line, with identity loss and pools."""
 
-# ruff: noqa: N806  (the capitals are the seed's)
+# ruff: noqa: N806  (the capitals are the notes')
 import copy
 
 import pytest

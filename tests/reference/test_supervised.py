@@ -35,7 +35,7 @@ def test_steps_are_the_seeds_loop() -> None:
     optimizers = build_optimizers(Choice("adam", adam), method.parameter_groups(), 16, fused=False)
     update = Update(optimizers, CPU, lambda step: 1.0, total=5)
 
-    # The seed's network. Corrected: no softmax, since CrossEntropyLoss takes logits.
+    # The notes' network. Corrected: no softmax, since CrossEntropyLoss takes logits.
     model = torch.nn.Sequential(
         copy.deepcopy(method.encoder.layers[1]),
         torch.nn.ReLU(),
@@ -51,7 +51,7 @@ def test_steps_are_the_seeds_loop() -> None:
         metrics = method.step(Labelled(batch_x, batch_y, torch.arange(16)), update)
         update.finish()
 
-        # The seed's loop.
+        # The notes' loop.
         optimizer.zero_grad()
         predictions = model(batch_x.flatten(1))
         loss = loss_fn(predictions, batch_y)

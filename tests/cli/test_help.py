@@ -1,0 +1,172 @@
+"""What the help says, and that it leaves nothing out."""
+
+import re
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from dlrun import __version__, cli
+from dlrun.commands import VERBS
+from dlrun.config import help as help_module
+from dlrun.config.compose import compose_plain, config_source, group_options, group_sections
+from dlrun.config.help import train_help
+from dlrun.config.typed import flatten
+from dlrun.errors import ConfigError
+
+CONF = Path(str(files("dlrun.conf")))
+with config_source(None) as _loader:
+    GROUPS = group_options(_loader)
+
+
+@pytest.fixture(autouse=True)
+def width(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+
+
+def keys_told(text: str) -> dict[str, str]:
+    """`key` to the comment beside it, of the list of keys."""
+    _, _, keys = text.partition("Keys, for the options marked * :\n")
+    told: dict[str, str] = {}
+    for line in keys.splitlines():
+        match = re.match(r"  ([\w.]+)=(.*?)(?:\s{2,}(.*)|\s)?$", line)
+        if match:
+            told[match[1]] = match[3] or ""
+        else:
+            told[next(reversed(told))] += " " + line.strip()
+    return {key: comment.strip() for key, comment in told.items()}
+
+
+def test_usage_has_every_verb_and_the_first_steps() -> None:
+    text = cli.usage()
+    for verb, what in VERBS.items():
+        assert f"  dlrun {verb:<12} {what}\n" in text
+    for command in (
+        "dlrun train --help",
+        "dlrun train -m method=byol,vae seed=0,1",
+        "dlrun train method=byol dataset=cifar10",
+        "tensorboard --logdir outputs",
+    ):
+        assert command in text
+    assert "Exit codes: 0 done, 1 the run failed, 2 the command or config is wrong" in text
+    assert max(map(len, text.splitlines())) <= 100
+
+
+@pytest.mark.parametrize("arguments", [[], ["-h"], ["--help"], ["help"]])
+def test_usage_is_printed(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(arguments) == 0
+    assert capsys.readouterr().out == cli.usage() + "\n"
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["--version"]) == cli.run(["-V"]) == 0
+    assert capsys.readouterr().out == f"dlrun {__version__}\n" * 2
+
+
+@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != "train"])
+def test_every_verb_explains_itself(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        cli.main([verb, "--help"])
+    assert end.value.code == 0
+    text = capsys.readouterr().out
+    assert text.startswith(f"usage: dlrun {verb}")
+    assert len(text.splitlines()) > 4
+
+
+class TestTrainHelp:
+    def test_lists_every_option_of_every_group_with_a_description(self) -> None:
+        text = train_help([], None)
+        for group, options in GROUPS.items():
+            first = rf"^  {group} +[* ] {options[0]} +\S\S"
+            assert re.search(first, text, flags=re.MULTILINE), group
+            for option in options[1:]:
+                assert re.search(rf"^ {{12}} [* ] {option} +\S\S", text, flags=re.MULTILINE), option
+
+    def test_begins_with_the_five_groups(self) -> None:
+        text = train_help([], None)
+        starts = re.findall(r"^  ([a-z]+) +[* ] \w+ ", text, flags=re.MULTILINE)
+        assert sorted(starts) == sorted(GROUPS)
+        assert starts[:5] == ["method", "model", "loss", "dataset", "hardware"]
+
+    def test_marks_what_is_chosen(self) -> None:
+        text = train_help(["method=byol", "optimizer=adamw"], None)
+        marked = re.findall(r"^  [a-z ]{10} \* (\w+)", text, flags=re.MULTILINE)
+        assert marked == [
+            "byol", "resnet20", "cosine", "fashion_mini", "auto", "adamw", "cosine_warmup", "byol",
+        ]  # fmt: skip
+
+    @pytest.mark.parametrize(
+        "overrides",
+        [
+            [f"method={method}", *rest]
+            for method, *rest in [
+                ("vae", "loss=mse"),
+                ("byol", "dataset=image_folder", "optimizer=sgd", "model=mlp"),
+                ("cyclegan", "dataset=mnist", "schedule=step"),
+                ("supervised", "dataset=cifar100", "optimizer=adamw", "augment=byol"),
+                ("vae", "model=mlp_autoencoder", "optimizer=lars", "hardware=debug"),
+                ("byol", "dataset=cifar10", "schedule=constant", "augment=crop_flip"),
+                ("supervised", "dataset=fashion_mnist", "schedule=linear", "model=resnet56"),
+                ("cyclegan", "model@method.discriminator=patchgan", "schedule=cosine"),
+            ]
+        ],
+    )
+    def test_lists_every_key_with_a_comment(self, overrides: list[str]) -> None:
+        told = keys_told(train_help(overrides, None))
+        keys = {key for key in flatten(compose_plain(overrides, None)) if not key.endswith(".name")}
+        assert set(told) == keys
+        assert [key for key, comment in told.items() if len(comment) < 10] == []
+
+    @pytest.mark.parametrize("group", [group for group in GROUPS if group != "recipe"])
+    def test_no_key_of_any_option_is_without_a_comment(self, group: str) -> None:
+        sections = group_sections(group)
+        for option in (
+            GROUPS[group] if group == "method" else ()
+        ):  # they choose, so they are no sections
+            sections[option] = OmegaConf.load(CONF / group / f"{option}.yaml")[group]
+        assert list(sections) == GROUPS[group] or sorted(sections) == GROUPS[group]
+        for option, section in sections.items():
+            comments = help_module._comments({group: option}, None)
+            for key in flatten(section):
+                full = f"{group}.{key}".replace(".second.", ".first.")
+                assert key == "name" or comments.get(full), f"{option}: {key}"
+
+    def test_shows_the_values_that_a_run_would_have(self) -> None:
+        text = train_help(["method=byol", "optimizer.lr=0.25", "seed=4"], None)
+        assert "  optimizer.lr=0.25   " in text
+        assert "  seed=4    " in text
+        assert "  epochs=100    " in text
+        assert "  dataset.domains=[Sneaker, Ankle boot]  " in text
+
+    def test_shows_the_networks_inside_of_a_method(self) -> None:
+        text = train_help(["method=cyclegan"], None)
+        assert (
+            "  model@method.discriminator=patchgan16 a further model, chosen like a model" in text
+        )
+        assert "@" not in train_help([], None)
+
+    @pytest.mark.parametrize("columns", ["20", "80", "100", "500"])
+    def test_fits_its_terminal(self, monkeypatch: pytest.MonkeyPatch, columns: str) -> None:
+        monkeypatch.setenv("COLUMNS", columns)
+        text = train_help([], None)
+        assert max(map(len, text.splitlines())) <= max(100, min(110, int(columns)))
+        _, _, lists = text.partition("Groups:")
+        assert max(map(len, lists.splitlines())) <= min(110, max(80, int(columns)))
+
+    def test_of_an_own_method(self, tmp_path: Path) -> None:
+        (tmp_path / "method").mkdir()
+        (tmp_path / "method" / "mine.yaml").write_text(
+            "# @package _global_\n# does it my way\ndefaults:\n  - override /model: mlp\n\n"
+            "method:\n  name: my_file:Mine\n  size: 3   # of it\n  deep:\n    er: 1  # inside\n"
+        )
+        text = train_help(["method=mine"], str(tmp_path))
+        assert "* mine               does it my way\n" in text
+        assert "* mlp" in text
+        told = keys_told(text)
+        assert (told["method.size"], told["method.deep.er"]) == ("of it", "inside")
+
+    def test_tells_a_mistake(self) -> None:
+        with pytest.raises(ConfigError) as caught:
+            train_help(["method=byoll", "epoch=3"], None)
+        assert len(caught.value.problems) == 2
