@@ -1,0 +1,1 @@
+"""The packaged configuration: YAML only; this file makes it a package that Hydra finds."""

@@ -76,7 +76,8 @@ def run(arguments: Sequence[str]) -> int:
         return 0
     verb, *rest = arguments
     if verb not in VERBS:
-        raise UserError(f"{verb or repr(verb)}: no such command{_meant(arguments)}")
+        shown = verb if verb and verb.isprintable() else repr(verb)
+        raise UserError(f"{shown}: no such command{_meant(arguments)}")
     command = importlib.import_module(f"dlrun.commands.{verb}")
     code: int = command.run(rest)
     return code

@@ -22,7 +22,14 @@ def generator(seed: int, *purpose: str | int) -> torch.Generator:
 
 def seed_everything(seed: int, *purpose: str | int) -> None:
     """Sets the default generator of every device for one purpose, such as ('step', 17)."""
-    torch.manual_seed(derived_seed(seed, *purpose))
+    number = derived_seed(seed, *purpose)
+    # torch.manual_seed formats a stack trace for each device type that is not in use: 0.15 ms a
+    # step, where a whole one may take 3.
+    torch.default_generator.manual_seed(number)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(number)
+    if torch.backends.mps.is_available():
+        torch.mps.manual_seed(number)
 
 
 def permutation(n: int, seed: int, *purpose: str | int) -> Tensor:

@@ -1,12 +1,12 @@
 """`dlrun completion bash`: the script, and the answers it asks for."""
 
-import argparse
 import os
 import shlex
 from itertools import pairwise
 from pathlib import Path
 
 from dlrun.commands import VERBS
+from dlrun.commands.arguments import Parser
 from dlrun.errors import UserError
 
 # A candidate is a whole word, but bash cuts words at '=' and '@' too and wants what follows. Where
@@ -38,7 +38,7 @@ _FLAGS = {
 
 def run(arguments: list[str]) -> int:
     """Prints the script for a shell."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="dlrun completion",
         description='Completion for bash: put  eval "$(dlrun completion bash)"  into ~/.bashrc.',
     )

@@ -1,16 +1,17 @@
 """`dlrun doctor`: what the machine has, what would be chosen, how fast it is, what data is here."""
 
-import argparse
 import platform
 import time
 from collections.abc import Callable
+
+from dlrun.commands.arguments import Parser
 
 _SECONDS = 1.0  # of each of the three measurements
 
 
 def run(arguments: list[str]) -> int:
     """Prints the findings; exit code 0 whatever they are."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="dlrun doctor",
         description="What hardware was found and chosen, and what data is here.",
     )

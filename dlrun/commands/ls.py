@@ -1,14 +1,15 @@
 """`dlrun ls`: every run below a folder, in one table."""
 
-import argparse
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from dlrun.commands.arguments import Parser
+
 
 def run(arguments: list[str]) -> int:
     """Prints the table, or JSON."""
-    parser = argparse.ArgumentParser(prog="dlrun ls", description="List runs, oldest first.")
+    parser = Parser(prog="dlrun ls", description="List runs, oldest first.")
     parser.add_argument("outputs", nargs="?", default="outputs", help="the folder (%(default)s)")
     parser.add_argument("--json", action="store_true", help="for programs")
     options = parser.parse_args(arguments)

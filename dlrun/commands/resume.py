@@ -1,12 +1,13 @@
 """`dlrun resume RUN`: the same run, the same folder, the exact step."""
 
-import argparse
 from pathlib import Path
+
+from dlrun.commands.arguments import Parser
 
 
 def run(arguments: list[str]) -> int:
     """Goes on with one run; does nothing to one that is complete."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="dlrun resume",
         description="Go on with a run that was interrupted, killed or failed, at the step of its "
         "last checkpoint. The config is the run's own; to change it, start another run.",

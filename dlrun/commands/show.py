@@ -1,12 +1,13 @@
 """`dlrun show RUN`: what became of one run."""
 
-import argparse
 from pathlib import Path
+
+from dlrun.commands.arguments import Parser
 
 
 def run(arguments: list[str]) -> int:
     """Prints status, figures, the last numbers, pictures and the config."""
-    parser = argparse.ArgumentParser(prog="dlrun show", description="One run in detail.")
+    parser = Parser(prog="dlrun show", description="One run in detail.")
     parser.add_argument(
         "run", help="a run's folder, its name, the beginning of its name, or 'last'"
     )

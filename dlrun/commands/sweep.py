@@ -13,14 +13,13 @@ from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.table import Table
 
 from dlrun.commands.console import log_to, make_console
-from dlrun.config.compose import config_source, explain, to_plain
+from dlrun.config.compose import REFUSALS, config_source, explain, to_plain
+from dlrun.config.explain import problems
 from dlrun.config.signature import signature
 from dlrun.errors import ConfigError, UserError
 from dlrun.runs.folder import RunFolder
@@ -32,6 +31,10 @@ class JobFailed(Exception):
 
 def sweep(overrides: list[str], config_dir: str | None) -> int:
     """Runs every job; 1 where one failed."""
+    with config_source(config_dir) as loader:
+        found = problems(loader, overrides, sweep=True)
+    if found:
+        raise ConfigError(found)
     console = make_console()
     log_to(console)
     rows: list[tuple[str, str, str, str]] = []
@@ -50,7 +53,7 @@ def sweep(overrides: list[str], config_dir: str | None) -> int:
         job()
     except JobFailed:
         pass  # told when it happened; the others went on
-    except (HydraException, OmegaConfBaseException) as error:
+    except REFUSALS as error:
         with config_source(config_dir) as loader:
             raise ConfigError(explain(loader, overrides, error)) from None
     finally:

@@ -5,20 +5,20 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from dlrun.commands.arguments import Parser
 from dlrun.errors import UserError
+
+_INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 
 
 def run(arguments: list[str]) -> int:
     """Trains one run, or with -m a sweep; prints help or the config where that is asked for."""
     # Hydra then raises its errors instead of printing them and exiting with 1.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
-    from hydra._internal.utils import get_args_parser
+    options = _parser().parse_intermixed_args(arguments)
 
     from dlrun.config.compose import compose_plain, user_config_dir
 
-    parser = get_args_parser()
-    parser.prog = "dlrun train"
-    options = parser.parse_args(arguments)
     config_dir: str | None = options.config_dir or user_config_dir()
     if config_dir and not Path(config_dir).is_dir():
         raise UserError(f"--config-dir: {config_dir} is no folder")
@@ -38,6 +38,19 @@ def run(arguments: list[str]) -> int:
     plain = compose_plain(options.overrides, config_dir)
     _train(plain, None if config_dir else options.overrides)
     return 0
+
+
+def _parser() -> Parser:
+    """Hydra's flags, but for those that would be passed over in silence here."""
+    parser = Parser(prog="dlrun train", add_help=False, allow_abbrev=False)
+    parser.add_argument("overrides", nargs="*")
+    parser.add_argument("-h", "--help", action="store_true")
+    parser.add_argument("-m", "--multirun", action="store_true")
+    parser.add_argument("-c", "--cfg", choices=("job", "hydra", "all"))
+    parser.add_argument("-cd", "--config-dir")
+    parser.add_argument("-i", "--info", nargs="?", const="all", choices=_INFO)
+    parser.add_argument("--hydra-help", action="store_true")
+    return parser
 
 
 def _train(plain: dict[str, Any], overrides: list[str] | None) -> None:

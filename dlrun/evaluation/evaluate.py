@@ -88,7 +88,7 @@ class DomainJudge:
 
     def share(self, images: Tensor, target: int) -> float:
         """The share of `images` (N, D), raw pixels in [0, 1], taken for domain `target`, 0 or 1."""
-        return float((knn_predict(self.bank, self.labels, images) == target).float().mean())
+        return float((knn_predict(self.bank, self.labels, images) == target).double().mean())
 
 
 def _raw(table: Table) -> Tensor:

@@ -106,4 +106,4 @@ def linear_probe(train: Tensor, labels: Tensor, test: Tensor) -> Tensor:
 
 def share_equal(predicted: Tensor, labels: Tensor) -> float:
     """Accuracy in [0, 1]."""
-    return float((predicted == labels).float().mean())
+    return float((predicted == labels).double().mean())

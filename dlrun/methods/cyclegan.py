@@ -13,6 +13,7 @@ Expect: docs/results.md, "cyclegan".
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +22,7 @@ from dlrun.data.views import Unpaired
 from dlrun.methods.base import Builder, Method, Update
 from dlrun.methods.capabilities import Direction
 from dlrun.methods.image_pool import ImagePool
-from dlrun.options import Network, NonNegative, Whole
+from dlrun.options import Choice, Group, NonNegative, Whole
 
 
 def l1(x: Tensor, y: Tensor) -> Tensor:
@@ -34,7 +35,7 @@ class CycleGAN(Method):
 
     @dataclass(frozen=True)
     class Config:
-        discriminator: Network
+        discriminator: Annotated[Choice, Group("model", "discriminator")]
         cycle: NonNegative
         identity: NonNegative
         pool: Whole

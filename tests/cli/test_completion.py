@@ -45,8 +45,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
          ["model@method.discriminator=patchgan", "model@method.discriminator=patchgan16"]),
         ("dlrun train dataset=image_folder dataset.r", ["dataset.root="]),
         ("dlrun train dataset=image_folder dataset.root=", []),  # then bash completes files
-        ("dlrun train optimizer.lr=", ["optimizer.lr=0.001"]),
-        ("dlrun train optimizer.lr=0", []),
+        ("dlrun train seed=", ["seed=0"]),
+        ("dlrun train seed=0", []),
         ("dlrun train dataset.domains=", ["dataset.domains='[Sneaker, Ankle boot]'"]),
         ("dlrun train name='a b' seed=1,2 epoc", ["epochs="]),
         ("dlrun train method=byoll optimizer.l", ["optimizer.lr="]),

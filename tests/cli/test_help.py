@@ -78,10 +78,10 @@ class TestTrainHelp:
     def test_lists_every_option_of_every_group_with_a_description(self) -> None:
         text = train_help([], None)
         for group, options in GROUPS.items():
-            first = rf"^  {group} +[* ] {options[0]} +\S\S"
+            first = rf"^  {group} +[* ] {options[0]} +\S"
             assert re.search(first, text, flags=re.MULTILINE), group
             for option in options[1:]:
-                assert re.search(rf"^ {{12}} [* ] {option} +\S\S", text, flags=re.MULTILINE), option
+                assert re.search(rf"^ {{12}} [* ] {option} +\S", text, flags=re.MULTILINE), option
 
     def test_begins_with_the_five_groups(self) -> None:
         text = train_help([], None)
@@ -121,11 +121,10 @@ class TestTrainHelp:
     @pytest.mark.parametrize("group", [group for group in GROUPS if group != "recipe"])
     def test_no_key_of_any_option_is_without_a_comment(self, group: str) -> None:
         sections = group_sections(group)
-        for option in (
-            GROUPS[group] if group == "method" else ()
-        ):  # they choose, so they are no sections
-            sections[option] = OmegaConf.load(CONF / group / f"{option}.yaml")[group]
-        assert list(sections) == GROUPS[group] or sorted(sections) == GROUPS[group]
+        if group == "method":  # they choose other groups too, and so compose to more than a section
+            for option in GROUPS[group]:
+                sections[option] = OmegaConf.load(CONF / group / f"{option}.yaml")[group]
+        assert sorted(sections) == GROUPS[group]
         for option, section in sections.items():
             comments = help_module._comments({group: option}, None)
             for key in flatten(section):
@@ -136,14 +135,13 @@ class TestTrainHelp:
         text = train_help(["method=byol", "optimizer.lr=0.25", "seed=4"], None)
         assert "  optimizer.lr=0.25   " in text
         assert "  seed=4    " in text
-        assert "  epochs=100    " in text
+        assert f"  epochs={OmegaConf.load(CONF / 'method/byol.yaml').epochs}    " in text
         assert "  dataset.domains=[Sneaker, Ankle boot]  " in text
 
     def test_shows_the_networks_inside_of_a_method(self) -> None:
         text = train_help(["method=cyclegan"], None)
-        assert (
-            "  model@method.discriminator=patchgan16 a further model, chosen like a model" in text
-        )
+        line = "  model@method.discriminator=patchgan16 a further model, chosen like a model"
+        assert line in text.splitlines()
         assert "@" not in train_help([], None)
 
     @pytest.mark.parametrize("columns", ["20", "80", "100", "500"])

@@ -2,11 +2,13 @@
 
 import dataclasses
 import json
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
+from textwrap import dedent
 from typing import Annotated, Any, get_type_hints
 
 import pytest
@@ -29,6 +31,11 @@ from dlrun.registry import lookup
 CONF = Path(str(files("dlrun.conf")))
 OPTIONS = sorted((path.parent.name, path.stem) for path in CONF.glob("*/*.yaml"))
 METHODS = [option for group, option in OPTIONS if group == "method"]
+
+
+def shipped(path: str) -> Any:
+    """What a file of conf/ says."""
+    return OmegaConf.load(CONF / f"{path}.yaml")
 
 
 @cache
@@ -116,13 +123,14 @@ def test_the_values_are_those_of_the_files() -> None:
     assert isinstance(config, TrainConfig)
     assert (config.method.name, config.dataset.name) == ("byol", "cifar10")
     assert config.optimizer.options.lr == 0.3
-    assert config.optimizer.options.trust == 0.02
-    assert config.schedule.options.warmup == Duration(10, "%")
-    assert config.augment.first.solarize == 0.0
+    assert config.optimizer.options.trust == shipped("optimizer/lars").trust
+    warmup = shipped("schedule/cosine_warmup").warmup
+    assert config.schedule.options.warmup == Duration.parse(warmup)
+    assert config.augment.first.crop == tuple(shipped("augment/byol").first.crop)
     assert config.augment.second is not None
-    assert config.augment.second.solarize == 0.2
-    assert config.dataset.options.domains == ("horse", "deer")
-    assert config.checkpoint_every.seconds == 30
+    assert config.augment.second.solarize == shipped("augment/byol").second.solarize
+    assert config.dataset.options.domains == tuple(shipped("dataset/cifar10").domains)
+    assert config.checkpoint_every == Duration.parse(shipped("train").checkpoint_every)
 
 
 def config_classes() -> Iterator[type]:
@@ -381,3 +389,23 @@ def test_a_network_that_is_no_class_of_the_registry_is_told_once() -> None:
     values["model"]["name"] = "nope"
     assert len(problems(values)) == 1
     assert issubclass(lookup("model", "mlp"), nn.Module)
+
+
+def test_the_example_of_the_guide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What docs/your-own.md tells people to write is taken."""
+    guide = (Path(__file__).parents[2] / "docs" / "your-own.md").read_text()
+    start, middle, end = (
+        guide.index(text) for text in ("    # @package", "    from dataclasses", "Then:")
+    )
+    (tmp_path / "conf" / "method").mkdir(parents=True)
+    yaml = guide[start : guide.index("`rotation.py`:", start)]
+    (tmp_path / "conf/method/rotation.yaml").write_text(dedent(yaml))
+    (tmp_path / "rotation.py").write_text(dedent(guide[middle:end]))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    try:
+        config = check(compose_plain(["method=rotation", "method.weight=0.5"], "conf"))
+    finally:
+        sys.modules.pop("rotation", None)
+    assert config.method.name == "rotation:Rotation"
+    assert config.method.options.weight == 0.5
