@@ -13,7 +13,7 @@ from dlrun.errors import RunFailed
 from dlrun.evaluation.evaluate import evaluate
 from dlrun.evaluation.inference import Inference
 from dlrun.evaluation.metrics import better
-from dlrun.evaluation.pictures import pictures
+from dlrun.evaluation.pictures import pictures, view_picture
 from dlrun.randomness import seed_everything
 from dlrun.runs.folder import RunFolder
 from dlrun.runs.progress import ProgressView
@@ -94,11 +94,19 @@ class Loop:
         step = self.progress.step
         if step % self.log_every == 0 or last:
             self._log()
+        if step == 1:
+            self._show_views()
         if step % self.eval_every == 0 or last:
             self._evaluate()
         if self._save_due() or last:
             self.save()
         self.status.beat(step)
+
+    def _show_views(self) -> None:
+        """What the network is shown; after the first step, so as not to delay it."""
+        seed_everything(self.experiment.config.seed, "step", 0)
+        batch = self.experiment.source.batch(0)
+        self.tracker.picture(0, "views", view_picture(batch, self.experiment.scale))
 
     def _seconds(self) -> float:
         """Of this run so far, over all resumes."""

@@ -14,8 +14,6 @@ from dlrun.config.check import to_plain_types
 from dlrun.config.schema import TrainConfig
 from dlrun.config.typed import flatten
 from dlrun.errors import Interrupted, RunFailed, UserError
-from dlrun.evaluation.pictures import view_picture
-from dlrun.randomness import seed_everything
 from dlrun.runs import provenance
 from dlrun.runs.files import write_json
 from dlrun.runs.folder import RunFolder
@@ -75,8 +73,6 @@ def _train(config: TrainConfig, folder: RunFolder, console: Console, stop: StopR
             tracker = Tracker(folder, progress.step, flatten(plain, _is_hparam))
             _announce(log, experiment, folder, progress)
             try:
-                if progress.step == 0:
-                    _show_views(experiment, tracker)
                 view = ProgressView(
                     log,
                     experiment.total_steps,
@@ -212,10 +208,3 @@ def _announce(log: Log, experiment: Experiment, folder: RunFolder, progress: Pro
         lines.append(f"resumed at step {progress.step} of {experiment.total_steps}")
     for line in lines:
         log.say(line)
-
-
-def _show_views(experiment: Experiment, tracker: Tracker) -> None:
-    """What the network will be shown, before any time is spent on it."""
-    seed_everything(experiment.config.seed, "step", 0)
-    batch = experiment.source.batch(0)
-    tracker.picture(0, "views", view_picture(batch, experiment.scale))

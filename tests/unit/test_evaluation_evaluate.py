@@ -202,7 +202,7 @@ def test_the_perfect_translation_is_taken_for_the_target_as_often_as_the_target_
     numbers = evaluate(inference(Swap(), data, "symmetric"), "test", 0)
     identity = evaluate(inference(Identity(), data, "symmetric"), "test", 0)
     assert numbers["cycle_error"] == pytest.approx(0, abs=1e-6)
-    assert numbers["target_share"] > 0.8 > 0.4 > identity["target_share"]
+    assert numbers["target_share"] > 0.75 > 0.4 > identity["target_share"]
     ways = [numbers["target_share_a_to_b"], numbers["target_share_b_to_a"]]
     assert numbers["target_share"] == min(ways)
 
