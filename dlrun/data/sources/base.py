@@ -1,5 +1,6 @@
 """What a data set is: options, and a way to read its two splits."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
@@ -30,12 +31,13 @@ class Splits(NamedTuple):
     checksum: str | None = None
 
 
-class DataSource:
+class DataSource(ABC):
     """A data set. A subclass reads itself; splitting off val and what follows is done for it."""
 
     Config: ClassVar[type] = SourceConfig
     may_have_labels: ClassVar[bool] = True
 
+    @abstractmethod
     def load(self, config: Any, data_dir: Path) -> Splits:
         """The two splits.
 
@@ -46,4 +48,3 @@ class DataSource:
         Raises:
             UserError: the data is not there or cannot be read; says what to place where.
         """
-        raise NotImplementedError(f"{type(self).__name__} has no load()")
