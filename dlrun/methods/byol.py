@@ -59,6 +59,7 @@ class BYOL(Method):
     model_kind = "encoder"
     loss_kind = "vectors"
     key_metric = "knn"
+    cpu_bf16 = True
 
     def __init__(self, config: Config, build: Builder) -> None:
         super().__init__()
