@@ -5,9 +5,9 @@
 
 Both arms have the same networks, precision, memory format and optimizer, in one process, in
 turn, so that what else the machine does meets both. A run is the whole loop: order, gather,
-augmentation, seeding, the method's step, metrics.jsonl, TensorBoard, status, progress; evaluation
-and checkpoints are left out, since how often they happen is the user's choice. The median of the
-rounds' ratios is what counts; a bare loop draws nothing, so a ratio of 1 means that data is free.
+augmentation, seeding, the method's step, metrics.jsonl, TensorBoard, status, progress; evaluation,
+pictures and checkpoints are left out, since how often they happen is the user's choice. The median
+of the rounds' ratios is what counts; a bare loop draws nothing, so at a ratio of 1 data is free.
 """
 
 import argparse
@@ -41,7 +41,7 @@ from dlrun.training.loop import Loop, Progress
 
 JOBS = {
     "supervised": (["method=supervised"], 40, 0.95),
-    "byol": (["method=byol"], 10, 0.95),
+    "byol": (["method=byol"], 8, 0.95),
     "vae": (["method=vae", "model=mlp_autoencoder", "model.hidden=400"], 1500, 0.85),
     "cyclegan": (["method=cyclegan"], 40, 0.95),
 }
@@ -53,6 +53,9 @@ class TrainingOnly(Loop):
 
     def _evaluate(self) -> None:
         pass
+
+    def _show_views(self) -> None:
+        pass  # once a run
 
     def save(self) -> None:
         pass
