@@ -20,7 +20,7 @@ class ConsoleHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """One line."""
-        self.console.print(record.getMessage(), highlight=False, markup=False, soft_wrap=True)
+        self.console.print(record.getMessage(), highlight=False, markup=False)
 
 
 def log_to(console: Console) -> None:

@@ -29,7 +29,7 @@ def run(arguments: list[str]) -> int:
     console = make_console()
 
     def say(text: str) -> None:
-        console.print(text, highlight=False, markup=False, soft_wrap=True)
+        console.print(text, highlight=False, markup=False)
 
     say(f"dlrun {__version__}, Python {platform.python_version()}, torch {torch.__version__}")
     device, found = pick_device("auto")

@@ -17,11 +17,11 @@ def present(result: Result, console: Console, next_steps: bool = True) -> None:
     console.print()
     console.print(figures(summary))
     for line in notes(summary):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        console.print(line, highlight=False, markup=False)
     if not next_steps:
         return
     for line in [*look_at(folder), *what_next(folder, summary)]:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        console.print(line, highlight=False, markup=False)
 
 
 def figures(summary: dict[str, Any]) -> Table:

@@ -31,9 +31,7 @@ def run(arguments: list[str]) -> int:
     log_to(console)
     status = read_status(folder)
     if status is not None and status.state == "completed":
-        console.print(
-            f"{folder}: complete already, {status.step} steps; nothing to do", soft_wrap=True
-        )
+        console.print(f"{folder}: complete already, {status.step} steps; nothing to do")
         return 0
     config = check(plain)
 

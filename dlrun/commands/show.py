@@ -31,7 +31,7 @@ def run(arguments: list[str]) -> int:
     console = make_console()
 
     def say(text: str) -> None:
-        console.print(text, highlight=False, markup=False, soft_wrap=True)
+        console.print(text, highlight=False, markup=False)
 
     say(str(folder))
     if status is not None:

@@ -15,7 +15,7 @@ class Log:
 
     def say(self, text: str) -> None:
         """To the screen and to the file."""
-        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        self.console.print(text, highlight=False, markup=False)
         self.keep(text)
 
     def keep(self, text: str) -> None:
