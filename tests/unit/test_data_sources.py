@@ -414,5 +414,5 @@ def test_a_data_set_that_breaks_the_contract(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_source_without_load() -> None:
-    with pytest.raises(TypeError, match="abstract method '?load"):
+    with pytest.raises(TypeError, match=r"abstract method '?load"):
         DataSource()  # type: ignore[abstract]
