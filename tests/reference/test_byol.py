@@ -62,7 +62,7 @@ def assert_same(ours: nn.Module, literal: nn.Module) -> None:
         torch.testing.assert_close(value, state[name], rtol=1e-5, atol=1e-6, msg=name)
 
 
-def test_steps_are_the_seeds_loop() -> None:
+def test_steps_are_the_notes_loop() -> None:
     method = byol()
     update = sgd(method)
     f, g = copy.deepcopy(method.online[0]), copy.deepcopy(method.online[1])  # θ

@@ -63,7 +63,7 @@ def literal_query(pool: list[Tensor], size: int, images: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("identity", [0.0, 0.5])
-def test_steps_are_the_seeds_loop(identity: float) -> None:
+def test_steps_are_the_notes_loop(identity: float) -> None:
     """In float64, since the L1 losses turn the smallest rounding into a gradient's sign."""
     method = cyclegan(identity=identity)
     for network in (method.G_AB, method.G_BA, method.D_A, method.D_B):

@@ -19,7 +19,7 @@ CPU = Hardware(
 )  # fmt: skip
 
 
-def test_steps_are_the_seeds_loop() -> None:
+def test_steps_are_the_notes_loop() -> None:
     torch.manual_seed(0)
     mlp, loss = lookup("model", "mlp"), lookup("loss", "cross_entropy")
     build = Builder(
