@@ -35,14 +35,14 @@ def run(arguments: list[str]) -> int:
     if not rows:
         console.print(f"no run below {options.outputs} yet; `dlrun train` makes one")
         return 0
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for column in ("run", "status", "method", "data set", "step", "best on val"):
+    table = Table(box=box.SIMPLE_HEAD, padding=0, pad_edge=False)
+    for column in ("run", "status", "method", "data set", "done", "best on val"):
         table.add_column(column, no_wrap=column != "data set", overflow="fold")
     colours = {"completed": "green", "running": "cyan", "interrupted": "yellow", "failed": "red"}
     for row in rows:
         state = f"[{colours.get(row['status'], 'white')}]{row['status']}[/]"
         best = "" if row["best"] is None else f"{row['metric']} {row['best']:.4g}"
-        step = f"{row['step']}/{row['total']}"
+        step = f"{row['step'] / max(1, row['total']):.0%}"
         table.add_row(row["run"], state, row["method"], row["dataset"], step, best)
     console.print(table)
     return 0
