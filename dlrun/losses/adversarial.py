@@ -11,13 +11,40 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
+def least_squares(scores: Tensor, real: bool) -> Tensor:
+    """`(score - target)^2` with targets 1 and 0 (Mao et al. 2017, arXiv 1611.04076, equation 9).
+
+    Of scores of any shape: their mean, a number, float32.
+    """
+    scores = scores.float()
+    return F.mse_loss(scores, torch.full_like(scores, float(real)))
+
+
+def binary_cross_entropy(scores: Tensor, real: bool) -> Tensor:
+    """`-log D` for real, `-log(1 - D)` for fake, D the sigmoid (Goodfellow et al. 2014).
+
+    Of logits of any shape: the mean, in nats, float32.
+    """
+    scores = scores.float()
+    return F.binary_cross_entropy_with_logits(scores, torch.full_like(scores, float(real)))
+
+
+def hinge(scores: Tensor, real: bool, for_generator: bool) -> Tensor:
+    """`max(0, 1 -+ score)` for a discriminator, `-score` for a generator.
+
+    Lim and Ye 2017, arXiv 1705.02894. Of scores of any shape: the mean, float32.
+    """
+    signed = scores.float() if real else -scores.float()
+    return -signed.mean() if for_generator else F.relu(1 - signed).mean()
+
+
 @dataclass(frozen=True)
 class NoOptions:
     """Takes none."""
 
 
 class LeastSquares(nn.Module):
-    """`(score - target)^2` with targets 1 and 0 (Mao et al. 2017, arXiv 1611.04076, equation 9)."""
+    """`least_squares`."""
 
     kind = "scores"
     Config = NoOptions
@@ -27,8 +54,7 @@ class LeastSquares(nn.Module):
 
     def forward(self, scores: Tensor, real: bool, for_generator: bool = False) -> Tensor:
         """Of scores of any shape: their mean, a number, float32."""
-        scores = scores.float()
-        return F.mse_loss(scores, torch.full_like(scores, float(real)))
+        return least_squares(scores, real)
 
 
 class BinaryCrossEntropy(nn.Module):
@@ -42,15 +68,11 @@ class BinaryCrossEntropy(nn.Module):
 
     def forward(self, scores: Tensor, real: bool, for_generator: bool = False) -> Tensor:
         """Of logits of any shape: the mean, in nats, float32."""
-        scores = scores.float()
-        return F.binary_cross_entropy_with_logits(scores, torch.full_like(scores, float(real)))
+        return binary_cross_entropy(scores, real)
 
 
 class Hinge(nn.Module):
-    """`max(0, 1 -+ score)` for a discriminator, `-score` for a generator.
-
-    Lim and Ye 2017, arXiv 1705.02894.
-    """
+    """`hinge`."""
 
     kind = "scores"
     Config = NoOptions
@@ -60,5 +82,4 @@ class Hinge(nn.Module):
 
     def forward(self, scores: Tensor, real: bool, for_generator: bool = False) -> Tensor:
         """Of scores of any shape: the mean, float32."""
-        signed = scores.float() if real else -scores.float()
-        return -signed.mean() if for_generator else F.relu(1 - signed).mean()
+        return hinge(scores, real, for_generator)

@@ -6,12 +6,20 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-class Cosine(nn.Module):
+def normalized_squared_distance(p: Tensor, z: Tensor) -> Tensor:
     """`|p/|p| - z/|z||^2 = 2 - 2 cos(p, z)` (Grill et al. 2020, arXiv 2006.07733, equation 2).
 
     The lecture notes' H divides by `|q| * |t|` without brackets around the product, which
     multiplies by the second norm; what is meant is the quotient by both, as here.
+
+    Of vectors (B, D) and (B, D): (B,) in [0, 4], float32 also where they are not.
     """
+    p, z = F.normalize(p.float(), dim=1), F.normalize(z.float(), dim=1)
+    return 2 - 2 * (p * z).sum(1)
+
+
+class Cosine(nn.Module):
+    """`normalized_squared_distance`."""
 
     kind = "vectors"
 
@@ -24,5 +32,4 @@ class Cosine(nn.Module):
 
     def forward(self, p: Tensor, z: Tensor) -> Tensor:
         """Of vectors (B, D) and (B, D): (B,) in [0, 4], float32 also where they are not."""
-        p, z = F.normalize(p.float(), dim=1), F.normalize(z.float(), dim=1)
-        return 2 - 2 * (p * z).sum(1)
+        return normalized_squared_distance(p, z)

@@ -8,13 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
+from dlrun.losses import adversarial as formulas
 from dlrun.losses.adversarial import BinaryCrossEntropy, Hinge, LeastSquares, NoOptions
-from dlrun.losses.build import build_loss
 from dlrun.losses.classification import CrossEntropy
 from dlrun.losses.reconstruction import Bernoulli, Gaussian
-from dlrun.losses.similarity import Cosine
-from dlrun.options import Choice
-from dlrun.registry import lookup, names
+from dlrun.losses.similarity import Cosine, normalized_squared_distance
 
 LOG_2 = math.log(2)
 finite = st.floats(-50, 50, width=32)
@@ -144,6 +142,21 @@ def test_cosine_is_the_squared_distance_of_unit_vectors(seed: int, a: float, b: 
     torch.testing.assert_close(cosine(a * p, b * z), expected, rtol=1e-4, atol=1e-5)
 
 
+def test_the_notes_quotient_without_brackets_grows_with_the_second_vector() -> None:
+    """`<s, t> / |s| * |t|` read from left to right is no cosine: H could fall without end."""
+    s, t = torch.tensor([[3.0, 4.0]]), torch.tensor([[6.0, 8.0]])
+
+    def as_written(t: torch.Tensor) -> float:
+        return (2 - 2 * ((s * t).sum(1) / s.norm() * t.norm())).item()
+
+    assert as_written(t) == pytest.approx(2 - 2 * 100)
+    assert as_written(10 * t) == pytest.approx(2 - 2 * 10_000)
+    for length in (1, 10):
+        loss = normalized_squared_distance(s, length * t)
+        assert loss.item() == pytest.approx(0, abs=1e-6)
+        assert torch.equal(loss, cosine(s, length * t))
+
+
 def test_cosine_of_a_zero_vector_has_a_finite_gradient() -> None:
     p = torch.zeros(1, 3, requires_grad=True)
     loss = cosine(p, torch.ones(1, 3))
@@ -188,6 +201,23 @@ def test_binary_cross_entropy_does_not_saturate(for_generator: bool) -> None:
     assert gradient.item() == pytest.approx(-1)
 
 
+@pytest.mark.parametrize("real", [True, False])
+def test_adversarial_functions_are_their_modules_and_torchs(real: bool) -> None:
+    target = torch.full_like(SCORES, float(real))
+    least_squares = formulas.least_squares(SCORES, real)
+    assert torch.equal(least_squares, LeastSquares(NoOptions())(SCORES, real))
+    torch.testing.assert_close(least_squares, F.mse_loss(SCORES, target))
+    binary = formulas.binary_cross_entropy(SCORES, real)
+    assert torch.equal(binary, BinaryCrossEntropy(NoOptions())(SCORES, real))
+    torch.testing.assert_close(binary, F.binary_cross_entropy(SCORES.sigmoid(), target))
+    hinge = formulas.hinge(SCORES, real, for_generator=False)
+    assert torch.equal(hinge, Hinge(NoOptions())(SCORES, real))
+    signs = 2 * target.flatten() - 1
+    # A distance x with sign -1 costs max(0, 1 - x) in torch's.
+    expected = F.hinge_embedding_loss(SCORES.flatten() * signs, -torch.ones(4), margin=1.0)
+    torch.testing.assert_close(hinge, expected)
+
+
 @pytest.mark.parametrize("loss", adversarial, ids=lambda loss: type(loss).__name__)
 @pytest.mark.parametrize("real", [True, False])
 def test_adversarial_gradients_are_finite_at_extreme_scores(
@@ -225,13 +255,3 @@ def test_half_precision_comes_out_as_float32_computed_in_float32(dtype: torch.dt
         assert half.dtype == torch.float32
         assert half.isfinite().all()
         assert torch.equal(half, full)
-
-
-@pytest.mark.parametrize("name", names("loss"))
-def test_each_loss_of_the_registry_builds_and_tells_its_kind(name: str) -> None:
-    options = {"cross_entropy": {"label_smoothing": 0.0}, "mse": {"sigma": 1.0}}.get(name, {})
-    cls = lookup("loss", name)
-    built = build_loss(Choice(name, cls.Config(**options)))
-    assert isinstance(built, cls)
-    assert built.kind in ("logits", "images", "vectors", "scores")
-    assert not list(built.parameters())
