@@ -6,6 +6,7 @@ from math import prod
 
 from torch import Tensor, nn
 
+from dlrun.models.encoder import EncoderConfig
 from dlrun.options import Count
 
 
@@ -16,7 +17,7 @@ class MLP(nn.Module):
     channels_last = False
 
     @dataclass(frozen=True)
-    class Config:
+    class Config(EncoderConfig):
         hidden: tuple[Count, ...]
         batch_norm: bool
 

@@ -2,10 +2,12 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
-from dlrun.options import Choice, Fraction, InSteps, Positive
+from dlrun.options import Choice, Fraction, InSteps, Positive, Range
 from dlrun.registry import lookup
+
+AtLeastOne = Annotated[float, Range(1)]
 
 
 class Schedule(Protocol):
@@ -72,6 +74,32 @@ class Step:
     def factor(config: Config, progress: float) -> float:
         """`factor` to the power of the milestones passed."""
         return float(config.factor ** sum(progress >= m for m in config.milestones))
+
+
+class OneCycle:
+    """Up and far down again (Smith and Topin 2019, arXiv 1708.07120).
+
+    Both ways along half a cosine, as torch.optim.lr_scheduler.OneCycleLR does; the paper's are
+    straight and its fall has a kink. The momentum stays as it is.
+    """
+
+    @dataclass(frozen=True)
+    class Config(BaseConfig):
+        rise: Fraction
+        start_divisor: AtLeastOne
+        final_divisor: AtLeastOne
+
+    @staticmethod
+    def factor(config: Config, progress: float) -> float:
+        """From 1 / start_divisor up to 1 at `rise`, from there down to 1 / final_divisor."""
+        if progress < config.rise:
+            return _along_cosine(1 / config.start_divisor, 1.0, progress / config.rise)
+        done = (progress - config.rise) / (1 - config.rise)
+        return _along_cosine(1.0, 1 / config.final_divisor, done)
+
+
+def _along_cosine(start: float, end: float, done: float) -> float:
+    return end + (start - end) * (1 + math.cos(math.pi * done)) / 2
 
 
 def rate_factor(choice: Choice, step: int, total: int, steps_per_epoch: int) -> float:

@@ -1,15 +1,18 @@
-"""Optimizers against torch's own, and LARS against a loop over its formula."""
+"""Optimizers against torch's own, the lecture notes' listing, and loops over their formulas."""
 
 import copy
+import itertools
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from dlrun.errors import UserError
 from dlrun.options import Choice
 from dlrun.registry import lookup
 from dlrun.training.lars import LARS
+from dlrun.training.muon import Muon, newton_schulz, orthogonalised
 from dlrun.training.optimizers import build_optimizers
 
 STEPS = 5
@@ -24,6 +27,8 @@ def network() -> nn.Module:
 
 def choice(name: str, **options: Any) -> Choice:
     given = {"weight_decay": 0.1, "clip_norm": None, **options}
+    if name == "sgd":
+        given = {"dampening": 0.0, "nesterov": False, "maximize": False, **given}
     return Choice(name, lookup("optimizer", name).Config(**given))
 
 
@@ -58,7 +63,7 @@ def split(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
             lambda groups: torch.optim.SGD(groups, lr=0.1, momentum=0.9, nesterov=True),
         ),
         (
-            choice("sgd", lr=0.1, momentum=0.0, nesterov=True),  # torch refuses this pair
+            choice("sgd", lr=0.1, momentum=0.0),
             lambda groups: torch.optim.SGD(groups, lr=0.1),
         ),
         (
@@ -96,7 +101,7 @@ def test_fused_on_the_cpu_computes_the_same(name: str) -> None:
 
 def test_only_tensors_of_more_than_one_dimension_decay() -> None:
     model = network()
-    optimizer = build(choice("sgd", lr=0.1, momentum=0.9, nesterov=False), model)
+    optimizer = build(choice("sgd", lr=0.1, momentum=0.9), model)
     decays = {id(p): g["weight_decay"] for g in optimizer.param_groups for p in g["params"]}
     assert {name: decays[id(p)] for name, p in model.named_parameters()} == {
         "0.weight": 0.1, "1.weight": 0.0, "1.bias": 0.0,
@@ -120,7 +125,7 @@ def test_what_is_frozen_is_left_out() -> None:
     """So that a method may freeze layers of a network that it names as a whole."""
     model = network()
     model[0].requires_grad_(False)
-    optimizer = build(choice("sgd", lr=0.1, momentum=0.0, nesterov=False), model)
+    optimizer = build(choice("sgd", lr=0.1, momentum=0.0), model)
     held = [p for group in optimizer.param_groups for p in group["params"]]
     assert {id(p) for p in held} == {
         id(p) for p in [*model[1].parameters(), *model[3].parameters()]
@@ -128,6 +133,133 @@ def test_what_is_frozen_is_left_out() -> None:
     before = model[0].weight.clone()
     train(model, optimizer, 1)
     assert torch.equal(model[0].weight, before)
+
+
+def test_a_group_may_have_an_optimizer_of_its_own() -> None:
+    a, b, c = nn.Linear(2, 2), nn.Linear(3, 3), nn.Linear(4, 4)
+    groups = {"first": a.parameters(), "second": b.parameters(), "third": c.parameters()}
+    usual = choice("adam", lr=0.01, betas=(0.9, 0.999), eps=1e-8)
+    own = {
+        "second": choice("sgd", lr=0.5, momentum=0.0, weight_decay=0.25),
+        "third": choice("lars", lr=0.5, momentum=0.9, trust=0.02, weight_decay=0.0),
+    }
+    optimizers = build_optimizers(usual, groups, 512, fused=False, own=own)
+    kinds = {name: type(optimizer) for name, optimizer in optimizers.items()}
+    assert kinds == {"first": torch.optim.Adam, "second": torch.optim.SGD, "third": LARS}
+    rates = {name: [g["lr"] for g in o.param_groups] for name, o in optimizers.items()}
+    # Only LARS states its rate for a batch, of 256.
+    assert rates == {"first": [0.01, 0.01], "second": [0.5, 0.5], "third": [1.0, 1.0]}
+    assert [g["weight_decay"] for g in optimizers["second"].param_groups] == [0.25, 0.0]
+    assert {id(p) for g in optimizers["second"].param_groups for p in g["params"]} == {
+        id(b.weight), id(b.bias),
+    }  # fmt: skip
+
+
+def test_an_own_optimizer_for_a_group_that_is_not_there_is_refused() -> None:
+    chosen = choice("sgd", lr=0.1, momentum=0.0)
+    groups = {"main": nn.Linear(2, 2).parameters()}
+    with pytest.raises(UserError, match=r"for 'head', but .* has main"):
+        build_optimizers(chosen, groups, 1, fused=False, own={"head": chosen})
+
+
+def test_nothing_left_to_train_is_told() -> None:
+    model = network().requires_grad_(False)
+    with pytest.raises(UserError, match=r"nothing is left to train .* 'main': all of them"):
+        build(choice("sgd", lr=0.1, momentum=0.0), model)
+
+
+# --- SGD: the listing in the lecture notes -------------------------------------------------------
+
+START, TARGET, RATE = (1.0, -2.0, 0.5), (0.25, 3.0, -1.0), 0.05
+SETTINGS = list(itertools.product((0.0, 0.1), (0.0, 0.9), (0.0, 0.3), (False, True), (False, True)))
+FEASIBLE = [s for s in SETTINGS if not (s[3] and (s[1] == 0 or s[2] > 0))]
+
+
+def slope(theta: float, target: float) -> float:
+    """Of f = theta^2 * target - theta, which has no end."""
+    return 2 * theta * target - 1
+
+
+def listing(
+    decay: float, momentum: float, dampening: float, nesterov: bool, maximize: bool, sign: int = 1
+) -> list[float]:
+    """Line by line, one number at a time; `sign` is in front of the objective."""
+    ends = []
+    for theta, target in zip(START, TARGET, strict=True):
+        b = 0.0
+        for t in range(1, STEPS + 1):
+            g = sign * slope(theta, target)
+            if decay != 0:
+                g = g + decay * theta
+            if momentum != 0:
+                b = momentum * b + (1 - dampening) * g if t > 1 else g
+                g = g + momentum * b if nesterov else b
+            theta = theta + RATE * g if maximize else theta - RATE * g
+        ends.append(theta)
+    return ends
+
+
+def sgd(
+    decay: float, momentum: float, dampening: float, nesterov: bool, maximize: bool, fused: bool
+) -> list[float]:
+    """The same through build_optimizers."""
+    chosen = choice(
+        "sgd", lr=RATE, weight_decay=decay, momentum=momentum, dampening=dampening,
+        nesterov=nesterov, maximize=maximize,
+    )  # fmt: skip
+    theta = nn.Parameter(torch.tensor([START], dtype=torch.float64))  # a matrix, so it decays
+    optimizer = build_optimizers(chosen, {"main": [theta]}, 1, fused)["main"]
+    target = torch.tensor([TARGET], dtype=torch.float64)
+    for _ in range(STEPS):
+        theta.grad = 2 * theta.detach() * target - 1
+        optimizer.step()
+    values: list[float] = theta.detach()[0].tolist()
+    return values
+
+
+@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize(("decay", "momentum", "dampening", "nesterov", "maximize"), FEASIBLE)
+def test_sgd_follows_the_notes_listing(
+    decay: float, momentum: float, dampening: float, nesterov: bool, maximize: bool, fused: bool
+) -> None:
+    got = sgd(decay, momentum, dampening, nesterov, maximize, fused)
+    literal = listing(decay, momentum, dampening, nesterov, maximize)
+    if maximize and decay:
+        # The listing adds decay to a gradient that it then climbs: its weights would grow. Decay
+        # still shrinks where what is descended is the objective with its sign turned.
+        assert got != pytest.approx(literal, rel=1e-3)
+        literal = listing(decay, momentum, dampening, nesterov, maximize=False, sign=-1)
+    assert got == pytest.approx(literal, rel=1e-12)
+
+
+def test_every_setting_of_the_listing_is_tried_or_refused() -> None:
+    assert (len(SETTINGS), len(FEASIBLE)) == (32, 20)
+    ends = {tuple(sgd(*setting, fused=False)) for setting in FEASIBLE}
+    # Without momentum, dampening is idle: that is 4 of the 20 which repeat another.
+    assert len(ends) == 16
+
+
+def test_while_maximizing_decay_still_shrinks_the_weights() -> None:
+    chosen = choice("sgd", lr=0.1, momentum=0.0, maximize=True, weight_decay=0.5)
+    w = nn.Parameter(torch.tensor([[2.0]]))
+    optimizer = build_optimizers(chosen, {"main": [w]}, 1, fused=False)["main"]
+    w.grad = torch.zeros(1, 1)
+    optimizer.step()
+    assert w.item() == pytest.approx(2 * (1 - 0.1 * 0.5))
+
+
+@pytest.mark.parametrize(
+    ("momentum", "dampening", "message"),
+    [
+        (0.0, 0.0, "nesterov needs a momentum above 0, got 0; set optimizer.nesterov=false"),
+        (0.9, 0.5, "nesterov needs dampening 0, got 0.5; set optimizer.nesterov=false"),
+    ],
+)
+def test_nesterov_that_would_do_nothing_is_refused(
+    momentum: float, dampening: float, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        choice("sgd", lr=0.1, momentum=momentum, dampening=dampening, nesterov=True)
 
 
 # --- LARS ----------------------------------------------------------------------------------------
@@ -215,3 +347,161 @@ def test_lars_goes_on_from_its_state() -> None:
     resumed.load_state_dict(copy.deepcopy(optimizer.state_dict()))  # as through a file
     pairs = zip(train(other, resumed), train(model, optimizer), strict=True)
     assert all(torch.equal(p, q) for p, q in pairs)
+
+
+# --- Muon ----------------------------------------------------------------------------------------
+
+
+def muon_choice(**options: Any) -> Choice:
+    given = {"lr": 0.02, "momentum": 0.9, "nesterov": True, "adamw_lr": 0.01}
+    return choice("muon", **{**given, "betas": (0.9, 0.95), "eps": 1e-8, **options})
+
+
+def quintic(x: Tensor) -> Tensor:
+    """What five iterations do to a singular value."""
+    for _ in range(5):
+        x = 3.4445 * x - 4.7750 * x**3 + 2.0315 * x**5
+    return x
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 8), (8, 3), (5, 5), (1, 6)])
+def test_newton_schulz_is_its_polynomial_of_the_singular_values(shape: tuple[int, int]) -> None:
+    matrices = torch.randn(4, *shape, generator=torch.Generator().manual_seed(0))
+    u, s, vh = torch.linalg.svd(matrices.double(), full_matrices=False)
+    s = quintic(s / s.norm(dim=1, keepdim=True))
+    expected = (u * s[:, None]) @ vh
+    torch.testing.assert_close(newton_schulz(matrices), expected.float(), rtol=1e-4, atol=1e-4)
+
+
+def test_five_iterations_bring_singular_values_near_one() -> None:
+    values = quintic(torch.logspace(-2.52, 0, 2000, dtype=torch.float64))
+    assert values.min() > 0.68
+    assert values.max() < 1.21
+
+
+def test_a_matrix_of_zeros_stays_one() -> None:
+    assert torch.equal(newton_schulz(torch.zeros(1, 3, 4)), torch.zeros(1, 3, 4))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_autocast_does_not_reach_the_iteration(dtype: torch.dtype) -> None:
+    matrices = torch.randn(2, 6, 9)
+    expected = newton_schulz(matrices)
+    with torch.autocast("cpu", dtype=dtype):
+        assert torch.equal(newton_schulz(matrices), expected)
+
+
+def test_a_step_is_scaled_by_the_root_of_rows_over_columns_where_there_are_more_rows() -> None:
+    """Filters (out, in, 3, 3) are the matrix (out, 9 in), and steps of unlike shapes stay apart."""
+    shapes = [(8, 2), (2, 8), (40, 1, 2, 2), (4, 3, 3, 3), (8, 2)]
+    tensors = [torch.randn(shape) for shape in shapes]
+    scales = [2.0, 1.0, 10**0.5, 1.0, 2.0]
+    for tensor, step, scale in zip(tensors, orthogonalised(tensors), scales, strict=True):
+        assert step.shape == tensor.shape
+        alone = newton_schulz(tensor.reshape(1, len(tensor), -1))[0]
+        torch.testing.assert_close(step.flatten(1), scale * alone, rtol=1e-4, atol=1e-5)
+        longest = torch.linalg.matrix_norm(step.flatten(1), 2).item()
+        assert 0.6 * scale < longest < 1.25 * scale
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+def test_muon_is_torchs_on_matrices(
+    nesterov: bool, decay: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Torch iterates in bfloat16, 1 to 4 % off; here in float32, so that more can be compared."""
+    if not hasattr(torch.optim, "Muon"):
+        pytest.skip("torch.optim.Muon came with torch 2.9")
+    generator = torch.Generator().manual_seed(0)
+    weights = [torch.randn(shape, generator=generator) for shape in [(6, 4), (4, 6), (12, 3)]]
+    ours = [nn.Parameter(w.clone()) for w in weights]
+    theirs = [nn.Parameter(w.clone()) for w in weights]
+    chosen = muon_choice(nesterov=nesterov, weight_decay=decay)
+    optimizer = build_optimizers(chosen, {"main": ours}, 1, fused=False)["main"]
+    reference = torch.optim.Muon(
+        theirs, lr=0.02, weight_decay=decay, momentum=0.9, nesterov=nesterov
+    )
+    for _ in range(STEPS):
+        for p, q in zip(ours, theirs, strict=True):
+            p.grad = torch.randn(p.shape, generator=generator)
+            q.grad = p.grad.clone()
+        optimizer.step()
+        with monkeypatch.context() as patch:
+            patch.setattr(torch, "bfloat16", torch.float32)
+            reference.step()
+    for p, q, w in zip(ours, theirs, weights, strict=True):
+        assert (q - w).norm() > 0.05
+        torch.testing.assert_close(p, q, rtol=1e-4, atol=1e-5)
+
+
+def literal_muon(model: nn.Module, steps: int, nesterov: bool) -> list[Tensor]:
+    """The post's algorithm, one weight at a time, with its momentum: a sum, not a mean."""
+    momentum = {name: torch.zeros_like(p) for name, p in model.named_parameters()}
+    vectors = [p for p in model.parameters() if p.ndim <= 1]
+    adamw = torch.optim.AdamW(vectors, lr=0.01, betas=(0.9, 0.95), weight_decay=0.0)
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(steps):
+        x = torch.randn(6, 2, 4, 4, generator=generator)
+        model(x).square().mean().backward()
+        adamw.step()
+        with torch.no_grad():
+            for name, w in model.named_parameters():
+                if w.ndim > 1:
+                    assert w.grad is not None
+                    momentum[name] = 0.9 * momentum[name] + w.grad
+                    g = w.grad + 0.9 * momentum[name] if nesterov else momentum[name]
+                    matrix = g.flatten(1)
+                    o = newton_schulz(matrix[None])[0] * max(1, len(matrix) / len(matrix.T)) ** 0.5
+                    w *= 1 - 0.02 * DECAY
+                    w -= 0.02 * o.reshape(w.shape)
+                w.grad = None
+    return [p.detach().clone() for p in model.parameters()]
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_muon_is_its_algorithm_and_adamw_for_five_steps(nesterov: bool) -> None:
+    ours, theirs = network(), network()
+    got = train(ours, build(muon_choice(nesterov=nesterov, weight_decay=DECAY), ours))
+    for p, q in zip(got, literal_muon(theirs, STEPS, nesterov), strict=True):
+        torch.testing.assert_close(p, q, rtol=1e-4, atol=1e-5)
+
+
+def test_muon_has_a_rate_for_weights_and_one_for_biases_and_norms() -> None:
+    optimizer = build(muon_choice(weight_decay=0.1), network())
+    told = [
+        (group["orthogonal"], group["lr"], group["weight_decay"])
+        for group in optimizer.param_groups
+    ]
+    assert told == [(True, 0.02, 0.1), (False, 0.01, 0.0)]
+    assert all(p.ndim > 1 for p in optimizer.param_groups[0]["params"])
+    assert all(p.ndim <= 1 for p in optimizer.param_groups[1]["params"])
+
+
+def test_muon_leaves_alone_what_has_no_gradient() -> None:
+    w, unused, b = (nn.Parameter(torch.ones(n)) for n in [(2, 2), (2, 2), (2,)])
+    w.grad = torch.eye(2)
+    groups = [
+        {"params": [w, unused], "weight_decay": 0.5, "orthogonal": True},
+        {"params": [b], "orthogonal": False},
+    ]
+    Muon(groups, lr=0.1).step()
+    assert torch.equal(unused.detach(), torch.ones(2, 2))
+    assert torch.equal(b.detach(), torch.ones(2))
+    assert not torch.equal(w.detach(), torch.ones(2, 2))
+
+
+def test_muon_goes_on_from_its_state() -> None:
+    model, other = network(), network()
+    optimizer, resumed = build(muon_choice(), model), build(muon_choice(), other)
+    train(model, optimizer, 2)
+    other.load_state_dict(model.state_dict())
+    resumed.load_state_dict(copy.deepcopy(optimizer.state_dict()))  # as through a file
+    pairs = zip(train(other, resumed), train(model, optimizer), strict=True)
+    assert all(torch.equal(p, q) for p, q in pairs)
+
+
+def test_muon_in_channels_last_takes_the_same_steps() -> None:
+    plain, last = network(), network().to(memory_format=torch.channels_last)
+    expected = train(plain, build(muon_choice(), plain))
+    for p, q in zip(train(last, build(muon_choice(), last)), expected, strict=True):
+        torch.testing.assert_close(p, q, rtol=1e-3, atol=1e-4)

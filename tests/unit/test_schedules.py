@@ -54,6 +54,39 @@ def test_step_multiplies_at_each_milestone() -> None:
     assert curve(choice("step", milestones=(), factor=0.1), 3) == [1] * 3
 
 
+@pytest.mark.parametrize(("total", "rise"), [(10, 0.3), (57, 0.25), (100, 0.5), (333, 0.3)])
+def test_one_cycle_is_torchs(total: int, rise: float) -> None:
+    """Torch counts from step 0 to step total - 1, so its run is one step shorter than its total."""
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, max_lr=1.0, total_steps=total, pct_start=rise, div_factor=20.0,
+        final_div_factor=50.0, cycle_momentum=False,
+    )  # fmt: skip
+    expected = [optimizer.param_groups[0]["lr"]]
+    for _ in range(total - 1):
+        optimizer.step()
+        schedule.step()
+        expected.append(optimizer.param_groups[0]["lr"])
+    ours = choice(
+        "one_cycle", rise=(rise * total - 1) / (total - 1), start_divisor=20.0, final_divisor=1000.0
+    )
+    assert curve(ours, total - 1) == pytest.approx(expected[:-1], abs=1e-12)
+    assert rate_factor(ours, total - 1, total - 1, 1) == pytest.approx(expected[-1])
+
+
+def test_one_cycle_by_hand() -> None:
+    got = curve(choice("one_cycle", rise=0.4, start_divisor=4.0, final_divisor=100.0), 10)
+    assert got[0] == 0.25
+    assert got[2] == pytest.approx((0.25 + 1) / 2)  # halfway up
+    assert got[4] == 1
+    assert got[7] == pytest.approx((1 + 0.01) / 2)  # halfway down
+    assert 0.01 < got[9] < 0.1
+    only_down = choice("one_cycle", rise=0.0, start_divisor=4.0, final_divisor=100.0)
+    assert curve(only_down, 4)[::2] == pytest.approx([1, (1 + 0.01) / 2])
+    only_up = choice("one_cycle", rise=1.0, start_divisor=4.0, final_divisor=100.0)
+    assert curve(only_up, 4)[::2] == pytest.approx([0.25, (0.25 + 1) / 2])
+
+
 @pytest.mark.parametrize(
     ("warmup", "rise"),
     [(Duration(4, "steps"), 4), (Duration(0.5, "epochs"), 5), (Duration(20, "%"), 8)],
@@ -79,6 +112,9 @@ SCHEDULES = st.sampled_from(
         choice("linear", constant=0.5),
         choice("linear", Duration(2, "epochs"), constant=0.0),
         choice("step", milestones=(0.5, 0.75), factor=0.1),
+        choice("one_cycle", rise=0.3, start_divisor=25.0, final_divisor=2.5e5),
+        choice("one_cycle", rise=0.0, start_divisor=1.0, final_divisor=10.0),
+        choice("one_cycle", rise=1.0, start_divisor=10.0, final_divisor=10.0),
     ]
 )
 

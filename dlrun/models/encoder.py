@@ -1,0 +1,18 @@
+"""What every encoder's options share.
+
+An encoder maps an image (B, C, H, W) to features (B, feature_dim). It knows nothing of the weights
+that it begins with and of which of them are trained: whoever builds a method's networks does.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from dlrun.options import NonEmpty
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """Where an encoder's weights come from, and whether they are trained."""
+
+    init_from: NonEmpty | None
+    freeze: Literal["backbone"] | None
