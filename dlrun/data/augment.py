@@ -41,7 +41,7 @@ def augment(images: Tensor, view: ViewConfig) -> Tensor:
         float32 (B, C, H, W) in [0, 1].
     """
     x = images.float()
-    if view.pad or view.crop or view.flip or view.blur:
+    if view.pad or view.crop or view.flip or _blurs(view, images):
         x = _warp(x, view).clamp_max_(255)  # weights add up to 1 but for the last bit
     x = x.div_(255)
     if view.jitter or view.grayscale:
@@ -50,6 +50,16 @@ def augment(images: Tensor, view: ViewConfig) -> Tensor:
         inverted = _chance(len(x), view.solarize, x)[:, None, None, None] & (x >= 0.5)
         x = torch.where(inverted, 1 - x, x)
     return x
+
+
+def is_random(view: ViewConfig) -> bool:
+    """Whether an image may look different each time it is drawn."""
+    chances = (view.flip, view.jitter, view.grayscale, view.blur, view.solarize)
+    return bool(view.pad or view.crop or any(chances))
+
+
+def _blurs(view: ViewConfig, images: Tensor) -> bool:
+    return view.blur > 0 and min(images.shape[2:]) >= view.blur_from
 
 
 def _chance(batch: int, probability: float, like: Tensor) -> Tensor:
@@ -74,7 +84,7 @@ def _warp(images: Tensor, view: ViewConfig) -> Tensor:
     if view.flip:
         mirrored = _chance(batch, view.flip, images)[:, None, None]
         columns = torch.where(mirrored, columns.flip(1), columns)
-    if view.blur:
+    if _blurs(view, images):
         sigma = torch.empty(batch, device=images.device).uniform_(*_BLUR_SIGMA)
         blurred = _chance(batch, view.blur, images)
         rows = _blur(sigma, blurred, height) @ rows

@@ -25,6 +25,7 @@ class ViewConfig:
     hue: Annotated[float, Range(0, 0.5)]  # share of the colour circle
     grayscale: Fraction  # chance
     blur: Fraction  # chance
+    blur_from: Whole  # pixels: smaller images are not blurred
     solarize: Fraction  # chance
 
     def __post_init__(self) -> None:

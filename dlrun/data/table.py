@@ -60,11 +60,14 @@ class Table:
         )
 
     def checksum(self) -> str:
-        """sha256 of shape, images and labels: the data that a run saw."""
+        """sha256 of shape, images, labels and attributes: the data that a run saw."""
         digest = hashlib.sha256(str(tuple(self.images.shape)).encode())
         digest.update(self.images.cpu().contiguous().numpy().data)
         if self.labels is not None:
             digest.update(self.labels.cpu().contiguous().numpy().data)
+        for name in sorted(self.attributes):
+            digest.update(name.encode())
+            digest.update(self.attributes[name].cpu().contiguous().numpy().data)
         return digest.hexdigest()
 
 

@@ -1,6 +1,6 @@
 """What a method wants to see, and how a batch of it is drawn from any table."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import ClassVar, Protocol, Self
 
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from dlrun.data.augment import augment
 from dlrun.data.augment_options import AugmentConfig
+from dlrun.data.groups import GROUP, GroupOrder, groups_per_class
 from dlrun.data.order import Order
 from dlrun.data.table import DataSet, Pixels, PixelScale
 from dlrun.errors import UserError
@@ -50,11 +51,15 @@ class Images:
 
 @dataclass(frozen=True)
 class Labelled:
-    """One augmented view of each image (B, C, H, W), its class (B,), its row in the table (B,)."""
+    """One augmented view of each image (B, C, H, W), its class (B,), its row in the table (B,).
+
+    `attributes` are the table's further columns, each (B,).
+    """
 
     image: Tensor
     label: Tensor
     index: Tensor
+    attributes: dict[str, Tensor] = field(default_factory=dict)
     needs_labels: ClassVar[bool] = True
 
     @classmethod
@@ -66,16 +71,52 @@ class Labelled:
     def draw(cls, source: "Source", number: int) -> Self:
         """A batch."""
         rows = source.everything.batch(number, source.batch_size)
-        return cls(source.view(rows), source.labels(rows), rows.to(source.device))
+        label = source.labels(rows)
+        assert label is not None
+        return cls(source.view(rows), label, rows.to(source.device), source.attributes(rows))
+
+
+@dataclass(frozen=True)
+class Grouped:
+    """As `Labelled`, but four images of one class in turn, for positives in every batch."""
+
+    image: Tensor
+    label: Tensor
+    index: Tensor
+    needs_labels: ClassVar[bool] = True
+
+    @classmethod
+    def length(cls, data: DataSet) -> int:
+        """Whole groups, so a little more than the train split. Raises UserError of one class."""
+        labels = data.train.labels
+        groups = torch.zeros(0) if labels is None else groups_per_class(labels.cpu())
+        if groups.count_nonzero() < 2:
+            raise UserError(
+                f"dataset={data.name}: like and unlike images need labels of at least two classes; "
+                "put each class into a folder of its own, or take another data set"
+            )
+        return GROUP * int(groups.sum())
+
+    @classmethod
+    def draw(cls, source: "Source", number: int) -> Self:
+        """A batch."""
+        rows = source.groups.batch(number, source.batch_size)
+        label = source.labels(rows)
+        assert label is not None
+        return cls(source.view(rows), label, rows.to(source.device))
 
 
 @dataclass(frozen=True)
 class TwoViews:
-    """Two views of each image, each (B, C, H, W), drawn independently, and its row (B,)."""
+    """Two views of each image, each (B, C, H, W), drawn independently, and its row (B,).
+
+    `label` (B,) is there where the images have one; a probe may look at it, the method must not.
+    """
 
     first: Tensor
     second: Tensor
     index: Tensor
+    label: Tensor | None = None
     needs_labels: ClassVar[bool] = False
 
     @classmethod
@@ -87,7 +128,8 @@ class TwoViews:
     def draw(cls, source: "Source", number: int) -> Self:
         """A batch."""
         rows = source.everything.batch(number, source.batch_size)
-        return cls(source.view(rows), source.view(rows, second=True), rows.to(source.device))
+        first, second = source.view(rows), source.view(rows, second=True)
+        return cls(first, second, rows.to(source.device), source.labels(rows))
 
 
 @dataclass(frozen=True)
@@ -108,6 +150,18 @@ class Unpaired:
         """A batch."""
         a, b = (order.batch(number, source.batch_size) for order in source.domains)
         return cls(source.view(a), source.view(b))
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Images of a split as they are, (B, C, H, W), and what is known of them, each (B,).
+
+    Not a view: evaluation shows it to methods.
+    """
+
+    image: Tensor
+    label: Tensor | None = None
+    attributes: dict[str, Tensor] = field(default_factory=dict)
 
 
 def domain_rows(data: DataSet, split: str = "train") -> tuple[Tensor, Tensor]:
@@ -180,14 +234,32 @@ class Source:
             b, self.length, self.seed, "order b"
         )
 
+    @cached_property
+    def groups(self) -> GroupOrder:
+        """Shuffled passes over the train split in groups of one class. Raises UserError."""
+        if self.batch_size < 2 * GROUP:
+            raise UserError(
+                f"batch_size: got {self.batch_size}, but images come in groups of {GROUP} of one "
+                f"class; expected an integer >= {2 * GROUP}, best a multiple of {GROUP}"
+            )
+        assert self.data.train.labels is not None
+        return GroupOrder(self.data.train.labels, self.seed, "groups")
+
     def view(self, rows: Tensor, second: bool = False) -> Tensor:
         """An augmented view of the images `rows`, float32 (B, C, H, W) in the method's range."""
         options = self.options.second if second and self.options.second else self.options.first
         x = augment(self.data.train.gather(rows, self.device), options)
         return self.scale.from_unit(x).contiguous(memory_format=self.memory_format)
 
-    def labels(self, rows: Tensor) -> Tensor:
-        """The classes of `rows`, int64 (B,)."""
+    def labels(self, rows: Tensor) -> Tensor | None:
+        """The classes of `rows`, int64 (B,), or None where the images have none."""
         labels = self.data.train.labels
-        assert labels is not None
-        return labels[rows.to(labels.device)].to(self.device, non_blocking=True)
+        return None if labels is None else self._picked(labels, rows)
+
+    def attributes(self, rows: Tensor) -> dict[str, Tensor]:
+        """The further columns of `rows`, each (B,)."""
+        columns = self.data.train.attributes
+        return {name: self._picked(column, rows) for name, column in columns.items()}
+
+    def _picked(self, column: Tensor, rows: Tensor) -> Tensor:
+        return column[rows.to(column.device)].to(self.device, non_blocking=True)

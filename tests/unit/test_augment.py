@@ -16,16 +16,16 @@ from torchvision.transforms import functional as vision
 from torchvision.transforms import v2
 
 from dlrun.data import augment as module
-from dlrun.data.augment import augment
+from dlrun.data.augment import augment, is_random
 from dlrun.data.augment_options import ViewConfig
 
 NONE = ViewConfig(
     pad=0, crop=None, flip=0.0, jitter=0.0, brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0,
-    grayscale=0.0, blur=0.0, solarize=0.0,
+    grayscale=0.0, blur=0.0, blur_from=0, solarize=0.0,
 )  # fmt: skip
 BYOL = replace(
     NONE, crop=(0.08, 1.0), flip=0.5, jitter=0.8, brightness=0.4, contrast=0.4, saturation=0.2,
-    hue=0.1, grayscale=0.2, blur=0.5, solarize=0.2,
+    hue=0.1, grayscale=0.2, blur=0.5, blur_from=0, solarize=0.2,
 )  # fmt: skip
 
 
@@ -213,6 +213,33 @@ def test_blur_of_images_smaller_than_its_kernel(size: tuple[int, int]) -> None:
     flat = torch.full((2, 3, *size), 200, dtype=torch.uint8)
     out = augment(flat, replace(NONE, blur=1.0))
     torch.testing.assert_close(out, torch.full_like(out, 200 / 255))
+
+
+@pytest.mark.parametrize(
+    ("size", "blurred"),
+    [((12, 12), True), ((11, 12), False), ((12, 11), False), ((40, 11), False), ((12, 40), True)],
+)
+def test_images_whose_shorter_side_is_below_blur_from_are_not_blurred(
+    size: tuple[int, int], blurred: bool
+) -> None:
+    images = noise(4, 3, *size)
+    view = replace(NONE, blur=1.0, blur_from=12)
+    torch.manual_seed(0)
+    out = augment(images, view)
+    assert torch.equal(out, images / 255) != blurred
+    torch.manual_seed(0)
+    always = augment(images, replace(view, blur_from=0))
+    assert torch.equal(out, always) == blurred
+
+
+def test_other_parts_are_drawn_alike_where_the_blur_is_left_out() -> None:
+    images = noise(8, 3, 10, 10)
+    for view in (replace(BYOL, blur=1.0, blur_from=11), replace(BYOL, blur=0.0)):
+        torch.manual_seed(5)
+        out = augment(images, view)
+        if view.blur:
+            first = out
+    assert torch.equal(first, out)
 
 
 def test_solarize_is_torchvisions() -> None:
@@ -595,3 +622,33 @@ def test_a_batch_may_be_any_layout() -> None:
 def test_crop_bounds_the_wrong_way_round() -> None:
     with pytest.raises(ValueError, match=r"crop: got \[1.0, 0.08\], expected \[least, most\]"):
         replace(NONE, crop=(1.0, 0.08))
+
+
+# --- whether an image looks different each time --------------------------------------------------
+
+PARTS: dict[str, dict[str, Any]] = {
+    **CHANCES,
+    "pad": {"pad": 2},
+    "crop": {"crop": (0.3, 0.9)},
+    "contrast": {"jitter": 1.0, "contrast": 0.3},
+    "hue": {"jitter": 1.0, "hue": 0.1},
+    "saturation": {"jitter": 1.0, "saturation": 0.3},
+}
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_each_part_makes_a_view_random(name: str) -> None:
+    view = replace(NONE, **PARTS[name])
+    assert is_random(view)
+    images = smooth(30, 3, 12, low=20, high=240)
+    torch.manual_seed(0)
+    assert not torch.equal(augment(images, view), augment(images, view))
+
+
+def test_what_is_not_random_is_the_same_each_time() -> None:
+    still = replace(
+        NONE, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1, blur_from=32
+    )  # strengths of a jitter that is never drawn
+    assert not is_random(NONE) and not is_random(still)
+    images = noise(5, 3, 9, 9)
+    assert torch.equal(augment(images, still), augment(images, still))

@@ -9,28 +9,41 @@ import torch
 
 from dlrun.data.augment_options import AugmentConfig, ViewConfig
 from dlrun.data.table import DataSet, Pixels, Table, pixel_statistics
-from dlrun.data.views import Images, Labelled, Source, TwoViews, Unpaired, View, domain_rows
+from dlrun.data.views import (
+    Grouped,
+    HeldOut,
+    Images,
+    Labelled,
+    Source,
+    TwoViews,
+    Unpaired,
+    View,
+    domain_rows,
+)
 from dlrun.errors import UserError
 from dlrun.randomness import seed_everything
 
 PLAIN = ViewConfig(
     pad=0, crop=None, flip=0.0, jitter=0.0, brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0,
-    grayscale=0.0, blur=0.0, solarize=0.0,
+    grayscale=0.0, blur=0.0, blur_from=0, solarize=0.0,
 )  # fmt: skip
 CPU = torch.device("cpu")
-VIEWS: list[type[View]] = [Images, Labelled, TwoViews, Unpaired]
+VIEWS: dict[type[View], int] = {Images: 1, Labelled: 1, Grouped: 1, TwoViews: 2, Unpaired: 2}
+"""How many images of each row a view shows."""
 
 
 def dataset(
     sizes: tuple[int, ...] = (30, 12), channels: int = 1, labelled: bool = True,
     shape: tuple[int, int] = (4, 5), domains: tuple[int, int] | None = (0, 1),
+    attributes: dict[str, torch.Tensor] | None = None,
 ) -> DataSet:  # fmt: skip
     """Image number i is filled with the byte 200 + i, classes lie interleaved."""
     total = sum(sizes)
     images = 200 + torch.arange(total, dtype=torch.uint8)[:, None, None, None]
     labels = torch.cat([torch.full((size,), c) for c, size in enumerate(sizes)])
     labels = labels[torch.randperm(total, generator=torch.Generator().manual_seed(0))]
-    train = Table(images.expand(total, channels, *shape).clone(), labels if labelled else None)
+    filled = images.expand(total, channels, *shape).clone()
+    train = Table(filled, labels if labelled else None, attributes or {})
     mean, std = pixel_statistics(train.images)
     return DataSet(
         name="own", train=train, val=train, test=train.subset(torch.arange(3)),
@@ -45,7 +58,7 @@ def source(
     first: ViewConfig = PLAIN,
     second: ViewConfig | None = None,
     pixels: Pixels = "unit",
-    size: int = 6,
+    size: int = 8,
     seed: int = 0,
     **more: Any,
 ) -> Source:
@@ -71,13 +84,17 @@ def test_every_view_of_every_kind_of_table(
         saturation=0.2, hue=0.1, grayscale=0.2, blur=0.5, solarize=0.2,
     )  # fmt: skip
     batch = source(data, view, augmented, pixels="symmetric").batch(0)
-    images = [value for name, value in vars(batch).items() if name not in ("label", "index")]
-    for image in images:
-        assert image.shape == (6, channels, *shape) and image.dtype == torch.float32
+    parts = dict(vars(batch))
+    assert parts.pop("attributes", {}) == {}
+    for known in (parts.pop(name) for name in ("label", "index") if name in parts):
+        assert known.shape == (8,) and known.dtype == torch.int64
+    assert len(parts) == VIEWS[view]
+    for image in parts.values():
+        assert image.shape == (8, channels, *shape) and image.dtype == torch.float32
         assert image.min() >= -1 and image.max() <= 1
 
 
-@pytest.mark.parametrize("view", [Images, Labelled, TwoViews])
+@pytest.mark.parametrize("view", [Images, Labelled, Grouped, TwoViews])
 def test_index_names_the_row_that_is_shown(view: type[View]) -> None:
     batch: Any = source(dataset(), view).batch(3)
     shown = batch.first if view is TwoViews else batch.image
@@ -85,27 +102,49 @@ def test_index_names_the_row_that_is_shown(view: type[View]) -> None:
     assert batch.index.tolist() == rows_of(shown)
 
 
-def test_labels_belong_to_their_images() -> None:
+@pytest.mark.parametrize("view", [Labelled, Grouped, TwoViews])
+def test_labels_belong_to_their_images(view: type[View]) -> None:
     data = dataset((10, 11, 12), domains=None)
-    drawn = source(data, Labelled, size=11)
+    drawn = source(data, view, size=11)
     assert data.train.labels is not None
     for number in range(6):
-        batch = drawn.batch(number)
-        assert isinstance(batch, Labelled) and batch.label.dtype == torch.int64
+        batch: Any = drawn.batch(number)
+        assert batch.label.dtype == torch.int64
         assert torch.equal(batch.label, data.train.labels[batch.index])
+
+
+def test_attributes_belong_to_their_images() -> None:
+    columns = {"age": torch.rand(42), "kind": torch.arange(42) % 5, "none": torch.full((42,), -1)}
+    drawn = source(dataset(attributes=columns), Labelled)
+    for number in range(6):
+        batch = drawn.batch(number)
+        assert isinstance(batch, Labelled) and batch.attributes.keys() == columns.keys()
+        for name, column in columns.items():
+            assert batch.attributes[name].dtype == column.dtype
+            assert torch.equal(batch.attributes[name], column[batch.index])
+
+
+def test_what_is_held_out_may_be_images_alone() -> None:
+    image = torch.rand(3, 1, 4, 5)
+    one, other = HeldOut(image), HeldOut(image)
+    assert one.image is image and one.label is None and one.attributes == {}
+    one.attributes["age"] = torch.zeros(3)
+    assert other.attributes == {}
+    assert not hasattr(HeldOut, "draw")  # no method may ask for it in training
 
 
 @pytest.mark.parametrize("view", [Images, TwoViews])
 def test_views_without_labels_need_none(view: type[View]) -> None:
-    drawn = source(dataset(labelled=False), view)
+    drawn = source(dataset(labelled=False), view, size=6)
     assert view.needs_labels is False
     assert drawn.batches_per_epoch == 7
-    rows = [row for number in range(7) for row in drawn.batch(number).index.tolist()]  # type: ignore[attr-defined]
-    assert sorted(rows) == list(range(42))
+    batches: list[Any] = [drawn.batch(number) for number in range(7)]
+    assert sorted(row for batch in batches for row in batch.index.tolist()) == list(range(42))
+    assert all(getattr(batch, "label", None) is None for batch in batches)
 
 
 def test_which_views_need_labels() -> None:
-    assert [view.needs_labels for view in VIEWS] == [False, True, False, True]
+    assert [view.needs_labels for view in VIEWS] == [False, True, True, False, True]
 
 
 def test_an_epoch_shows_each_image_once() -> None:
@@ -128,9 +167,10 @@ def test_two_views_are_drawn_apart_and_by_their_own_options() -> None:
     assert ((batch.first - batch.second).abs().flatten(1).amax(1) > 0).all()
 
 
-def test_other_views_use_the_first_options() -> None:
-    batch = source(dataset(), Images, PLAIN, replace(PLAIN, solarize=1.0)).batch(0)
-    assert isinstance(batch, Images) and rows_of(batch.image) == batch.index.tolist()
+@pytest.mark.parametrize("view", [Images, Labelled, Grouped])
+def test_other_views_use_the_first_options(view: type[View]) -> None:
+    batch: Any = source(dataset(), view, PLAIN, replace(PLAIN, solarize=1.0)).batch(0)
+    assert rows_of(batch.image) == batch.index.tolist()
 
 
 def test_domains_are_drawn_from_their_classes_and_never_paired() -> None:
@@ -220,7 +260,7 @@ def test_memory_format() -> None:
     assert batch.image.is_contiguous(memory_format=torch.channels_last)
 
 
-@pytest.mark.parametrize(("view", "length"), [(Images, 42), (Unpaired, 30)])
+@pytest.mark.parametrize(("view", "length"), [(Images, 42), (Grouped, 44), (Unpaired, 30)])
 def test_a_batch_larger_than_an_epoch(view: type[View], length: int) -> None:
     assert source(dataset(), view, size=length).batches_per_epoch == 1
     with pytest.raises(

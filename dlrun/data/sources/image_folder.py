@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from dlrun.data.sources.attributes import read_attributes
 from dlrun.data.sources.base import DataSource, SourceConfig, Splits
 from dlrun.data.sources.layout import Files, find_images
 from dlrun.errors import UserError
-from dlrun.options import Range
+from dlrun.options import NonEmpty, Range
 
-_CACHE_FORMAT = 2  # goes into the cache's key: raise it when decoding changes
+_CACHE_FORMAT = 3  # goes into the cache's key: raise it when decoding changes
 _log = logging.getLogger("dlrun")
 
 
@@ -33,6 +34,7 @@ class ImageFolder(DataSource):
         channels: Literal["auto", 1, 3]
         test_fraction: Annotated[float, Range(0, 1, low_open=True, high_open=True)]
         bad_files: Literal["error", "skip"]
+        attributes: NonEmpty | None
 
     def load(self, config: Any, data_dir: Path) -> Splits:
         """Decodes what was not decoded before, with the same options, in the same state."""
@@ -50,7 +52,14 @@ class ImageFolder(DataSource):
             _store(stored, cache)
         if stored["bad"]:
             _log.warning("left out: %s", stored["bad"])
-        table = Table(stored["images"], stored["labels"] if files.class_names else None)
+        kept = [
+            path for (path, _), good in zip(files, stored["kept"].tolist(), strict=True) if good
+        ]
+        attributes = {}
+        if config.attributes is not None:
+            attributes = read_attributes(root / config.attributes, root, kept)
+        labels = stored["labels"] if files.class_names else None
+        table = Table(stored["images"], labels, attributes)
         is_test = stored["is_test"]
         if files.test:
             train_rows, test_rows = (~is_test).nonzero()[:, 0], is_test.nonzero()[:, 0]
@@ -62,7 +71,10 @@ class ImageFolder(DataSource):
                 f"{len(test_rows)} to test on, too few"
             )
         return Splits(
-            table.subset(train_rows), table.subset(test_rows), files.class_names, stored["checksum"]
+            table.subset(train_rows),
+            table.subset(test_rows),
+            files.class_names,
+            table.checksum() if attributes else stored["checksum"],
         )
 
 
@@ -100,8 +112,8 @@ def _decode(files: Files, config: ImageFolder.Config) -> dict[str, Any]:
         raise UserError(_name_bad(bad, len(paths)))
     labels = torch.tensor([-1 if label is None else label for _, label in entries])
     is_test = torch.arange(len(entries)) >= len(files.train)
+    kept = torch.tensor([reason is None for reason in reasons])
     if bad:
-        kept = torch.tensor([reason is None for reason in reasons])
         images, labels, is_test = images[kept], labels[kept], is_test[kept]
     if config.channels == "auto" and all(torch.equal(images[:, 0], images[:, c]) for c in (1, 2)):
         images = images[:, :1].contiguous()
@@ -109,6 +121,7 @@ def _decode(files: Files, config: ImageFolder.Config) -> dict[str, Any]:
         "images": images,
         "labels": labels,
         "is_test": is_test,
+        "kept": kept,
         "bad": _name_bad(bad, len(paths)) if bad else "",
         "checksum": Table(images, labels).checksum(),
     }

@@ -1,0 +1,74 @@
+"""Further columns of an image folder, from a CSV file beside the images."""
+
+import csv
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dlrun.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FILE_COLUMN = "file"
+"""Names an image by its path below the folder."""
+
+
+def read_attributes(path: Path, root: Path, images: Sequence[str]) -> "dict[str, Tensor]":
+    """The columns of `path`, a CSV file, in the order of `images`.
+
+    Whole numbers of 0 and more, and words, are classes: int64 (N,), -1 where a cell is empty or an
+    image has no line; words are numbered in the order of the alphabet. Anything else is a number:
+    float32 (N,), NaN where missing.
+
+    Args:
+        path: its first line names the columns, one of which is `file`.
+        root: the folder that the images lie below.
+        images: their paths.
+
+    Raises:
+        UserError: it is not there, is no such file, or knows none of the images.
+    """
+    rows, names = _rows(path)
+    lines = {row[FILE_COLUMN].strip(): row for row in rows}
+    prefix = str(root).rstrip("/") + "/"
+    found = [lines.get(image.removeprefix(prefix)) for image in images]
+    if not any(row is not None for row in found):
+        raise UserError(
+            f"dataset.attributes: {path} knows none of the images; expected paths below {root} in "
+            f"its column {FILE_COLUMN}, such as {images[0].removeprefix(prefix)}"
+        )
+    return {
+        name: _column([("" if row is None else row[name] or "").strip() for row in found])
+        for name in names
+    }
+
+
+def _rows(path: Path) -> tuple[list[dict[str, str]], list[str]]:
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            rows, names = list(reader), list(reader.fieldnames or ())
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"dataset.attributes: {path} cannot be read ({error})") from error
+    if FILE_COLUMN not in names or len(names) < 2 or any("." in name for name in names):
+        raise UserError(
+            f"dataset.attributes: {path} has the columns {', '.join(names) or '(none)'}; expected "
+            f"{FILE_COLUMN} and at least one other, without a dot in its name"
+        )
+    return rows, [name for name in names if name != FILE_COLUMN]
+
+
+def _column(cells: list[str]) -> "Tensor":
+    import torch
+
+    given = [cell for cell in cells if cell]
+    if all(cell.isdecimal() for cell in given):
+        return torch.tensor([int(cell) if cell else -1 for cell in cells])
+    try:
+        numbers = [float(cell) if cell else math.nan for cell in cells]
+    except ValueError:
+        words = {word: number for number, word in enumerate(sorted(set(given)))}
+        return torch.tensor([words[cell] if cell else -1 for cell in cells])
+    return torch.tensor(numbers, dtype=torch.float32)

@@ -1,0 +1,166 @@
+"""Batches in groups of one class."""
+
+from collections import Counter
+from dataclasses import fields
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from dlrun.data.augment_options import AugmentConfig, ViewConfig
+from dlrun.data.groups import GROUP, GroupOrder, groups_per_class
+from dlrun.data.table import DataSet, Table, pixel_statistics
+from dlrun.data.views import Grouped, Source
+from dlrun.errors import UserError
+
+PLAIN = ViewConfig(**{field.name: 0 for field in fields(ViewConfig)} | {"crop": None})  # type: ignore[arg-type]
+
+
+def order(labels: list[int] | Tensor, seed: int = 0, purpose: str = "groups") -> GroupOrder:
+    return GroupOrder(torch.as_tensor(labels), seed, purpose)
+
+
+@settings(deadline=None, max_examples=60, derandomize=True)
+@given(
+    st.lists(st.integers(0, 6), min_size=1, max_size=60), st.integers(0, 9), st.integers(0, 3)
+)  # classes without an image too
+def test_an_epoch_is_groups_of_one_class_that_show_every_image(
+    labels: list[int], seed: int, epoch: int
+) -> None:
+    grouped = order(labels, seed)
+    rows = grouped.epoch(epoch)
+    assert rows.dtype == torch.int64 and len(rows) == grouped.length
+    counts = Counter(labels)
+    assert grouped.length == sum(4 * -(-n // 4) for n in counts.values())
+    for group in rows.view(-1, GROUP).tolist():
+        assert len({labels[row] for row in group}) == 1
+        assert len(set(group)) == min(GROUP, counts[labels[group[0]]])  # none twice without need
+    shown = Counter(rows.tolist())
+    assert set(shown) == set(range(len(labels)))
+    for c in counts:  # only what fills the last group comes again
+        times = [shown[row] for row, label in enumerate(labels) if label == c]
+        assert max(times) - min(times) <= 1
+
+
+def test_a_short_last_group_is_filled_from_the_classs_own_beginning() -> None:
+    rows = order([0] * 6).epoch(0).tolist()
+    one, other = rows[:4], rows[4:]
+    assert one[2:] == other[:2] or other[2:] == one[:2]
+    assert sorted(Counter(rows).values()) == [1, 1, 1, 1, 2, 2]
+    three = order([0] * 3).epoch(0).tolist()
+    assert three[3] == three[0] and len(set(three)) == 3
+
+
+def test_a_class_of_one_image_repeats_it() -> None:
+    grouped = order([0, 1, 1, 1, 1])
+    assert grouped.length == 8
+    assert sorted(grouped.epoch(0).view(2, 4).sort(1).values.tolist()) == [[0] * 4, [1, 2, 3, 4]]
+
+
+def test_an_order_is_a_function_of_seed_epoch_and_purpose() -> None:
+    # In any sequence of questions, as after a resume in the middle of an epoch.
+    labels = torch.arange(37) % 3
+    forwards = [order(labels).batch(number, 5) for number in range(30)]
+    backwards = order(labels)
+    for number in reversed(range(30)):
+        assert torch.equal(backwards.batch(number, 5), forwards[number])
+    assert not torch.equal(order(labels, seed=1).epoch(0), order(labels).epoch(0))
+    assert not torch.equal(order(labels, purpose="other").epoch(0), order(labels).epoch(0))
+    torch.manual_seed(3)
+    first = order(labels).epoch(4)
+    torch.manual_seed(4)
+    assert torch.equal(order(labels).epoch(4), first)
+
+
+def test_every_epoch_mixes_images_within_and_between_groups() -> None:
+    grouped = order(torch.arange(80) % 2)
+    epochs = [grouped.epoch(epoch).view(-1, GROUP).tolist() for epoch in range(10)]
+    together = [{frozenset(group) for group in epoch} for epoch in epochs]
+    assert len(together[0] & together[1]) == 0  # 20 of 180,000 possible groups
+    classes = {tuple(group[0] % 2 for group in epoch) for epoch in epochs}
+    assert len(classes) == 10
+
+
+def test_batches_count_on_over_epochs_without_the_incomplete_one() -> None:
+    grouped = order(torch.arange(20) % 2)  # 24 draws: 2 batches of 9
+    assert grouped.length == 24
+    assert torch.equal(grouped.batch(1, 9), grouped.epoch(0)[9:18])
+    assert torch.equal(grouped.batch(2, 9), grouped.epoch(1)[:9])
+
+
+@pytest.mark.parametrize("classes", [2, 5, 10])
+def test_a_batch_holds_as_many_classes_as_it_can(classes: int) -> None:
+    labels = torch.arange(classes * 12) % classes
+    grouped, size = order(labels), GROUP * classes
+    firsts = set()
+    for number in range(30):
+        shown = labels[grouped.batch(number, size)]
+        assert shown.bincount().tolist() == [GROUP] * classes
+        firsts.add(int(shown[0]))
+    assert len(firsts) > 1  # in an order that changes
+
+
+def test_rare_classes_come_anywhere_in_the_epoch() -> None:
+    labels = torch.tensor([0] * 400 + [1] * 4)
+    places = [int((order(labels).epoch(e) >= 400).nonzero()[0, 0]) // 4 for e in range(300)]
+    counts = torch.tensor(places).bincount(minlength=101)
+    assert len(counts) == 101
+    # Uniform up to the ends: 300 draws of 101 places, in four quarters.
+    quarters = counts[:100].view(4, 25).sum(1)
+    assert (quarters - 75).abs().max() < 40
+
+
+def test_groups_per_class() -> None:
+    assert groups_per_class(torch.tensor([0, 0, 0, 0, 0, 2])).tolist() == [2, 0, 1]
+
+
+# --- the view ------------------------------------------------------------------------------------
+
+
+def dataset(labels: list[int] | None) -> DataSet:
+    """Image number i is filled with the byte i."""
+    size = len(labels) if labels is not None else 9
+    images = torch.arange(size, dtype=torch.uint8)[:, None, None, None].expand(size, 1, 2, 3)
+    train = Table(images.clone(), None if labels is None else torch.tensor(labels))
+    mean, std = pixel_statistics(train.images)
+    names = tuple("abcd") if labels is not None else ()
+    return DataSet("own", train, train, train, names, None, mean, std, "0")
+
+
+def source(labels: list[int], size: int) -> Source:
+    augment = AugmentConfig(PLAIN, None)
+    return Source(dataset(labels), Grouped, augment, "unit", size, 0, torch.device("cpu"))
+
+
+def test_the_view_shows_its_rows_with_their_labels() -> None:
+    labels = [0, 1, 2] * 7
+    drawn = source(labels, 12)
+    assert (drawn.length, drawn.batches_per_epoch) == (24, 2)
+    for number in range(5):
+        batch = drawn.batch(number)
+        assert isinstance(batch, Grouped) and batch.image.shape == (12, 1, 2, 3)
+        assert torch.equal((batch.image[:, 0, 0, 0] * 255).round().long(), batch.index)
+        assert torch.equal(batch.label, torch.tensor(labels)[batch.index])
+        assert torch.equal(batch.index, drawn.groups.batch(number, 12))
+        assert (batch.label.view(3, 4) == batch.label.view(3, 4)[:, :1]).all()
+    assert Grouped.needs_labels
+
+
+def test_a_size_that_cuts_groups_still_shows_whole_epochs() -> None:
+    drawn = source([0, 1] * 8, 9)
+    assert torch.equal(drawn.groups.epoch(0)[:9], drawn.batch(0).index)  # type: ignore[attr-defined]
+    assert drawn.batches_per_epoch == 1
+
+
+@pytest.mark.parametrize("labels", [None, [0] * 9, [3] * 9])
+def test_one_class_has_no_negatives(labels: list[int] | None) -> None:
+    with pytest.raises(UserError, match=r"dataset=own: .* labels of at least two classes"):
+        Grouped.length(dataset(labels))
+
+
+def test_a_batch_of_one_group_has_no_negatives() -> None:
+    with pytest.raises(UserError, match=r"batch_size: got 7, .* of 4 of one class; .* >= 8"):
+        source([0, 1] * 8, 7).batch(0)
+    source([0, 1] * 8, 8).batch(0)
