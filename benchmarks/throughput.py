@@ -24,23 +24,31 @@ from torch.nn import functional as F
 
 from dlrun.config.check import check, to_plain_types
 from dlrun.config.compose import compose_plain
+from dlrun.config.schema import TrainConfig
 from dlrun.config.typed import flatten
+from dlrun.losses.divergence import gaussian_kl
 from dlrun.methods.byol import decay
 from dlrun.methods.cyclegan import l1
 from dlrun.methods.ema import update_average
-from dlrun.methods.vae import gaussian_kl
-from dlrun.runs.folder import claim
+from dlrun.runs.folder import RunFolder, claim
 from dlrun.runs.log import Log
 from dlrun.runs.progress import ProgressView
 from dlrun.runs.signals import StopRequest
 from dlrun.runs.status import StatusWriter
 from dlrun.runs.tracking import Tracker
+from dlrun.training import checkpoint
 from dlrun.training.assemble import Experiment, assemble
+from dlrun.training.inputs import Inputs
 from dlrun.training.judge import inference_of
 from dlrun.training.loop import Loop, Progress
+from dlrun.training.run import describe
 
+TEACHER = "{teacher}"
 JOBS = {
     "supervised": (["method=supervised"], 40, 0.95),
+    "distill": (["method=distill", f"method.teacher={TEACHER}"], 30, 0.95),
+    "siamese": (["method=siamese"], 40, 0.95),
+    "capsnet": (["method=capsnet", "batch_size=64"], 4, 0.95),
     "byol": (["method=byol"], 8, 0.95),
     "vae": (["method=vae", "model=mlp_autoencoder", "model.hidden=400"], 1500, 0.85),
     "cyclegan": (["method=cyclegan"], 40, 0.95),
@@ -61,14 +69,28 @@ class TrainingOnly(Loop):
         pass
 
 
+def config_of(overrides: list[str], steps: int) -> TrainConfig:
+    return check(compose_plain([*overrides, f"steps={steps}", "epochs=100000"], None))
+
+
+def make_teacher(folder: Path) -> Path:
+    """A resnet56 that has learnt nothing, which costs as much as one that has."""
+    config = config_of(["method=supervised", "model=resnet56"], 1)
+    experiment = assemble(config, Inputs(RunFolder(folder), folder, {}))
+    content = describe(to_plain_types(config), experiment)
+    content |= {"step": 0, "val": {}, "val_step": 0, "method": experiment.method.state_dict()}
+    checkpoint.save(folder / "teacher.pt", content)
+    return folder / "teacher.pt"
+
+
 def run_seconds(overrides: list[str], steps: int) -> float:
     """Of `steps` steps of the real loop."""
     with tempfile.TemporaryDirectory() as outputs:
-        config = check(compose_plain([*overrides, f"steps={steps}", "epochs=100000"], None))
+        config = config_of(overrides, steps)
         folder = claim(Path(outputs), "benchmark", config.method.name, None)
         plain = to_plain_types(config)
         folder.prepare(plain)
-        experiment = assemble(config)
+        experiment = assemble(config, Inputs(folder, Path(outputs), {}))
         tracker = Tracker(folder, 0, flatten(plain))
         tracker.scalars(0, {"warm": 0.0})  # TensorBoard's import is start-up, not speed
         log = Log(folder.log, Console(file=io.StringIO()))
@@ -87,8 +109,9 @@ def run_seconds(overrides: list[str], steps: int) -> float:
 
 def bare_seconds(overrides: list[str], steps: int) -> float:
     """Of `steps` steps on one ready batch, the paper's formulas straight in torch."""
-    config = check(compose_plain([*overrides, f"steps={steps}", "epochs=100000"], None))
-    experiment = assemble(config)
+    config = config_of(overrides, steps)
+    with tempfile.TemporaryDirectory() as folder:
+        experiment = assemble(config, Inputs(RunFolder(Path(folder)), Path(folder), {}))
     experiment.method.train()
     step = BARE[config.method.name](experiment)
     start = time.perf_counter()
@@ -103,8 +126,65 @@ def bare_supervised(experiment: Experiment) -> Callable[[], None]:
 
     def step() -> None:
         with experiment.hardware.autocast():
-            logits = method.head(method.encoder(batch.image))
+            logits = method.heads["label"](method.encoder(batch.image))
             loss = F.cross_entropy(logits, batch.label)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
+
+
+def bare_distill(experiment: Experiment) -> Callable[[], None]:
+    method, batch = experiment.method, experiment.source.batch(0)
+    (optimizer,) = experiment.update.optimizers.values()
+
+    def step() -> None:
+        with experiment.hardware.autocast():
+            with torch.no_grad():
+                taught = (method.teacher(batch.image).float() / 4).softmax(1)
+            logits = method.student(batch.image).float()
+            soft = F.kl_div((logits / 4).log_softmax(1), taught, reduction="batchmean")
+            loss = 0.1 * F.cross_entropy(logits, batch.label) + 0.9 * 16 * soft
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
+
+
+def bare_siamese(experiment: Experiment) -> Callable[[], None]:
+    method, batch = experiment.method, experiment.source.batch(0)
+    (optimizer,) = experiment.update.optimizers.values()
+
+    def step() -> None:
+        with experiment.hardware.autocast():
+            z = F.normalize(method.projection(method.encoder(batch.image)).float(), dim=1)
+        distance = torch.cdist(z, z)
+        same = batch.label[:, None] == batch.label
+        positive = (distance * same).max(1).values
+        negative = (distance + 10 * same).min(1).values
+        F.relu(positive - negative + 0.2).mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
+
+
+def bare_capsnet(experiment: Experiment) -> Callable[[], None]:
+    method, batch = experiment.method, experiment.source.batch(0)
+    (optimizer,) = experiment.update.optimizers.values()
+    wanted = F.one_hot(batch.label, 10).float()
+
+    def step() -> None:
+        with experiment.hardware.autocast():
+            capsules = method.capsules(batch.image)
+            lengths = capsules.float().norm(dim=2)
+            margin = wanted * F.relu(0.9 - lengths).square()
+            margin = margin + 0.5 * (1 - wanted) * F.relu(lengths - 0.1).square()
+            picture = method.decoder((capsules * wanted[..., None]).flatten(1)).float()
+            error = (picture.flatten(1) - batch.image.flatten(1)).square().sum(1).mean()
+            loss = margin.sum(1).mean() + 0.0005 * error
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -114,19 +194,22 @@ def bare_supervised(experiment: Experiment) -> Callable[[], None]:
 
 def bare_byol(experiment: Experiment) -> Callable[[], None]:
     method, batch = experiment.method, experiment.source.batch(0)
-    (optimizer,) = experiment.update.optimizers.values()
+    optimizer, probe = experiment.update.optimizers.values()
 
     def step() -> None:
         with experiment.hardware.autocast():
-            q1 = method.predictor(method.online(batch.first))
+            h = method.online[0](batch.first)
+            q1 = method.predictor(method.online[1](h))
             q2 = method.predictor(method.online(batch.second))
             with torch.no_grad():
                 z1, z2 = method.target(batch.second), method.target(batch.first)
             similarity = F.cosine_similarity(q1, z1) + F.cosine_similarity(q2, z2)
             loss = (4 - 2 * similarity).mean()
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
+            probed = F.cross_entropy(method.probe(h.detach()), batch.label)
+        (loss + probed).backward()
+        for each in (optimizer, probe):
+            each.step()
+            each.zero_grad()
         update_average(method.target, method.online, decay(0.99, 0.5))
 
     return step
@@ -186,6 +269,9 @@ def bare_cyclegan(experiment: Experiment) -> Callable[[], None]:
 
 BARE = {
     "supervised": bare_supervised,
+    "distill": bare_distill,
+    "siamese": bare_siamese,
+    "capsnet": bare_capsnet,
     "byol": bare_byol,
     "vae": bare_vae,
     "cyclegan": bare_cyclegan,
@@ -198,9 +284,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--more", nargs="*", default=[], help="overrides for both arms")
     options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        teacher = str(make_teacher(Path(folder))) if "distill" in options.jobs else ""
+        measure(options, teacher)
+
+
+def measure(options: argparse.Namespace, teacher: str) -> None:
     for job in options.jobs:
         overrides, steps, bar = JOBS[job]
-        overrides = [*overrides, *options.more]
+        overrides = [text.replace(TEACHER, teacher) for text in (*overrides, *options.more)]
         batch = check(compose_plain(overrides, None)).batch_size
         run_seconds(overrides, 5), bare_seconds(overrides, 5)  # imports and caches
         runs, bares = [], []

@@ -56,7 +56,8 @@ def _measure(device: object) -> list[tuple[str, str]]:
         a = torch.randn(1024, 1024, device=where, dtype=dtype)
         rate = _rate(lambda a=a: a @ a, where)  # type: ignore[misc]
         results.append((f"matrix product, {name}", f"{rate * 2 * 1024**3 / 1e9:,.0f} GFLOP/s"))
-    network = ResNet(ResNet.Config(depth=20, width=16), (3, 32, 32), 10).to(where)
+    resnet20 = ResNet.Config(depth=20, width=16, stem=None, init_from=None, freeze=None)
+    network = ResNet(resnet20, (3, 32, 32), 10).to(where)
     network.to(memory_format=torch.channels_last)
     images = torch.randn(128, 3, 32, 32, device=where).contiguous(memory_format=torch.channels_last)
 

@@ -10,6 +10,11 @@ from dlrun.evaluation.metrics import describe
 from dlrun.runs.folder import RunFolder
 from dlrun.training.run import Result
 
+_OTHER = {
+    "vae": "supervised", "supervised": "byol", "byol": "siamese", "siamese": "capsnet",
+    "capsnet": "cyclegan",
+}  # fmt: skip
+
 
 def present(result: Result, console: Console, next_steps: bool = True) -> None:
     """The final table and, unless switched off, the pictures and the next commands."""
@@ -18,6 +23,8 @@ def present(result: Result, console: Console, next_steps: bool = True) -> None:
     console.print(figures(summary))
     for line in notes(summary):
         console.print(line, highlight=False, markup=False)
+    if summary.get("comparison"):
+        console.print(compared(summary["comparison"]))
     if not next_steps:
         return
     for line in [*look_at(folder), *what_next(folder, summary)]:
@@ -41,6 +48,24 @@ def figures(summary: dict[str, Any]) -> Table:
     return table
 
 
+def compared(rows: dict[str, dict[str, Any]]) -> Table:
+    """A distillation's networks side by side: test accuracy, size, speed."""
+    table = Table(title="distillation, test accuracy", title_justify="left")
+    table.add_column("", overflow="fold")
+    for column in ("last", "best", "parameters", "images/s"):
+        table.add_column(column, justify="right")
+    for name, row in rows.items():
+        size, speed = row.get("parameters"), row.get("images_per_second")
+        table.add_row(
+            name,
+            _cell(row["last"], ".4f"),
+            _cell(row["best"], ".4f"),
+            f"{size:,}" if size else "as student",
+            f"{speed:,.0f}" if speed else "as student",
+        )
+    return table
+
+
 def notes(summary: dict[str, Any]) -> list[str]:
     """What the columns mean and what the run took."""
     trivial = [
@@ -54,6 +79,7 @@ def notes(summary: dict[str, Any]) -> list[str]:
         lines.append(
             f"best was chosen by val {key} ({best['val']:.4g}); the test split chose nothing"
         )
+    lines += [f"warning: {line}" for line in summary.get("warnings", ())]
     rate = summary["images_per_second"]
     speed = f", {rate:,.0f} images/s" if rate else ""
     lines.append(
@@ -75,12 +101,14 @@ def look_at(folder: RunFolder) -> list[str]:
 def what_next(folder: RunFolder, summary: dict[str, Any]) -> list[str]:
     """Commands to type that work as they stand."""
     method = summary["method"]
-    other = {"vae": "supervised", "supervised": "byol", "byol": "cyclegan"}.get(method, "vae")
+    other = _OTHER.get(method, "vae")
     lines = [
         f"  dlrun show {folder.name}",
         f"  tensorboard --logdir {_short(folder.path.parents[2])}",
         f"  dlrun train method={other}",
     ]
+    if method == "supervised" and summary["dataset"] == "fashion_mini":  # no more need be typed
+        lines.append(f"  dlrun train method=distill method.teacher={folder.name} model=resnet8")
     if ":" not in method:  # a class of the user's own; its option's name is not known here
         lines.append(f"  dlrun train -m method={method} seed=0,1,2")
     return ["", "next:", *lines]

@@ -91,12 +91,14 @@ def _job(
 
 def _train(config: DictConfig, console: Console) -> tuple[dict[str, Any], RunFolder, bool]:
     from dlrun.commands.present import present
+    from dlrun.commands.start import prepare
     from dlrun.config.check import check, to_plain_types
     from dlrun.runs.files import read_json
     from dlrun.runs.status import read_status
+    from dlrun.training.companions import settled
     from dlrun.training.run import train
 
-    typed = check(to_plain(config))
+    typed = settled(check(to_plain(config)))
     parent = Path(HydraConfig.get().sweep.dir)
     folder = RunFolder((parent / signature(to_plain_types(typed))).absolute())
     folder.path.mkdir(parents=True, exist_ok=True)
@@ -104,7 +106,7 @@ def _train(config: DictConfig, console: Console) -> tuple[dict[str, Any], RunFol
     if status is not None and status.state == "completed":
         console.print(f"done before: {folder}", highlight=False, markup=False)
         return read_json(folder.summary), folder, True
-    result = train(typed, folder, console)
+    result = train(prepare(typed, console), folder, console)
     present(result, console, next_steps=False)
     return result.summary, folder, False
 

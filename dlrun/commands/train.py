@@ -61,13 +61,11 @@ def _train(plain: dict[str, Any], overrides: list[str] | None) -> None:
 
     from dlrun.commands.console import log_to, make_console
     from dlrun.commands.present import present
-    from dlrun.runs.folder import claim
-    from dlrun.training.run import train
+    from dlrun.commands.start import start
 
     console = make_console()
     log_to(console)
-    folder = claim(Path(config.outputs), config.dataset.name, config.method.name, config.name)
-    present(train(config, folder, console), console)
+    present(start(config, console), console)
 
 
 def _print_config(overrides: list[str], config_dir: str | None) -> int:

@@ -30,7 +30,8 @@ def check(plain: dict[str, Any], typed_by_user: Collection[str] | None = None) -
         check_light(plain)
     typed = Typed()
     config = typed.build(TrainConfig, plain)
-    problems = typed.problems + combination_problems(plain)
+    options = None if config is WRONG else config.method.options
+    problems = typed.problems + combination_problems(plain, options)
     if problems or config is WRONG:
         raise ConfigError(problems)
     assert isinstance(config, TrainConfig)
@@ -63,8 +64,11 @@ def problems_of(plain: dict[str, Any], typed_by_user: Collection[str]) -> list[s
     return []
 
 
-def combination_problems(plain: dict[str, Any]) -> list[str]:
-    """Where the method cannot use the networks, the loss or the data set it was given."""
+def combination_problems(plain: dict[str, Any], options: Any = None) -> list[str]:
+    """Where the method cannot use the networks, the loss or the data set it was given.
+
+    `options` are the method's, typed, where they are in order.
+    """
     method = _class("method", plain.get("method"))
     if method is None:
         return []
@@ -79,7 +83,8 @@ def combination_problems(plain: dict[str, Any]) -> list[str]:
             f"{key}={given}: {user} needs a {group} of kind {wanted}, this one is of kind "
             f"{' and '.join(_kinds(chosen))}; expected {' or '.join(fitting) or 'one of your own'}"
         )
-    needs_labels = getattr(method.view, "needs_labels", None)
+    view = method.view if options is None else method.view_for(options)
+    needs_labels = getattr(view, "needs_labels", None)
     if needs_labels is None:
         problems.append(
             f"method.name: the view of {plain['method']['name']} is {method.view!r}; expected a "

@@ -59,6 +59,7 @@ class TrainConfig:
     accumulate: Count
     log_every: InSteps
     eval_every: InSteps
+    patience: Count | None
     checkpoint_every: Annotated[Duration, Units(("steps", "epochs", "%", "s", "min"))]
     name: RunName | None
     outputs: NonEmpty

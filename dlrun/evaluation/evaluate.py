@@ -5,13 +5,16 @@ from torch import Tensor
 
 from dlrun.data.table import DataSet, PixelScale, Table
 from dlrun.data.views import domain_rows
-from dlrun.evaluation.features import knn_predict, linear_probe, share_equal
+from dlrun.evaluation.features import knn_predict, linear_probe, share_equal, spread
 from dlrun.evaluation.inference import Inference
+from dlrun.evaluation.retrieval import mean_average_precision, queries, recall_at_k
 from dlrun.methods.capabilities import (
     Direction,
     Embeds,
     Predicts,
+    Projects,
     Reconstructs,
+    Teaches,
     Translates,
     Validates,
 )
@@ -38,16 +41,15 @@ def evaluate(
     seed_everything(seed, "evaluation", split)
     numbers: dict[str, float] = {}
     with inference.evaluating():
-        if isinstance(method, Predicts) and table.labels is not None:
-            numbers["accuracy"] = share_equal(
-                inference.over(table, lambda x: method.predict(x)).argmax(1).cpu(),
-                table.labels.cpu(),
-            )
+        if isinstance(method, Predicts) and method.classifies and table.labels is not None:
+            numbers |= _predictions(inference, method, table, thorough)
         if isinstance(method, Validates):
             numbers |= _validated(inference, method, table)
         wanted = thorough or not isinstance(method, Predicts)
         if isinstance(method, Embeds) and table.labels is not None and wanted:
             numbers |= _features(inference, method, table, thorough)
+        if isinstance(method, Projects):
+            numbers |= spread(inference.over(table, method.project))
         if isinstance(method, Reconstructs):
             numbers["reconstruction_error"] = _reconstruction_error(inference, method, table)
         if isinstance(method, Translates):
@@ -68,13 +70,36 @@ def trivial(data: DataSet, split: str, numbers: dict[str, float]) -> dict[str, f
             found["knn"] = share_equal(knn_predict(train, labels, test), wanted)
         if "linear_probe" in numbers:
             found["linear_probe"] = share_equal(linear_probe(train, labels, test), wanted)
+        if "recall_at_1" in numbers:
+            found |= _recalls(test, wanted)
+        if "mean_average_precision" in numbers:
+            found["mean_average_precision"] = mean_average_precision(test, wanted)
     if "reconstruction_error" in numbers:
         found["reconstruction_error"] = float((test - train.mean(0)).square().mean())
+    for name, column in data.train.attributes.items():
+        found |= _trivial_attribute(name, column.cpu(), table.attributes[name].cpu(), numbers)
     if "target_share" in numbers:
         a, b = domain_rows(data, split)
         judge = DomainJudge(data)
         shares = [judge.share(_raw_rows(table, rows), target) for rows, target in ((a, 1), (b, 0))]
         found |= {"target_share": min(shares), "cycle_error": 0.0}
+    return found
+
+
+def _trivial_attribute(
+    name: str, train: Tensor, wanted: Tensor, numbers: dict[str, float]
+) -> dict[str, float]:
+    """The most frequent class, or the median of the numbers, of those that are known."""
+    train, wanted = (
+        column[~column.isnan() if column.is_floating_point() else column >= 0]
+        for column in (train, wanted)
+    )
+    found = {}
+    if f"accuracy_{name}" in numbers and len(train) and len(wanted):
+        found[f"accuracy_{name}"] = share_equal(train.mode().values, wanted)
+    if f"absolute_error_{name}" in numbers and len(train) and len(wanted):
+        error = (train.double().median() - wanted.double()).abs().mean()
+        found[f"absolute_error_{name}"] = float(error)
     return found
 
 
@@ -101,10 +126,43 @@ def _raw_rows(table: Table, rows: Tensor) -> Tensor:
 
 def _validated(inference: Inference, method: Validates, table: Table) -> dict[str, float]:
     parts: dict[str, list[Tensor]] = {}
-    for image, label in inference.batches(table):
-        for name, values in method.validate(image, label).items():
+    for batch in inference.batches(table):
+        for name, values in method.validate(batch).items():
             parts.setdefault(name, []).append(values.double())
-    return {name: float(torch.cat(values).mean()) for name, values in parts.items()}
+    joined = {name: torch.cat(values) for name, values in parts.items()}
+    return {name: float(values.mean()) for name, values in joined.items() if len(values)}
+
+
+def teacher_accuracy(inference: Inference, method: Teaches, table: Table) -> float | None:
+    """Of the teacher on `table`, which has labels; None of a teacher without a classifier."""
+    with inference.evaluating():
+        taught = _taught(inference, method, table)
+    assert table.labels is not None
+    return None if taught is None else share_equal(taught, table.labels.cpu())
+
+
+def _taught(inference: Inference, method: Teaches, table: Table) -> Tensor | None:
+    """The teacher's classes (N,)."""
+    answers = []
+    for batch in inference.batches(table):
+        logits = method.teach(batch.image)
+        if logits is None:
+            return None
+        answers.append(logits.argmax(1).cpu())
+    return torch.cat(answers)
+
+
+def _predictions(
+    inference: Inference, method: Predicts, table: Table, thorough: bool
+) -> dict[str, float]:
+    predicted = inference.over(table, lambda x: method.predict(x)).argmax(1).cpu()
+    assert table.labels is not None
+    numbers = {"accuracy": share_equal(predicted, table.labels.cpu())}
+    if isinstance(method, Teaches) and thorough:
+        taught = _taught(inference, method, table)
+        if taught is not None:
+            numbers["agreement"] = share_equal(predicted, taught)
+    return numbers
 
 
 def _features(inference: Inference, method: Embeds, table: Table, probe: bool) -> dict[str, float]:
@@ -115,13 +173,23 @@ def _features(inference: Inference, method: Embeds, table: Table, probe: bool) -
     numbers = {"knn": share_equal(knn_predict(train, labels, features), wanted)}
     if probe:
         numbers["linear_probe"] = share_equal(linear_probe(train, labels, features), wanted)
+    retrieves = inference.method.key_metric == "recall_at_1"
+    if (probe or retrieves) and queries(wanted).any():
+        numbers |= _recalls(features, wanted)
+        if probe and retrieves:
+            numbers["mean_average_precision"] = mean_average_precision(features, wanted)
     return numbers
+
+
+def _recalls(features: Tensor, labels: Tensor) -> dict[str, float]:
+    recalls = recall_at_k(features, labels, (1, 5))
+    return {f"recall_at_{k}": recall for k, recall in recalls.items()}
 
 
 def _reconstruction_error(inference: Inference, method: Reconstructs, table: Table) -> float:
     errors = []
-    for image, _ in inference.batches(table):
-        difference = method.reconstruct(image) - inference.scale.to_unit(image)
+    for batch in inference.batches(table):
+        difference = method.reconstruct(batch.image) - inference.scale.to_unit(batch.image)
         errors.append(difference.square().flatten(1).mean(1).double())
     return float(torch.cat(errors).mean())
 
@@ -135,10 +203,10 @@ def _translation(inference: Inference, method: Translates, split: str) -> dict[s
         DIRECTIONS, DIRECTIONS[::-1], domain_rows(inference.data, split), strict=True
     ):
         translated = []
-        for image, _ in inference.batches(table, rows):
-            there_unit = method.translate(image, there)
+        for batch in inference.batches(table, rows):
+            there_unit = method.translate(batch.image, there)
             again = method.translate(_rescale(there_unit, scale, inference.memory_format), back)
-            errors.append((again - scale.to_unit(image)).abs().flatten(1).mean(1).double())
+            errors.append((again - scale.to_unit(batch.image)).abs().flatten(1).mean(1).double())
             translated.append(there_unit.flatten(1).cpu())
         shares.append(judge.share(torch.cat(translated), 1 if there == "a_to_b" else 0))
     return {

@@ -104,6 +104,25 @@ def linear_probe(train: Tensor, labels: Tensor, test: Tensor) -> Tensor:
     return scores.argmax(1)
 
 
+@full_precision
+def spread(projections: Tensor) -> dict[str, float]:
+    """How far projections (N, D) are from having collapsed, whatever the loss says.
+
+    `projection_std`: mean standard deviation of the unit vectors' coordinates; 1/sqrt(D) where they
+    point everywhere, 0 where all are one. `projection_rank`: effective rank of the centred vectors,
+    exp of the entropy of their normalised singular values (Roy and Vetterli 2007), 1 to D.
+    """
+    unit = F.normalize(projections, dim=1)
+    centred = unit - unit.mean(0)
+    singular = torch.linalg.svdvals(centred)
+    share = singular / singular.sum().clamp_min(1e-12)
+    entropy = -(share * share.clamp_min(1e-12).log()).sum()
+    return {
+        "projection_std": float(unit.std(0).mean()),
+        "projection_rank": float(entropy.exp()),
+    }
+
+
 def share_equal(predicted: Tensor, labels: Tensor) -> float:
     """Accuracy in [0, 1]."""
     return float((predicted == labels).double().mean())

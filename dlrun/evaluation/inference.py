@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from dlrun.data.table import DataSet, PixelScale, Table
+from dlrun.data.views import HeldOut
 from dlrun.methods.base import Method
 
 BATCH = 250
@@ -40,17 +41,20 @@ class Inference:
         x = self.scale.from_bytes(table.gather(rows, self.device))
         return x.contiguous(memory_format=self.memory_format)
 
-    def batches(
-        self, table: Table, rows: Tensor | None = None
-    ) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """Images and labels of the whole table, or of some rows of it, in order."""
+    def batches(self, table: Table, rows: Tensor | None = None) -> Iterator[HeldOut]:
+        """The whole table, or some rows of it, in order."""
+
+        def picked(column: Tensor) -> Tensor:
+            return column[part.to(column.device)].to(self.device)
+
         everything = torch.arange(len(table)) if rows is None else rows
         for part in everything.split(BATCH):
-            labels = None
-            if table.labels is not None:
-                labels = table.labels[part.to(table.labels.device)].to(self.device)
-            yield self.images(table, part), labels
+            yield HeldOut(
+                self.images(table, part),
+                None if table.labels is None else picked(table.labels),
+                {name: picked(column) for name, column in table.attributes.items()},
+            )
 
     def over(self, table: Table, function: Callable[[Tensor], Tensor]) -> Tensor:
         """`function` of every image, joined along the batch, float32."""
-        return torch.cat([function(image).float() for image, _ in self.batches(table)])
+        return torch.cat([function(batch.image).float() for batch in self.batches(table)])

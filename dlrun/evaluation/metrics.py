@@ -1,6 +1,6 @@
 """What each number of an evaluation is called, which way is better, and how it is printed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -21,11 +21,21 @@ class Metric:
 
 METRICS = {
     "accuracy": Metric("accuracy", True, ".3f", "the most frequent class"),
+    "agreement": Metric("agreement with the teacher", True, ".3f"),
     "knn": Metric("kNN accuracy (k=20)", True, ".3f", "raw pixels"),
     "linear_probe": Metric("linear probe accuracy", True, ".3f", "raw pixels"),
+    "margin": Metric("margin loss", False, ".4f"),
+    "reconstruction": Metric("squared error, summed over an image", False, ".2f"),
+    "recall_at_1": Metric("recall@1", True, ".3f", "raw pixels"),
+    "recall_at_5": Metric("recall@5", True, ".3f", "raw pixels"),
+    "mean_average_precision": Metric("mAP", True, ".3f", "raw pixels"),
+    "probe_accuracy": Metric("online probe accuracy", True, ".3f"),
+    "projection_std": Metric("std of projections", None, ".4f"),
+    "projection_rank": Metric("effective rank of projections", None, ".1f"),
     "reconstruction_error": Metric("reconstruction MSE", False, ".4f", "the mean image"),
     "negative_elbo": Metric("-ELBO, nats an image", False, ".1f"),
     "kl": Metric("KL term, nats an image", None, ".1f"),
+    "absolute_error": Metric("absolute error", False, ".4g"),
     "loss": Metric("loss", False, ".4f"),
     "target_share": Metric("taken for target, worse way", True, ".3f", "the image as it is"),
     "target_share_a_to_b": Metric("  A taken for B", True, ".3f"),
@@ -35,8 +45,17 @@ METRICS = {
 
 
 def describe(name: str) -> Metric:
-    """The metric of that name; an unknown one, of a user's own method, is better when lower."""
-    return METRICS.get(name, Metric(name, False, ".4g"))
+    """The metric of that name; an unknown one, of a user's own method, is better when lower.
+
+    `accuracy_gender` is the accuracy of the attribute `gender`.
+    """
+    if name in METRICS:
+        return METRICS[name]
+    for kind in ("accuracy", "absolute_error", "loss"):
+        if name.startswith(f"{kind}_"):
+            label = f"{METRICS[kind].label}, {name.removeprefix(f'{kind}_')}"
+            return replace(METRICS[kind], label=label, trivial="")
+    return Metric(name, False, ".4g")
 
 
 def better(name: str, new: float, old: float | None) -> bool:

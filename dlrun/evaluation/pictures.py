@@ -38,7 +38,7 @@ def pictures(inference: Inference, seed: int) -> dict[str, Tensor]:
             found["samples"] = grid(method.sample(5 * COLUMNS).split(COLUMNS))
         if isinstance(method, Translates):
             found["translations"] = grid(_translations(inference, method))
-        if isinstance(method, Predicts) and table.labels is not None:
+        if isinstance(method, Predicts) and method.classifies and table.labels is not None:
             found["predictions"] = _predictions(inference, method)
         elif isinstance(method, Embeds) and not isinstance(method, Reconstructs):
             found["neighbours"] = _neighbours(inference, method)
@@ -47,8 +47,9 @@ def pictures(inference: Inference, seed: int) -> dict[str, Tensor]:
 
 def view_picture(batch: View, scale: PixelScale) -> Tensor:
     """What the network is shown: one row for each image of a batch's view."""
-    images = [getattr(batch, field.name) for field in fields(batch)]  # type: ignore[arg-type]
-    rows = [scale.to_unit(image[:COLUMNS]) for image in images if image.ndim == 4]
+    parts = [getattr(batch, field.name) for field in fields(batch)]  # type: ignore[arg-type]
+    images = [part for part in parts if isinstance(part, Tensor) and part.ndim == 4]
+    rows = [scale.to_unit(image[:COLUMNS]) for image in images]
     return grid(rows)
 
 

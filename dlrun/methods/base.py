@@ -1,14 +1,16 @@
 """The contract of a method: networks and a step, and nothing of the machine it runs on."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, Self
 
 from torch import Tensor, nn
 
 from dlrun.data.table import Pixels
 from dlrun.data.views import Labelled, View
+from dlrun.errors import UserError
 from dlrun.losses.build import build_loss
+from dlrun.methods.trained import Facts, Trained, freeze, load_backbone
 from dlrun.models.build import build_model
 from dlrun.options import Choice
 
@@ -18,6 +20,12 @@ class Update(Protocol):
 
     step: int
     """Optimizer steps taken before this one."""
+    optimizer: str
+    """By the name of its option: sgd, adam, lars ..."""
+
+    @property
+    def top_rate(self) -> float:
+        """The main optimizer's learning rate at the schedule's top, scaled to the batch."""
 
     @property
     def progress(self) -> float:
@@ -32,27 +40,58 @@ class Update(Protocol):
         """
 
 
+def _nothing_trained(reference: str) -> Trained:
+    raise UserError(f"{reference}: trained weights cannot be looked up here")
+
+
 @dataclass
 class Builder:
     """Builds the networks and the loss that the config names, for the images of the data set."""
 
     model_choice: Choice
     loss_choice: Choice
-    image_shape: tuple[int, int, int]
-    num_classes: int
+    facts: Facts
+    epochs: float = 1.0
+    """Passes over the train split that the run will make."""
+    rows: int = 0
+    """Images of the train split."""
+    augmented: bool = True
+    """Whether an image looks different each time it is shown."""
+    trained: Callable[[str], Trained] = _nothing_trained
+    """What a run or a file, given as text in the config, has learnt."""
     built: list[nn.Module] = field(default_factory=list)
+    report: list[str] = field(default_factory=list)
+    """What was loaded from where, a line each, for people."""
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        return self.facts.image_shape
+
+    @property
+    def num_classes(self) -> int:
+        """0 without labels."""
+        return len(self.facts.class_names)
 
     def model(self) -> Any:
-        """A fresh network of the model group; each call another one.
+        """A network of the model group; each call another one.
 
         An nn.Module with what its kind promises: an encoder has `feature_dim`, an autoencoder
-        `encoder`, `decoder(code_dim)` and `hidden_dim`.
+        `encoder`, `decoder(code_dim)` and `hidden_dim`. It is fresh, unless `init_from` in its
+        options names weights to begin with.
         """
         return self.network(self.model_choice)
 
     def network(self, choice: Choice) -> nn.Module:
-        """A fresh network of a nested group, such as `method.discriminator`."""
+        """A network of a nested group, such as `method.discriminator`."""
         network: nn.Module = build_model(choice, self.image_shape, self.num_classes)
+        init_from = getattr(choice.options, "init_from", None)
+        if init_from is not None:
+            self.report += load_backbone(network, self.trained(init_from), self.facts)
+        if getattr(choice.options, "freeze", None) == "backbone":
+            freeze(network)
+            begun = "as loaded" if init_from else "as initialised: it has learnt nothing"
+            self.report.append(f"model.freeze=backbone: its weights and statistics stay {begun}")
         self.built.append(network)
         return network
 
@@ -76,19 +115,32 @@ class Method(nn.Module):
     view: ClassVar[type[View]] = Labelled
     """What a batch is."""
     model_kind: ClassVar[str] = "encoder"
-    """Which models fit: encoder, autoencoder, generator."""
+    """Which models fit: encoder, autoencoder, generator, capsules."""
     loss_kind: ClassVar[str | None] = None
-    """Which losses fit: logits, images, vectors, scores."""
+    """Which losses fit: logits, distillation, triplets, lengths, images, vectors, scores."""
     pixels: ClassVar[Pixels] = "standardized"
     """In which range its images are."""
     key_metric: ClassVar[str | None] = None
     """The val metric that chooses the best epoch; None: the last epoch is the best."""
     cpu_bf16: ClassVar[bool] = False
     """Whether bf16 is faster on the CPU, and as good as fp32 by docs/results.md."""
+    parts: ClassVar[dict[str, str]] = {}
+    """What others may take over: `backbone` and `head` to the beginning of their state's names."""
+    classifies: bool = True
+    """Whether `predict`, where there is one, gives the data set's classes."""
+
+    @classmethod
+    def view_for(cls, config: Any) -> type[View]:
+        """What a batch is under these options."""
+        return cls.view
 
     def parameter_groups(self) -> dict[str, Iterable[nn.Parameter]]:
         """Which parameters belong to which optimizer; here one, 'main', over all that train."""
         return {"main": [p for p in self.parameters() if p.requires_grad]}
+
+    def optimizers(self) -> dict[str, Choice]:
+        """Parameter groups that have another optimizer than the run's, by name."""
+        return {}
 
     def step(self, batch: Any, update: Update) -> dict[str, Tensor]:
         """One training step on a batch of `view`; returns numbers to be logged, as tensors ()."""
@@ -96,3 +148,11 @@ class Method(nn.Module):
 
     def after_update(self, update: Update) -> None:
         """Once per optimizer step, without gradients: a moving average, a queue."""
+
+    def train(self, mode: bool = True) -> Self:
+        """Training mode, in which what is frozen stays in eval mode: its batch norm would drift."""
+        super().train(mode)
+        for module in self.modules():
+            if getattr(module, "frozen", False):
+                module.train(False)
+        return self

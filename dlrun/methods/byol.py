@@ -13,17 +13,22 @@ Expect: docs/results.md, "byol".
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dlrun.data.views import TwoViews
+from dlrun.data.views import HeldOut, TwoViews
 from dlrun.errors import UserError
+from dlrun.losses.classification import cross_entropy
 from dlrun.methods.base import Builder, Method, Update
+from dlrun.methods.collapse import is_collapsed, likely_causes, stands_still
 from dlrun.methods.ema import target_of, update_average
-from dlrun.options import Count, Fraction
+from dlrun.options import Choice, Count, Fraction, Group
+
+# The authors' code, configs/byol.py: by how many epochs the run has at most.
+TAU_PRESETS = ((70, 0.97), (600, 0.99), (math.inf, 0.996))
 
 
 def head(below: int, hidden: int, above: int) -> nn.Module:
@@ -39,6 +44,11 @@ def head(below: int, hidden: int, above: int) -> nn.Module:
     )
 
 
+def preset_tau(epochs: float) -> float:
+    """The decay at the start that suits a run of so many epochs: .97 for 40, .99 for 300."""
+    return next(tau for most, tau in TAU_PRESETS if epochs <= most)
+
+
 def decay(tau: float, progress: float) -> float:
     """tau_k = 1 - (1 - tau) (cos(pi k / K) + 1) / 2, from tau to 1 (implementation details)."""
     return 1 - (1 - tau) * (math.cos(math.pi * progress) + 1) / 2
@@ -49,21 +59,26 @@ class BYOL(Method):
 
     @dataclass(frozen=True)
     class Config:
-        tau: Fraction
+        tau: Fraction | Literal["auto"]
         hidden: Count
         projection: Count
         predictor: Literal["mlp", "none"]
         target_projector: bool
+        probe_optimizer: Annotated[Choice, Group("optimizer")]
 
     view = TwoViews
     model_kind = "encoder"
     loss_kind = "vectors"
     key_metric = "knn"
     cpu_bf16 = True
+    parts: ClassVar[dict[str, str]] = {"backbone": "online.0."}
 
     def __init__(self, config: Config, build: Builder) -> None:
         super().__init__()
-        self.tau = config.tau
+        self.config = config
+        self.tau = preset_tau(build.epochs) if config.tau == "auto" else config.tau
+        if config.tau == "auto":
+            build.report.append(f"tau: {self.tau} at the start, for {build.epochs:.3g} epochs")
         f = build.model()
         g = head(f.feature_dim, config.hidden, config.projection)
         self.online = nn.Sequential(f, g)
@@ -80,22 +95,43 @@ class BYOL(Method):
                 f"be the model's feature width, {f.feature_dim}"
             )
         self.loss = build.loss()
+        self.probe = nn.Linear(f.feature_dim, build.num_classes) if build.num_classes else None
 
     def parameter_groups(self) -> dict[str, Iterable[nn.Parameter]]:
-        """The online network and its predictor; the target only follows."""
-        return {"main": [*self.online.parameters(), *self.predictor.parameters()]}
+        """The online network and its predictor; the probe; the target only follows."""
+        groups: dict[str, Iterable[nn.Parameter]] = {
+            "main": [*self.online.parameters(), *self.predictor.parameters()]
+        }
+        return groups if self.probe is None else groups | {"probe": self.probe.parameters()}
+
+    def optimizers(self) -> dict[str, Choice]:
+        """The probe has its own: LARS would adapt it and decay its weights."""
+        return {} if self.probe is None else {"probe": self.config.probe_optimizer}
 
     def step(self, batch: TwoViews, update: Update) -> dict[str, Tensor]:
         """Algorithm 1: the loss both ways round, each view through each network by itself."""
         v, w = batch.first, batch.second
-        q1 = self.predictor(self.online(v))
+        f, g = self.online
+        h = f(v)
+        q1 = self.predictor(g(h))
         q2 = self.predictor(self.online(w))
         with torch.no_grad():  # in training mode: batch statistics, as in the paper's own code
             z1, z2 = self.target(w), self.target(v)
         loss = (self.loss(q1, z1) + self.loss(q2, z2)).mean()  # equation 2, symmetrised: in [0, 8]
         update.minimize(loss)
         spread = F.normalize(z1.float(), dim=1).std(0).mean()  # 1/sqrt(D) healthy, 0 collapsed
-        return {"loss": loss, "target_std": spread}
+        told = {"loss": loss, "target_std": spread}
+        if self.probe is not None and batch.label is not None:
+            told["probe_accuracy"] = self.learn_probe(h.detach(), batch.label, update)
+        return told
+
+    def learn_probe(self, features: Tensor, label: Tensor, update: Update) -> Tensor:
+        """A linear classifier beside the training, which learns nothing from it: its accuracy."""
+        assert self.probe is not None
+        logits: Tensor = self.probe(features)
+        update.minimize(cross_entropy(logits, label).mean(), "probe")
+        right: Tensor = logits.argmax(1) == label
+        return right.float().mean()
 
     def after_update(self, update: Update) -> None:
         """Equation 1: the target follows, once an optimizer step."""
@@ -107,3 +143,33 @@ class BYOL(Method):
         """The online encoder's features (B, D), in front of the projector."""
         features: Tensor = self.online[0](image)
         return features
+
+    def project(self, image: Tensor) -> Tensor:
+        """The online network's projections (B, D)."""
+        projections: Tensor = self.online(image)
+        return projections
+
+    def validate(self, batch: HeldOut) -> dict[str, Tensor]:
+        """The online probe on held-out images."""
+        if self.probe is None or batch.label is None:
+            return {}
+        right = self.probe(self.embed(batch.image)).argmax(1) == batch.label
+        return {"probe_accuracy": right.float()}
+
+    def warnings(self, numbers: dict[str, float], update: Update) -> list[str]:
+        """A collapse and its likely cause, or a target that stands still."""
+        tau, progress = decay(self.tau, update.progress), update.progress
+        spread, rank = numbers.get("projection_std"), numbers.get("projection_rank")
+        width = self.config.projection
+        if spread is not None and rank is not None and is_collapsed(spread, rank, width):
+            causes = likely_causes(
+                tau, progress, update.optimizer, update.top_rate, self.config.predictor != "none"
+            )
+            told = "; ".join(causes) or "none of the usual ones; try a smaller learning rate"
+            return [
+                f"the projections have collapsed (std {spread:.2g}, healthy is about "
+                f"{width**-0.5:.2g}; rank {rank:.1f} of {width}). Likely cause: {told}"
+            ]
+        if stands_still(tau, progress):
+            return [f"tau is {tau:.5f} already: the target does not follow the online network"]
+        return []

@@ -6,17 +6,44 @@ are in [0, 1]. All run in eval mode without gradients.
 
 from typing import Literal, Protocol, runtime_checkable
 
-from torch import Tensor
+from torch import Tensor, nn
+
+from dlrun.data.views import HeldOut
+from dlrun.methods.base import Update
+from dlrun.methods.trained import Trained
 
 Direction = Literal["a_to_b", "b_to_a"]
 
 
 @runtime_checkable
 class Predicts(Protocol):
-    """Classifies."""
+    """Classifies, unless `classifies` says that it gives something else than the classes."""
+
+    classifies: bool
 
     def predict(self, image: Tensor) -> Tensor:
         """Logits (B, K)."""
+
+
+@runtime_checkable
+class Teaches(Protocol):
+    """Has a teacher to be held against."""
+
+    source: Trained
+    """Where the teacher comes from."""
+    teacher: nn.Module
+    student: nn.Module
+
+    def teach(self, image: Tensor) -> Tensor | None:
+        """The teacher's logits (B, K); None where it has no classifier."""
+
+
+@runtime_checkable
+class Warns(Protocol):
+    """Knows when its training goes wrong."""
+
+    def warnings(self, numbers: dict[str, float], update: Update) -> list[str]:
+        """Lines for people after an evaluation on val that gave `numbers`; none if all is well."""
 
 
 @runtime_checkable
@@ -25,6 +52,14 @@ class Embeds(Protocol):
 
     def embed(self, image: Tensor) -> Tensor:
         """Features (B, D)."""
+
+
+@runtime_checkable
+class Projects(Protocol):
+    """Has projections, which may collapse."""
+
+    def project(self, image: Tensor) -> Tensor:
+        """Projections (B, D)."""
 
 
 @runtime_checkable
@@ -55,5 +90,5 @@ class Translates(Protocol):
 class Validates(Protocol):
     """Has numbers of its own to report on held-out images; lower is better."""
 
-    def validate(self, image: Tensor, label: Tensor | None) -> dict[str, Tensor]:
-        """Each (B,), averaged over the split."""
+    def validate(self, batch: HeldOut) -> dict[str, Tensor]:
+        """Each (B,), or fewer where it is not known of every image; averaged over the split."""

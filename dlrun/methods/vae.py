@@ -15,17 +15,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from dlrun.data.views import Images
+from dlrun.data.views import HeldOut, Images
+from dlrun.losses.divergence import gaussian_kl
 from dlrun.methods.base import Builder, Method, Update
 from dlrun.options import Count, NonNegative, Positive
-
-
-def gaussian_kl(mu: Tensor, logvar: Tensor) -> Tensor:
-    """KL(N(mu, sigma^2) || N(0, 1)) = -1/2 sum(1 + log sigma^2 - mu^2 - sigma^2), appendix B.
-
-    Of (B, D) and (B, D): nats (B,).
-    """
-    return -0.5 * (1 + logvar - mu.square() - logvar.exp()).sum(1)
 
 
 class VAE(Method):
@@ -82,9 +75,9 @@ class VAE(Method):
         """Each pixel drawn black or white with its grey value as the chance, if so configured."""
         return torch.bernoulli(x) if self.config.binarize == "random" else x
 
-    def validate(self, image: Tensor, label: Tensor | None) -> dict[str, Tensor]:
+    def validate(self, batch: HeldOut) -> dict[str, Tensor]:
         """The bound at beta = 1, whatever beta trains."""
-        reconstruction, kl = self.bound(self.binarized(image))
+        reconstruction, kl = self.bound(self.binarized(batch.image))
         return {"negative_elbo": reconstruction + kl, "kl": kl}
 
     def embed(self, image: Tensor) -> Tensor:

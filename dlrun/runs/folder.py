@@ -34,6 +34,7 @@ class RunFolder:
         self.best = path / "checkpoints" / "best.pt"
         self.tensorboard = path / "tensorboard"
         self.samples = path / "samples"
+        self.inputs = path / "inputs"
         self._lock: IO[str] | None = None
 
     @property

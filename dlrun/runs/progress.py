@@ -1,7 +1,7 @@
 """What a person sees of a training: one live block, or plain lines without a terminal."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 
 from rich.console import Group
@@ -31,6 +31,7 @@ class ProgressView:
         self.step = self._printed = start
         self._mark = (time.monotonic(), start)
         self._plain_at = self._kept_at = time.monotonic()
+        self._warned: set[str] = set()
         self._live: Live | None = None
         if console.is_terminal:
             self._bar = Progress(
@@ -86,6 +87,13 @@ class ProgressView:
         if now - self._kept_at >= _KEPT_EVERY:
             self._kept_at = now
             self.log.keep(self._plain(step))
+
+    def warn(self, lines: Sequence[str]) -> None:
+        """What a method has to say; the same words once only."""
+        for line in lines:
+            if line not in self._warned:
+                self._warned.add(line)
+                self.log.say(f"warning: {line}")
 
     def _block(self) -> Group:
         table = Table.grid(padding=(0, 2))

@@ -1,19 +1,23 @@
 """From a config to everything that a run consists of."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import nn
 
 from dlrun.config.schema import TrainConfig
+from dlrun.data.augment import is_random
 from dlrun.data.open import open_dataset
 from dlrun.data.table import DataSet, PixelScale
 from dlrun.data.views import Source
 from dlrun.errors import UserError
 from dlrun.methods.base import Builder, Method
+from dlrun.methods.trained import Trained
 from dlrun.options import Duration
 from dlrun.randomness import seed_everything
 from dlrun.registry import lookup
 from dlrun.training.hardware import Hardware, compile_networks, data_device, pick, pick_device
+from dlrun.training.inputs import facts_of
 from dlrun.training.optimizers import build_optimizers
 from dlrun.training.schedules import rate_factor
 from dlrun.training.update import Update
@@ -31,6 +35,9 @@ class Experiment:
     update: Update
     total_steps: int
     steps_per_epoch: int
+    trained: Callable[[str], Trained]
+    report: list[str]
+    """What was loaded from where, for people."""
 
     @property
     def scale(self) -> PixelScale:
@@ -42,21 +49,25 @@ class Experiment:
         return duration.steps(self.steps_per_epoch, self.total_steps)
 
 
-def build_method(config: TrainConfig, data: DataSet) -> tuple[Method, list[nn.Module]]:
-    """The method with freshly initialised networks, on the CPU, and the networks by themselves.
+def build_method(
+    config: TrainConfig, data: DataSet, trained: Callable[[str], Trained], epochs: float
+) -> tuple[Method, Builder]:
+    """The method as it is before its first step, on the CPU, and who built its networks.
 
     The same seed gives the same weights on every device.
     """
     cls: type[Method] = lookup("method", config.method.name)
-    if cls.view.needs_labels and data.train.labels is None:
+    if cls.view_for(config.method.options).needs_labels and data.train.labels is None:
         raise UserError(
             f"dataset={config.dataset.name}: method {config.method.name} needs labels, these "
             "images have none; put each class into a folder of its own"
         )
     seed_everything(config.seed, "init")
-    build = Builder(config.model, config.loss, data.image_shape, data.num_classes)
-    method = cls(config.method.options, build)
-    return method, build.built
+    augmented = is_random(config.augment.first)
+    build = Builder(
+        config.model, config.loss, facts_of(data), epochs, len(data.train), augmented, trained
+    )
+    return cls(config.method.options, build), build
 
 
 def _demand_a_batch(config: TrainConfig, method: Method) -> None:
@@ -68,34 +79,46 @@ def _demand_a_batch(config: TrainConfig, method: Method) -> None:
         )
 
 
-def assemble(config: TrainConfig) -> Experiment:
+def _length(config: TrainConfig, data: DataSet) -> tuple[int, int]:
+    """Optimizer steps of an epoch and of the run."""
+    view = lookup("method", config.method.name).view_for(config.method.options)
+    batches = view.length(data) // config.batch_size
+    total = max(1, config.epochs * batches // config.accumulate)
+    return max(1, batches // config.accumulate), min(total, config.steps or total)
+
+
+def assemble(config: TrainConfig, trained: Callable[[str], Trained]) -> Experiment:
     """Opens the data, builds the method, picks the hardware.
+
+    Args:
+        config: of the run.
+        trained: looks up weights that the config names.
 
     Raises:
         UserError: any of them cannot be had as asked.
     """
     pick_device(config.hardware.device)  # a missing device is told before any data is read
     data = open_dataset(config.dataset, config.data_dir)
-    method, networks = build_method(config, data)
+    steps_per_epoch, total = _length(config, data)
+    method, build = build_method(config, data, trained, total / steps_per_epoch)
     _demand_a_batch(config, method)
-    hardware = pick(config.hardware, method, networks)
+    hardware = pick(config.hardware, method, build.built)
     method.to(hardware.device)
     method.to(memory_format=hardware.memory_format)
     if hardware.compile:
         compile_networks(method)
     data = data.to(data_device(config.hardware.data, hardware.device, data.bytes))
+    view = method.view_for(config.method.options)
     source = Source(
-        data, method.view, config.augment, method.pixels, config.batch_size, config.seed,
+        data, view, config.augment, method.pixels, config.batch_size, config.seed,
         hardware.device, hardware.memory_format,
     )  # fmt: skip
-    steps_per_epoch = max(1, source.batches_per_epoch // config.accumulate)
-    total = max(1, config.epochs * source.batches_per_epoch // config.accumulate)
-    total = min(total, config.steps) if config.steps else total
     optimizers = build_optimizers(
         config.optimizer,
         method.parameter_groups(),
         config.batch_size * config.accumulate,
         fused=hardware.device.type in ("cpu", "cuda"),
+        own=method.optimizers(),
     )
     update = Update(
         optimizers,
@@ -103,6 +126,13 @@ def assemble(config: TrainConfig) -> Experiment:
         lambda step: rate_factor(config.schedule, step, total, steps_per_epoch),
         total,
         config.accumulate,
-        config.optimizer.options.clip_norm,
+        {
+            name: method.optimizers().get(name, config.optimizer).options.clip_norm
+            for name in optimizers
+        },
+        config.optimizer.name,
     )
-    return Experiment(config, data, method, hardware, source, update, total, steps_per_epoch)
+    return Experiment(
+        config, data, method, hardware, source, update, total, steps_per_epoch, trained,
+        build.report,
+    )  # fmt: skip

@@ -33,6 +33,17 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     Raises:
         UserError: it is not there, is damaged, carries code, or is of a later format.
     """
+    content = _read(path, device)
+    if "format" not in content:
+        raise UserError(f"{path}: not a checkpoint of dlrun")
+    if content["format"] > FORMAT:
+        raise UserError(
+            f"{path}: has format {content['format']}, this dlrun reads up to {FORMAT}; update dlrun"
+        )
+    return content
+
+
+def _read(path: Path, device: torch.device | str) -> dict[str, Any]:
     if not path.exists():
         raise UserError(f"{path}: no checkpoint there")
     try:
@@ -41,13 +52,31 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
         raise UserError(f"{path}: refused, it holds more than plain data and tensors") from error
     except (RuntimeError, EOFError, zipfile.BadZipFile, ValueError, OSError, KeyError) as error:
         raise UserError(f"{path}: damaged or no checkpoint ({_first_line(error)})") from error
-    if not isinstance(content, dict) or "format" not in content:
+    if not isinstance(content, dict):
         raise UserError(f"{path}: not a checkpoint of dlrun")
-    if content["format"] > FORMAT:
-        raise UserError(
-            f"{path}: has format {content['format']}, this dlrun reads up to {FORMAT}; update dlrun"
-        )
     return content
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Whether `path` is a checkpoint of dlrun, and not a file of something else.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    return "format" in _read(path, "cpu")
+
+
+def load_state_dict(path: Path) -> dict[str, torch.Tensor]:
+    """A plain state dict, such as torchvision's own.
+
+    Raises:
+        UserError: it is none.
+    """
+    content = _read(path, "cpu")
+    tensors = {key: value for key, value in content.items() if isinstance(value, torch.Tensor)}
+    if not content or len(tensors) != len(content):
+        raise UserError(f"{path}: neither a checkpoint of dlrun nor a plain state dict")
+    return tensors
 
 
 def _sync_folder(folder: Path) -> None:

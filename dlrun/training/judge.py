@@ -1,21 +1,30 @@
 """The end of a run: judged once on the test split, and summed up."""
 
+import hashlib
+import json
 import sys
 import time
+from contextlib import suppress
 from typing import Any
 
 import torch
 
+from dlrun.config.check import to_plain_types
+from dlrun.data.open import cache_folder
 from dlrun.errors import Interrupted
 from dlrun.evaluation.evaluate import evaluate, trivial
 from dlrun.evaluation.inference import Inference
 from dlrun.methods.base import Method
+from dlrun.runs.files import read_json, write_json
 from dlrun.runs.folder import RunFolder
 from dlrun.runs.signals import StopRequest
 from dlrun.runs.tracking import Tracker
 from dlrun.training import checkpoint
 from dlrun.training.assemble import Experiment, build_method
+from dlrun.training.comparison import comparison
 from dlrun.training.loop import Progress
+
+_BASELINES = 1  # goes into the key of what is kept: raise it when `trivial` changes
 
 
 def inference_of(experiment: Experiment, method: Method) -> Inference:
@@ -46,14 +55,18 @@ def judge(
         return evaluate(inference_of(experiment, subject), "test", config.seed)
 
     last = test(method)
-    other = build_method(config, experiment.data)[0]
+    epochs = experiment.total_steps / experiment.steps_per_epoch
+    other = build_method(config, experiment.data, experiment.trained, epochs)[0]
     other.to(experiment.hardware.device).to(memory_format=experiment.hardware.memory_format)
     untrained = test(other)
     best = last
     if progress.best_step not in (None, progress.step):
         other.load_state_dict(checkpoint.load(folder.best, experiment.hardware.device)["method"])
         best = test(other)
-    baseline = trivial(experiment.data, "test", last)
+    baseline = _trivial(experiment, last)
+    compared = comparison(
+        experiment, inference_of(experiment, method), {"last": last, "best": best}
+    )
     key = method.key_metric
     named = {f"test/last/{name}": value for name, value in last.items()}
     named |= {f"test/best/{name}": value for name, value in best.items()}
@@ -73,8 +86,28 @@ def judge(
         "hardware": experiment.hardware.line,
         "key_metric": key,
         "best": {"step": progress.best_step or progress.step, "val": progress.best_value},
+        "warnings": progress.warnings,
+        "comparison": compared,
         "test": {"trivial": baseline, "untrained": untrained, "last": last, "best": best},
     }
+
+
+def _trivial(experiment: Experiment, numbers: dict[str, float]) -> dict[str, float]:
+    """The baselines without training; a function of the data, so computed once and kept.
+
+    Neighbours and a linear layer of raw pixels take longer than some trainings.
+    """
+    config, data = experiment.config, experiment.data
+    of = [_BASELINES, data.checksum, to_plain_types(config.dataset), sorted(numbers)]
+    digest = hashlib.sha256(json.dumps(of, sort_keys=True).encode()).hexdigest()[:32]
+    kept = cache_folder(config.data_dir) / "baselines" / f"{digest}.json"
+    found = read_json(kept)
+    if not found:
+        found = trivial(data, "test", numbers)
+        with suppress(OSError):  # a cache that cannot be written is no reason to lose a run
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            write_json(kept, found)
+    return found
 
 
 def _peak_memory(experiment: Experiment) -> int | None:

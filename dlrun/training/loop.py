@@ -14,6 +14,7 @@ from dlrun.evaluation.evaluate import evaluate
 from dlrun.evaluation.inference import Inference
 from dlrun.evaluation.metrics import better
 from dlrun.evaluation.pictures import pictures, view_picture
+from dlrun.methods.capabilities import Warns
 from dlrun.randomness import seed_everything
 from dlrun.runs.folder import RunFolder
 from dlrun.runs.progress import ProgressView
@@ -32,6 +33,11 @@ class Progress:
     seconds: float = 0.0
     best_value: float | None = None
     best_step: int | None = None
+    val: dict[str, float] = field(default_factory=dict)
+    """The latest evaluation."""
+    val_step: int | None = None
+    warnings: list[str] = field(default_factory=list)
+    """Of the latest evaluation."""
     pending: list[dict[str, Tensor]] = field(default_factory=list)
     """The metrics of each step since the last log, still on the device."""
 
@@ -63,17 +69,29 @@ class Loop:
 
     def run(self, stop: StopRequest) -> bool:
         """Trains; True at the end of the run, False where it was asked to stop (and has saved)."""
-        total = self.experiment.total_steps
         self.experiment.method.train()
         self._clock = time.monotonic()
-        while self.progress.step < total:
+        while not self.finished:
             self._step(self.progress.step)
             self.progress.step += 1
-            self._after_step(last=self.progress.step == total)
-            if stop.signal is not None and self.progress.step < total:
+            self._after_step()
+            if stop.signal is not None and not self.finished:
                 self.save()
                 return False
         return True
+
+    @property
+    def finished(self) -> bool:
+        """At the end, or out of patience: a function of what a checkpoint holds."""
+        return self.progress.step == self.experiment.total_steps or self.stopped_early
+
+    @property
+    def stopped_early(self) -> bool:
+        """Whether the last `patience` evaluations have brought nothing better."""
+        patience, progress = self.experiment.config.patience, self.progress
+        if patience is None or progress.best_step is None:
+            return False
+        return progress.step - progress.best_step >= patience * self.eval_every
 
     def _step(self, step: int) -> None:
         """One optimizer step: its batches, drawn on the device, and the method's step."""
@@ -90,15 +108,19 @@ class Loop:
         with torch.no_grad():
             experiment.method.after_update(experiment.update)
 
-    def _after_step(self, last: bool) -> None:
+    def _after_step(self) -> None:
         step = self.progress.step
+        last = step == self.experiment.total_steps
+        evaluated = step % self.eval_every == 0 or last
         if step % self.log_every == 0 or last:
             self._log()
         if step == 1:
             self._show_views()
-        if step % self.eval_every == 0 or last:
+        if evaluated:
             self._evaluate()
-        if self._save_due() or last:
+        if self.finished and self.progress.pending:  # out of patience
+            self._log()
+        if self._save_due() or self.finished:
             self.save()
         self.status.beat(step)
 
@@ -159,6 +181,7 @@ class Loop:
         experiment, progress = self.experiment, self.progress
         seed = experiment.config.seed
         numbers = evaluate(self.inference, "val", seed, thorough=False)
+        progress.val, progress.val_step = numbers, progress.step
         if numbers:
             named = {f"val/{name}": value for name, value in numbers.items()}
             self.tracker.log(progress.step, self._seconds(), named)
@@ -169,6 +192,10 @@ class Loop:
         if key in numbers and better(key, numbers[key], progress.best_value):
             progress.best_value, progress.best_step = numbers[key], progress.step
             checkpoint.save(self.folder.best, self.content())
+        method = experiment.method
+        if isinstance(method, Warns):
+            progress.warnings = method.warnings(numbers, experiment.update)
+            self.view.warn(progress.warnings)
 
     def _save_due(self) -> bool:
         if self.save_seconds is None:
@@ -199,6 +226,9 @@ class Loop:
             "seconds": progress.seconds,
             "best_value": progress.best_value,
             "best_step": progress.best_step,
+            "val": progress.val,
+            "val_step": progress.val_step,
+            "warnings": progress.warnings,
             "pending": progress.pending,
             "method": self.experiment.method.state_dict(),
             **self.experiment.update.state_dict(),

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,8 +25,10 @@ from dlrun.runs.status import StatusWriter
 from dlrun.runs.tracking import Tracker
 from dlrun.training import checkpoint
 from dlrun.training.assemble import Experiment, assemble
+from dlrun.training.inputs import Inputs
 from dlrun.training.judge import inference_of, judge
 from dlrun.training.loop import Loop, Progress
+from dlrun.training.verify import verify_teacher
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,8 @@ def _train(config: TrainConfig, folder: RunFolder, console: Console, stop: StopR
     folder.add_command(provenance.command_line())
     status, log = StatusWriter(folder, 0, 0), Log(folder.log, console)
     with _failures_told(config, status, log), torch.random.fork_rng(devices=[]):
-        experiment = assemble(config)
+        inputs = Inputs(folder, Path(config.outputs), plain["dataset"])
+        experiment = assemble(config, inputs)
         method, hardware = experiment.method, experiment.hardware
         provenance.record(folder, hardware.line, experiment.data.checksum, plain)
         with hardware.applied():
@@ -81,6 +85,8 @@ def _train(config: TrainConfig, folder: RunFolder, console: Console, stop: StopR
                     experiment.steps_per_epoch,
                 )
                 inference = inference_of(experiment, method)
+                if not progress.step and (verified := verify_teacher(inference)):
+                    log.say(verified)
                 loop = Loop(
                     experiment, inference, folder, tracker, view, status, progress,
                     lambda: describe(plain, experiment),
@@ -90,6 +96,11 @@ def _train(config: TrainConfig, folder: RunFolder, console: Console, stop: StopR
                 if not finished:
                     assert stop.signal is not None
                     raise Interrupted(stop.signal, f"stopped at step {progress.step}, saved")
+                if loop.stopped_early:
+                    log.say(
+                        f"stopped early at step {progress.step} of {experiment.total_steps}: "
+                        f"{config.patience} evaluations without a better val {method.key_metric}"
+                    )
                 summary = judge(experiment, folder, tracker, progress, stop)
             finally:
                 tracker.close()
@@ -161,6 +172,9 @@ def _restore(experiment: Experiment, folder: RunFolder) -> Progress:
         content["seconds"],
         content["best_value"],
         content["best_step"],
+        content.get("val", {}),
+        content.get("val_step"),
+        content.get("warnings", []),
         content["pending"],
     )
 
@@ -174,6 +188,7 @@ def describe(plain: dict[str, Any], experiment: Experiment) -> dict[str, Any]:
         "image_shape": list(data.image_shape),
         "class_names": list(data.class_names),
         "pixels": experiment.method.pixels,
+        "parts": dict(experiment.method.parts),
         "mean": data.mean.tolist(),
         "std": data.std.tolist(),
         "data_checksum": data.checksum,
@@ -204,6 +219,7 @@ def _announce(log: Log, experiment: Experiment, folder: RunFolder, progress: Pro
         f"hardware: {experiment.hardware.line}",
         f"run: {folder}",
     ]
+    lines += experiment.report
     if progress.step:
         lines.append(f"resumed at step {progress.step} of {experiment.total_steps}")
     for line in lines:

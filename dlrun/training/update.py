@@ -1,6 +1,6 @@
 """The one way to train: backward, scaling, accumulation, clipping, step."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,8 @@ class Update:
         rate: optimizer step to the factor of the learning rate.
         total: optimizer steps of the whole run.
         accumulate: batches whose gradients make one optimizer step.
-        clip_norm: largest norm of an optimizer's gradients, or None.
+        clip_norm: largest norm of an optimizer's gradients, or None; or one for each by name.
+        optimizer: the name of the option that the optimizers are of.
     """
 
     def __init__(
@@ -29,10 +30,15 @@ class Update:
         rate: Callable[[int], float],
         total: int,
         accumulate: int = 1,
-        clip_norm: float | None = None,
+        clip_norm: float | Mapping[str, float | None] | None = None,
+        optimizer: str = "",
     ) -> None:
         self.optimizers, self.hardware, self.rate = optimizers, hardware, rate
-        self.total, self.accumulate, self.clip_norm = total, accumulate, clip_norm
+        self.optimizer = optimizer
+        self.total, self.accumulate = total, accumulate
+        if not isinstance(clip_norm, Mapping):
+            clip_norm = dict.fromkeys(optimizers, clip_norm)
+        self.clip_norms = clip_norm
         self.scaler = hardware.scaler()
         self.step = 0
         self._last_batch = True
@@ -52,6 +58,11 @@ class Update:
     def learning_rate(self) -> float:
         """Of the first optimizer's first group, now."""
         return float(next(iter(self.optimizers.values())).param_groups[0]["lr"])
+
+    @property
+    def top_rate(self) -> float:
+        """Of the first optimizer's first group, at the schedule's top."""
+        return next(iter(self._base_rates.values()))[0]
 
     def begin(self, step: int, last_batch: bool = True) -> None:
         """Before a batch of optimizer step `step`; only its last batch moves the weights."""
@@ -86,9 +97,10 @@ class Update:
 
     def _take_step(self, name: str) -> None:
         optimizer = self.optimizers[name]
-        if self.clip_norm is not None:
+        clip_norm = self.clip_norms[name]
+        if clip_norm is not None:
             self.scaler.unscale_(optimizer)
-            nn.utils.clip_grad_norm_(self._parameters[name], self.clip_norm)
+            nn.utils.clip_grad_norm_(self._parameters[name], clip_norm)
         self.scaler.step(optimizer)
         self._stepped.add(name)
         optimizer.zero_grad(set_to_none=True)

@@ -109,6 +109,11 @@ class TestTrainHelp:
                 ("byol", "dataset=cifar10", "schedule=constant", "augment=crop_flip"),
                 ("supervised", "dataset=fashion_mnist", "schedule=linear", "model=resnet56"),
                 ("cyclegan", "model@method.discriminator=patchgan", "schedule=cosine"),
+                ("distill", "model@method.teacher_model=wrn40_2", "loss=hint", "optimizer=muon"),
+                ("siamese", "loss=contrastive", "model=vgg8", "schedule=one_cycle"),
+                ("capsnet", "model.routing=1"),
+                ("supervised", "loss@method.value_loss=huber", "model=torchvision", "loss=focal"),
+                ("byol", "optimizer@method.probe_optimizer=adamw", "model=cnn"),
             ]
         ],
     )
@@ -143,6 +148,8 @@ class TestTrainHelp:
         line = "  model@method.discriminator=patchgan16 a further model, chosen like a model"
         assert line in text.splitlines()
         assert "@" not in train_help([], None)
+        lines = train_help(["method=byol"], None).splitlines()
+        assert any(line.startswith("  optimizer@method.probe_optimizer=adam ") for line in lines)
 
     @pytest.mark.parametrize("columns", ["20", "80", "100", "500"])
     def test_fits_its_terminal(self, monkeypatch: pytest.MonkeyPatch, columns: str) -> None:

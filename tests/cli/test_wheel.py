@@ -219,7 +219,7 @@ CONF = {
         # tells stripes apart
         defaults:
           - override /model: flat
-          - override /loss: margin
+          - override /loss: own_margin
           - override /dataset: stripes
           - override /optimizer: sgd
         method:
@@ -228,7 +228,7 @@ CONF = {
         batch_size: 10
     """,
     "model/flat.yaml": "name: own:Flat\nwidth: 8\n",
-    "loss/margin.yaml": "name: own:Margin\nmargin: 1.0\n",
+    "loss/own_margin.yaml": "name: own:Margin\nmargin: 1.0\n",
     "dataset/stripes.yaml": "name: own:Stripes\nval_fraction: 0.2\ndomains: null\nsize: 6\n",
 }
 

@@ -1,18 +1,27 @@
 """Experiments as the command line would assemble them, small, and steps as the loop takes them."""
 
+import atexit
+import shutil
+import tempfile
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from dlrun.config.check import check
+from dlrun.config.check import check, to_plain_types
 from dlrun.config.compose import compose_plain
 from dlrun.config.schema import TrainConfig
 from dlrun.evaluation.inference import Inference
 from dlrun.methods.base import Method
+from dlrun.methods.trained import Trained
 from dlrun.randomness import seed_everything
+from dlrun.runs.folder import RunFolder
+from dlrun.training import checkpoint
 from dlrun.training.assemble import Experiment, assemble
+from dlrun.training.inputs import Inputs
+from dlrun.training.run import describe
 
 SUPERVISED = ("method=supervised", "model=resnet8", "model.width=4", "batch_size=16")
 BYOL = ("method=byol", "model=resnet8", "model.width=4", "method.hidden=32", "batch_size=16")
@@ -22,13 +31,47 @@ CYCLEGAN = (
     "batch_size=2", "method.pool=3",
 )  # fmt: skip
 
-SMALL = {"supervised": SUPERVISED, "byol": BYOL, "vae": VAE, "cyclegan": CYCLEGAN}
+SIAMESE = (
+    "method=siamese", "model=resnet8", "model.width=4", "method.embedding=16", "batch_size=16",
+)  # fmt: skip
+CAPSNET = (
+    "method=capsnet", "model.channels=8", "model.types=2", "model.routing=2", "batch_size=8",
+)  # fmt: skip
+TEACHER = "{teacher}"
+"""Stands for a small teacher's checkpoint among the overrides."""
+DISTILL = (
+    "method=distill", f"method.teacher={TEACHER}", "model=resnet8", "model.width=4",
+    "batch_size=16",
+)  # fmt: skip
+
+SMALL = {
+    "supervised": SUPERVISED, "distill": DISTILL, "byol": BYOL, "siamese": SIAMESE,
+    "capsnet": CAPSNET, "vae": VAE, "cyclegan": CYCLEGAN,
+}  # fmt: skip
 """The smallest of each method."""
 
 CASES: dict[str, tuple[str, ...]] = {
     "supervised": SUPERVISED,
     "supervised mlp": ("method=supervised", "model=mlp", "batch_size=16", "method.dropout=0.3"),
     "supervised smoothed": (*SUPERVISED, "loss.label_smoothing=0.1", "optimizer=adamw"),
+    "supervised penalised": (*SUPERVISED, "method.l1=1e-4", "method.l2=1e-4", "loss=focal"),
+    "supervised squared": (*SUPERVISED, "loss=squared_error", "optimizer=muon"),
+    "supervised frozen": (*SUPERVISED, "model.freeze=backbone"),
+    "supervised transfer": (*SUPERVISED, f"model.init_from={TEACHER}"),
+    "distill": DISTILL,
+    "distill standardized": (*DISTILL, "loss=kd_standardized", "method.kd_warmup=0.5"),
+    "distill decoupled": (*DISTILL, "loss=dkd"),
+    "distill cosine": (*DISTILL, "loss=kd_cosine", "model.width=6"),
+    "distill hint": (
+        *DISTILL, "loss=hint", "model.width=6", "method.student_tap=stage2",
+        "method.teacher_tap=stage1",
+    ),
+    "distill attention": (*DISTILL, "loss=attention", "model.width=6"),
+    "siamese": SIAMESE,
+    "siamese hard contrastive": (*SIAMESE, "loss=contrastive", "method.mining=hard"),
+    "siamese views": (*SIAMESE, "method.positives=view", "method.mining=random"),
+    "capsnet": CAPSNET,
+    "capsnet without decoder": (*CAPSNET, "method.decoder=false"),
     "byol": BYOL,
     "byol mlp": ("method=byol", "model=mlp", "method.hidden=32", "batch_size=16", "optimizer=sgd"),
     "byol without predictor": (*BYOL, "method.predictor=none"),
@@ -45,13 +88,33 @@ CASES: dict[str, tuple[str, ...]] = {
 
 
 @cache
+def teacher() -> str:
+    """The checkpoint of a teacher that has learnt nothing; a file, deleted when Python ends."""
+    made = assemble(config_of("hardware=cpu", *SUPERVISED), _no_inputs)
+    content = describe(to_plain_types(made.config), made)
+    content |= {"step": 0, "val": {}, "val_step": 0, "method": made.method.state_dict()}
+    folder = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, folder)
+    checkpoint.save(folder / "teacher.pt", content)
+    return str(folder / "teacher.pt")
+
+
+def _no_inputs(reference: str) -> Trained:
+    raise AssertionError(reference)
+
+
+@cache
 def config_of(*overrides: str) -> TrainConfig:
-    return check(compose_plain(list(overrides), None))
+    named = [text.replace(TEACHER, teacher()) if TEACHER in text else text for text in overrides]
+    return check(compose_plain(named, None))
 
 
 def experiment(*overrides: str, hardware: str = "cpu") -> Experiment:
     """In training mode."""
-    made = assemble(config_of(f"hardware={hardware}", *overrides))
+    config = config_of(f"hardware={hardware}", *overrides)
+    with tempfile.TemporaryDirectory() as folder:
+        inputs = Inputs(RunFolder(Path(folder)), Path(config.outputs), {})
+        made = assemble(config, inputs)
     made.method.train()
     return made
 

@@ -74,14 +74,17 @@ def test_pictures_for_what_it_can_do(name: str) -> None:
         set(found)
         == {
             "supervised": {"predictions"},
+            "distill": {"predictions"},
             "byol": {"neighbours"},
+            "siamese": {"neighbours"},
+            "capsnet": {"predictions", "reconstructions"},
             "vae": {"reconstructions", "samples"},
             "cyclegan": {"translations"},
         }[name]
     )
-    for picture in found.values():
+    for kind, picture in found.items():
         assert picture.ndim == 3
-        assert picture.shape[0] == (3 if name in ("supervised", "byol") else 1)
+        assert picture.shape[0] == (3 if kind in ("predictions", "neighbours") else 1)
         assert picture.min() >= 0
         assert picture.max() <= 1
         assert not picture.requires_grad

@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 from harness import BYOL, CASES, SMALL, experiment, snapshot, step_on, take_step, trained_names
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 import dlrun.methods
+from dlrun.config.check import _kinds
+from dlrun.data.views import Grouped, HeldOut, TwoViews
 from dlrun.errors import UserError
 from dlrun.methods import capabilities
 from dlrun.methods.base import Method
@@ -80,6 +82,35 @@ def test_each_parameter_has_one_optimizer_at_most(name: str) -> None:
     assert set(count.values()) == {1}
     trainable = {id(p) for p in method.parameters() if p.requires_grad}
     assert set(count) == trainable
+
+
+def frozen_networks(method: Method) -> dict[str, nn.Module]:
+    return {name: m for name, m in method.named_modules() if getattr(m, "frozen", False)}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_is_frozen_stays_in_eval_mode_and_none_of_it_moves(case: str) -> None:
+    """Parameters and statistics of batch norm, in front of training and behind an evaluation."""
+    made = of(case)
+    frozen = frozen_networks(made.method)
+    expected = {"supervised frozen": {"encoder"}}
+    if case.startswith("distill"):
+        expected = {case: {"teacher"}}
+    assert set(frozen) == expected.get(case, set())
+    before = snapshot(made.method)
+    for step in range(2):
+        take_step(made, step)
+        made.method.eval().train()
+        assert made.method.training
+        for name, network in frozen.items():
+            assert not any(module.training for module in network.modules()), name
+    kept = {name for name in before if name.startswith(tuple(f"{name}." for name in frozen))}
+    state = made.method.state_dict()
+    assert all(torch.equal(state[name], before[name]) for name in kept)
+    assert not kept & trained_names(made.method)
+    assert bool(kept) == bool(frozen)
+    moved = {name for name in before if not torch.equal(state[name], before[name])}
+    assert moved
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.startswith("byol")])
@@ -194,11 +225,15 @@ def test_accumulated_halves_are_the_whole_batch() -> None:
         assert not torch.equal(value, start[name])
 
 
+ADAM = ("optimizer=adam", "optimizer.lr=0.01")
+
+
 @pytest.mark.parametrize(
     ("case", "more", "steps", "metric", "share"),
     [
-        ("supervised", ("optimizer=adam", "optimizer.lr=0.01"), 40, "loss", 0.05),
-        ("byol", ("optimizer=adam", "optimizer.lr=0.01"), 30, "loss", 0.3),
+        ("supervised", ADAM, 40, "loss", 0.05),
+        ("supervised squared", (), 40, "loss", 0.15),
+        ("byol", ADAM, 30, "loss", 0.3),
         (
             "vae",
             ("model.hidden=128", "method.beta=0.1", "optimizer.lr=0.005"),
@@ -207,6 +242,16 @@ def test_accumulated_halves_are_the_whole_batch() -> None:
             0.4,
         ),
         ("cyclegan", ("optimizer.lr=0.005", "method.identity=0"), 30, "cycle", 0.45),
+        ("distill", (*ADAM, "loss.ce_weight=1", "loss.kd_weight=0.1"), 40, "hard", 0.1),
+        ("distill", (*ADAM, "loss.ce_weight=0"), 40, "soft", 0.05),
+        ("distill cosine", (*ADAM, "loss.ce_weight=0"), 40, "soft", 0.05),
+        ("distill hint", (*ADAM, "loss.ce_weight=0"), 40, "soft", 0.4),
+        ("distill attention", (*ADAM, "loss.ce_weight=0"), 40, "soft", 0.2),
+        ("siamese", ADAM, 30, "loss", 0.2),
+        ("siamese hard contrastive", ADAM, 30, "loss", 0.05),
+        ("siamese views", ADAM, 30, "loss", 0.1),
+        ("capsnet", ("optimizer.lr=0.01",), 40, "margin", 0.05),
+        ("capsnet", ("optimizer.lr=0.01",), 40, "reconstruction", 0.2),
     ],
 )
 @both_precisions
@@ -216,6 +261,8 @@ def test_it_learns_one_batch(
     """The same images over and over: the loss falls to a share of what it was.
 
     A VAE's cannot fall to nothing: grey values have an entropy of their own, which is taken off.
+    Of distillation the two parts are looked at, each by itself: the teacher has learnt nothing, and
+    what it says is not what is right.
     """
     made = of(case, precision, *more, f"steps={steps}", "schedule=constant")
     torch.manual_seed(0)
@@ -231,15 +278,43 @@ def test_it_learns_one_batch(
     assert values[-1] - floor < share * (values[0] - floor)
 
 
-@pytest.mark.parametrize("case", ["byol", "supervised mlp"])
-def test_a_batch_of_one_under_batch_norm_is_told_before_the_first_step(case: str) -> None:
+BATCH_NORM = ["supervised mlp", *(case for case in CASES if case.startswith("byol"))]
+"""Over vectors, where one image has no variance; over the maps of a ResNet it has one."""
+NEGATIVES = {"siamese": 8, "siamese hard contrastive": 8, "siamese views": 2}
+"""Of two groups of four, or of two images."""
+
+
+@pytest.mark.parametrize(
+    ("case", "more"),
+    [
+        *((case, ()) for case in BATCH_NORM),
+        ("distill", ("model=mlp",)),
+        ("distill", ("loss=hint",)),  # the regressor of features
+        ("siamese views", ("model=mlp",)),
+    ],
+)
+def test_a_batch_of_one_under_batch_norm_is_told_before_the_first_step(
+    case: str, more: tuple[str, ...]
+) -> None:
+    overrides = tuple(text for text in CASES[case] if more != ("model=mlp",) or "width" not in text)
     with pytest.raises(UserError, match=r"batch_size: got 1.*batch norm.*expected an integer >= 2"):
-        of(case, "fp32", "batch_size=1")
-    made = of(case, "fp32", "batch_size=2")
-    assert take_step(made, 0)["loss"].isfinite()
+        experiment(*overrides, *more, "steps=20", "batch_size=1")
+    made = experiment(*overrides, *more, "steps=20", "batch_size=2")
+    assert all(value.isfinite() for value in take_step(made, 0).values())
 
 
-@pytest.mark.parametrize("case", ["vae", "cyclegan", "supervised"])
+@pytest.mark.parametrize(("case", "least"), NEGATIVES.items())
+def test_a_batch_without_negatives_is_told(case: str, least: int) -> None:
+    made = of(case, "fp32", f"batch_size={least - 1}")
+    with pytest.raises(
+        UserError, match=rf"batch_size: got {least - 1}, but.*expected an integer >= {least}"
+    ):
+        take_step(made, 0)
+    made = of(case, "fp32", f"batch_size={least}")
+    assert all(value.isfinite() for value in take_step(made, 0).values())
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case not in {*BATCH_NORM, *NEGATIVES}])
 def test_a_batch_of_one_is_enough_elsewhere(case: str) -> None:
     made = of(case, "fp32", "batch_size=1")
     assert all(value.isfinite() for value in take_step(made, 0).values())
@@ -249,16 +324,26 @@ def test_a_batch_of_one_is_enough_elsewhere(case: str) -> None:
 
 EXPECTED = {
     "supervised": {"Predicts", "Embeds", "Validates"},
-    "byol": {"Embeds"},
+    "distill": {"Predicts", "Embeds", "Validates", "Teaches"},
+    "byol": {"Embeds", "Validates", "Projects", "Warns"},
+    "siamese": {"Embeds"},
+    "siamese views": {"Embeds"},
+    "capsnet": {"Predicts", "Embeds", "Validates", "Reconstructs"},
+    "capsnet without decoder": {"Predicts", "Embeds", "Validates"},
     "vae": {"Embeds", "Validates", "Reconstructs", "Samples"},
     "cyclegan": {"Translates"},
 }
 
 
-@every_method
+def test_of_every_method_is_known_what_it_can_do() -> None:
+    assert set(SMALL) <= set(EXPECTED) <= set(CASES)
+
+
+@pytest.mark.parametrize("name", EXPECTED)
 @both_precisions
 def test_capabilities_do_what_their_protocol_says(name: str, precision: str) -> None:
-    made = experiment(*SMALL[name], f"hardware.precision={precision}")
+    made = of(name, precision)
+    take_step(made, 0)  # so that a student is no more what its teacher is
     method = made.method.eval()
     protocols = {
         key: value
@@ -271,13 +356,20 @@ def test_capabilities_do_what_their_protocol_says(name: str, precision: str) -> 
     label = made.data.val.labels[:5]
     with torch.inference_mode(), made.hardware.autocast():
         if "Predicts" in found:
+            assert method.classifies
             assert method.predict(image).shape == (5, 10)
-        if "Embeds" in found:
-            features = method.embed(image)
-            assert features.shape[0] == 5
-            assert features.ndim == 2
+        if "Teaches" in found:
+            assert method.teach(image).shape == (5, 10)
+            assert not torch.equal(method.teach(image), method.predict(image))
+            assert method.student(image).shape == method.teacher(image).shape == (5, 10)
+            assert method.source.parts
+        for capability, function in (("Embeds", "embed"), ("Projects", "project")):
+            if capability in found:
+                features = getattr(method, function)(image)
+                assert features.shape[0] == 5
+                assert features.ndim == 2
         if "Validates" in found:
-            for values in method.validate(image, label).values():
+            for values in method.validate(HeldOut(image, label)).values():
                 assert values.shape == (5,)
                 assert values.dtype == torch.float32
         pictures = []
@@ -294,15 +386,40 @@ def test_capabilities_do_what_their_protocol_says(name: str, precision: str) -> 
         assert picture.max() <= 1
 
 
-@every_method
-def test_what_a_class_says_of_itself_fits_what_its_config_chooses(name: str) -> None:
-    made = experiment(*SMALL[name])
+@pytest.mark.parametrize("case", CASES)
+def test_what_a_class_says_of_itself_fits_what_its_config_chooses(case: str) -> None:
+    made = of(case)
     cls, config = type(made.method), made.config
-    assert lookup("model", config.model.name).kind == cls.model_kind
-    assert lookup("loss", config.loss.name).kind == cls.loss_kind
+    assert cls.model_kind in _kinds(lookup("model", config.model.name))
+    assert cls.loss_kind in _kinds(lookup("loss", config.loss.name))
     assert isinstance(config.method, Choice)
     assert isinstance(config.method.options, cls.Config)
-    assert made.source.kind is cls.view
+    assert made.source.kind is made.method.view_for(config.method.options)
+    expected = {"siamese views": TwoViews, "siamese": Grouped}.get(case)
+    assert expected in (None, made.source.kind)
+    assert made.method.view_for(config.method.options) is cls.view or case == "siamese views"
+    assert set(made.method.optimizers()) <= set(made.method.parameter_groups())
+
+
+@every_method
+def test_what_others_may_take_over_is_part_of_the_state(name: str) -> None:
+    method = experiment(*SMALL[name]).method
+    assert set(method.parts) <= {"backbone", "head"}
+    state = method.state_dict()
+    taken = [{key for key in state if key.startswith(part)} for part in method.parts.values()]
+    assert all(taken)
+    assert sum(map(len, taken)) == len(set().union(*taken))
+
+
+def test_a_method_that_knows_when_it_goes_wrong_is_silent_while_all_is_well() -> None:
+    made = of("byol")
+    width = made.config.method.options.projection
+    made.update.begin(0)
+    healthy = {"projection_std": width**-0.5, "projection_rank": width / 4}
+    assert made.method.warnings(healthy, made.update) == []
+    (line,) = made.method.warnings(healthy | {"projection_std": 0.0}, made.update)
+    assert "collapsed" in line
+    assert len(line.splitlines()) == 1
 
 
 def test_a_method_without_a_step_says_so() -> None:

@@ -11,6 +11,7 @@ from dlrun.data.views import TwoViews
 from dlrun.errors import UserError
 from dlrun.methods.base import Builder
 from dlrun.methods.byol import BYOL
+from dlrun.methods.trained import Facts
 from dlrun.options import Choice
 from dlrun.registry import lookup
 from dlrun.training.hardware import Hardware
@@ -26,14 +27,18 @@ TAU, TOTAL, LR = 0.9, 4, 0.2
 def byol(predictor: str = "mlp", target_projector: bool = True, projection: int = 8) -> BYOL:
     torch.manual_seed(0)
     build = Builder(
-        Choice("resnet", lookup("model", "resnet").Config(depth=8, width=4)),
+        Choice(
+            "resnet",
+            lookup("model", "resnet").Config(
+                depth=8, width=4, stem=None, init_from=None, freeze=None
+            ),
+        ),
         Choice("cosine", lookup("loss", "cosine").Config()),
-        (1, 12, 12),
-        10,
+        Facts((1, 12, 12), tuple("0123456789")),
     )
     config = BYOL.Config(
         tau=TAU, hidden=32, projection=projection, predictor=predictor,  # type: ignore[arg-type]
-        target_projector=target_projector,
+        target_projector=target_projector, probe_optimizer=Choice("adam", None),
     )  # fmt: skip
     return BYOL(config, build)
 

@@ -7,6 +7,7 @@ import torch
 from dlrun.data.views import Labelled
 from dlrun.methods.base import Builder
 from dlrun.methods.supervised import Supervised
+from dlrun.methods.trained import Facts
 from dlrun.options import Choice
 from dlrun.registry import lookup
 from dlrun.training.hardware import Hardware
@@ -23,12 +24,17 @@ def test_steps_are_the_notes_loop() -> None:
     torch.manual_seed(0)
     mlp, loss = lookup("model", "mlp"), lookup("loss", "cross_entropy")
     build = Builder(
-        Choice("mlp", mlp.Config(hidden=(128,), batch_norm=False)),
+        Choice("mlp", mlp.Config(hidden=(128,), batch_norm=False, init_from=None, freeze=None)),
         Choice("cross_entropy", loss.Config(label_smoothing=0.0)),
-        (1, 28, 28),
-        10,
+        Facts((1, 28, 28), tuple("0123456789")),
     )
-    method = Supervised(Supervised.Config(dropout=0.0), build)
+    method = Supervised(
+        Supervised.Config(
+            dropout=0.0, l1=0.0, l2=0.0, tasks=("label",), task_weights=None, numbers=(),
+            value_loss=Choice("squared_error", lookup("loss", "squared_error").Config()),
+        ),
+        build,
+    )  # fmt: skip
     adam = lookup("optimizer", "adam").Config(
         lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, clip_norm=None
     )
@@ -39,7 +45,7 @@ def test_steps_are_the_notes_loop() -> None:
     model = torch.nn.Sequential(
         copy.deepcopy(method.encoder.layers[1]),
         torch.nn.ReLU(),
-        copy.deepcopy(method.head),
+        copy.deepcopy(method.heads["label"]),
     )
     optimizer = torch.optim.Adam(model.parameters())
     loss_fn = torch.nn.CrossEntropyLoss()
@@ -61,6 +67,6 @@ def test_steps_are_the_notes_loop() -> None:
         torch.testing.assert_close(metrics["loss"], loss, rtol=1e-6, atol=1e-6)
         share = (predictions.argmax(1) == batch_y).float().mean()
         assert metrics["accuracy"] == share
-        ours = [*method.encoder.parameters(), *method.head.parameters()]
+        ours = [*method.encoder.parameters(), *method.heads.parameters()]
         for p, q in zip(ours, model.parameters(), strict=True):
             torch.testing.assert_close(p, q, rtol=0, atol=1e-6)

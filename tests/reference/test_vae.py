@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dlrun.data.views import Images
+from dlrun.data.views import HeldOut, Images
+from dlrun.losses.divergence import gaussian_kl
 from dlrun.methods.base import Builder
-from dlrun.methods.vae import VAE, gaussian_kl
+from dlrun.methods.trained import Facts
+from dlrun.methods.vae import VAE
 from dlrun.options import Choice
 from dlrun.registry import lookup
 from dlrun.training.hardware import Hardware
@@ -34,8 +36,7 @@ def vae(
     build = Builder(
         Choice("mlp_autoencoder", lookup("model", "mlp_autoencoder").Config(hidden=128)),
         Choice(loss, lookup("loss", loss).Config(**options)),
-        shape,
-        10,
+        Facts(shape, tuple("0123456789")),
     )
     config = VAE.Config(
         latent=latent, beta=beta, binarize=binarize,  # type: ignore[arg-type]
@@ -227,7 +228,7 @@ def test_beta_weighs_the_kl_in_training_and_never_in_validation(beta: float) -> 
     torch.manual_seed(1)
     reconstruction, kl = method.bound(x)
     torch.manual_seed(1)
-    validated = method.validate(x, None)
+    validated = method.validate(HeldOut(x))
     assert torch.equal(validated["negative_elbo"], reconstruction + kl)
     assert torch.equal(validated["kl"], kl)
     update = Update({"main": torch.optim.SGD(method.parameters(), lr=0.0)}, CPU, lambda _: 1.0, 1)
@@ -253,7 +254,7 @@ def test_a_binarized_vae_is_trained_and_validated_on_black_and_white() -> None:
     method.loss.register_forward_pre_hook(lambda module, given: seen.append(given[1]))
     update = Update({"main": torch.optim.SGD(method.parameters(), lr=0.0)}, CPU, lambda _: 1.0, 1)
     method.step(Images(x, torch.arange(4)), update)
-    method.validate(x, None)
+    method.validate(HeldOut(x))
     assert [set(image.unique().tolist()) for image in seen] == [{0.0, 1.0}] * 2
 
 

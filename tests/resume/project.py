@@ -24,6 +24,14 @@ class Few(DataSource):
 COMMON = ["dataset=few", "log_every=3", "eval_every=7", "checkpoint_every=4", "batch_size=16"]
 METHODS = {
     "supervised": ["method=supervised", "model=resnet8", "model.width=4", "method.dropout=0.2"],
+    "distill": [
+        "method=distill", "model=resnet8", "model.width=4", "method.teacher=teacher", "loss=hint",
+        "method.student_tap=stage2", "method.teacher_tap=stage2",
+    ],
+    "siamese": ["method=siamese", "model=resnet8", "model.width=4", "method.embedding=8"],
+    "capsnet": [
+        "method=capsnet", "model.channels=4", "model.types=2", "model.routing=2",
+    ],
     "byol": [
         "method=byol", "model=resnet8", "model.width=4", "method.hidden=16", "method.projection=8",
     ],
@@ -43,6 +51,14 @@ def make_project(folder: Path) -> Path:
         "name: few:Few\nval_fraction: 0.2\ndomains: [Sneaker, Ankle boot]\n"
     )
     return folder
+
+
+def train_teacher(project: Path) -> None:
+    """A short supervised run that can be named `teacher`."""
+    options = ["method=supervised", "model=resnet8", "model.width=6", "outputs=teachers"]
+    process = start(project, "train", *COMMON, *options, "steps=4")
+    assert process.wait(120) == 0, process.communicate()[0]
+    (project / "teacher").symlink_to(only_run(project / "teachers"))
 
 
 def command(method: str, *more: str) -> list[str]:

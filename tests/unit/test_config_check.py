@@ -31,6 +31,15 @@ from dlrun.registry import lookup
 CONF = Path(str(files("dlrun.conf")))
 OPTIONS = sorted((path.parent.name, path.stem) for path in CONF.glob("*/*.yaml"))
 METHODS = [option for group, option in OPTIONS if group == "method"]
+ENCODERS = (
+    "cnn or mlp or resnet110 or resnet18 or resnet20 or resnet32 or resnet32x4 or resnet34 or "
+    "resnet44 or resnet50 or resnet56 or resnet8 or resnet8x4 or torchvision or tutorial_student "
+    "or tutorial_teacher or vgg13 or vgg8 or wrn16_2 or wrn40_2"
+)
+NEEDS = {
+    "image_folder": ["dataset.root=somewhere"],
+    "torchvision": ["model.arch=resnet18"],
+}  # what has to be given with an option
 
 
 def shipped(path: str) -> Any:
@@ -58,8 +67,7 @@ def problems(config: dict[str, Any]) -> list[str]:
 def overrides_for(group: str, option: str) -> list[str]:
     """A command line that makes use of one shipped option."""
     if group not in ("model", "loss"):
-        needs = {"image_folder": ["dataset.root=somewhere"]}.get(option, [])
-        return [f"{group}={option}", *needs]
+        return [f"{group}={option}", *NEEDS.get(option, [])]
     name = OmegaConf.load(CONF / group / f"{option}.yaml").name
     kinds = check_module._kinds(lookup(group, name))
     for method in METHODS:
@@ -69,7 +77,7 @@ def overrides_for(group: str, option: str) -> list[str]:
             )
             in kinds
         ):
-            return [f"method={method}", f"{group}={option}"]
+            return [f"method={method}", f"{group}={option}", *NEEDS.get(option, [])]
     return ["method=cyclegan", f"{group}@method.discriminator={option}"]
 
 
@@ -171,7 +179,7 @@ def test_every_mistake_at_once() -> None:
     values["optimizer"] |= {"lr": 0, "betas": [0.9]}
     values["hardware"]["precision"] = "fp8"
     values["method"]["latent"] = 0
-    values["model"] = {"name": "resnet", "depth": 20, "width": 16}
+    values["model"] = plain("method=supervised", "model=resnet20")["model"]
     told = problems(values)
     assert told[0] == "sede: unknown key. Did you mean seed?"
     assert told[-1] == (
@@ -227,7 +235,33 @@ class TestCombinations:
             (
                 ["method=supervised", "model=patchgan16"],
                 "model=patchgan16: method supervised needs a model of kind encoder, this one is of "
-                "kind discriminator; expected mlp or resnet20 or resnet56 or resnet8",
+                f"kind discriminator; expected {ENCODERS}",
+            ),
+            (
+                ["method=capsnet", "model=mlp"],
+                "model=mlp: method capsnet needs a model of kind capsules, this one is of kind "
+                "encoder; expected capsnet",
+            ),
+            (
+                ["method=capsnet", "loss=cross_entropy"],
+                "loss=cross_entropy: method capsnet needs a loss of kind lengths, this one is of "
+                "kind logits; expected margin",
+            ),
+            (
+                ["method=distill", "loss=focal"],
+                "loss=focal: method distill needs a loss of kind distillation, this one is of kind "
+                "logits; expected attention or dkd or hint or kd or kd_cosine or kd_cross_entropy "
+                "or kd_standardized",
+            ),
+            (
+                ["method=siamese", "loss=huber"],
+                "loss=huber: method siamese needs a loss of kind triplets, this one is of kind "
+                "logits and values; expected contrastive or triplet",
+            ),
+            (
+                ["method=supervised", "loss@method.value_loss=focal"],
+                "loss@method.value_loss=focal: method supervised needs a loss of kind values, this "
+                "one is of kind logits; expected absolute_error or huber or squared_error",
             ),
             (
                 ["method=byol", "loss=mse"],
@@ -271,6 +305,18 @@ class TestCombinations:
         ]
         check(plain("method=byol"))
 
+    def test_labels_are_needed_by_the_view_that_the_options_choose(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        of_a_class, two_views = (
+            plain("method=siamese", f"method.positives={what}") for what in ("class", "view")
+        )
+        monkeypatch.setattr(lookup("dataset", "fashion_mini"), "may_have_labels", False)
+        assert problems(of_a_class) == [
+            "dataset=fashion_mini: method siamese needs labels, this data set has none"
+        ]
+        check(two_views)
+
     def test_a_view_that_is_none(self, monkeypatch: pytest.MonkeyPatch) -> None:
         values = plain()
         monkeypatch.setattr(lookup("method", "vae"), "view", "labelled")
@@ -296,7 +342,7 @@ class TestCombinations:
         values["method"]["teacher"] = plain("method=cyclegan")["method"]["discriminator"]
         assert combination_problems(values) == [
             "model@method.teacher=patchgan16: method student needs a model of kind encoder, this "
-            "one is of kind discriminator; expected mlp or resnet20 or resnet56 or resnet8"
+            f"one is of kind discriminator; expected {ENCODERS}"
         ]
 
     @staticmethod
@@ -313,7 +359,12 @@ class TestCombinations:
         monkeypatch.setattr(lookup("model", "resnet"), "kind", ("encoder", "other"))
         check(values)
         monkeypatch.setattr(lookup("model", "resnet"), "kind", ("other", "another"))
-        assert "this one is of kind other and another; expected mlp" in problems(values)[0]
+        assert problems(values) == [
+            "model=resnet20: method supervised needs a model of kind encoder, this one is of kind "
+            "other and another; expected cnn or mlp or resnet18 or resnet34 or resnet50 or "
+            "torchvision or tutorial_student or tutorial_teacher or vgg13 or vgg8 or wrn16_2 or "
+            "wrn40_2"
+        ]
 
 
 class TestWithoutTorch:

@@ -24,9 +24,15 @@ from dlrun.config.meant import no_option
 from dlrun.errors import ConfigError
 
 CONF = Path(str(files("dlrun.conf")))
-METHODS = "byol, cyclegan, supervised, vae"
+METHODS = "byol, capsnet, cyclegan, distill, siamese, supervised, vae"
 METHOD_LIST = f"There are {METHODS}"
-OPTIMIZERS = "There are adam, adam_gan, adamw, lars, sgd"
+OPTIMIZERS = "There are adam, adam_gan, adamw, lars, muon, sgd"
+MODELS = (
+    "There are capsnet, cnn, conv_autoencoder, mlp, mlp_autoencoder, patchgan, patchgan16, "
+    "resnet110, resnet18, resnet20, resnet32, resnet32x4, resnet34, resnet44, resnet50, resnet56, "
+    "resnet8, resnet8x4, resnet_generator, torchvision, tutorial_student, tutorial_teacher, vgg13, "
+    "vgg8, wrn16_2, wrn40_2"
+)
 
 
 def shipped(path: str) -> dict[str, Any]:
@@ -209,7 +215,7 @@ def test_every_mistake_of_every_kind_at_once() -> None:
         "fashion_mini, fashion_mnist, image_folder, mnist",
         "lr: unknown key (given 3). Did you mean optimizer.lr?",
         "foo: unknown key; there are method, model, loss, dataset, optimizer, schedule, augment, "
-        "hardware, seed, epochs, steps, batch_size, accumulate, log_every, eval_every, "
+        "hardware, seed, epochs, steps, batch_size, accumulate, log_every, eval_every, patience, "
         "checkpoint_every, name, outputs, data_dir",
         "optimizer.betas: got [0.9], expected [a number in [0, 1), a number in [0, 1)]",
         "seed: got true, expected an integer >= 0",
@@ -227,22 +233,20 @@ def test_a_missing_value_is_told_beside_the_others() -> None:
 
 def test_the_keys_are_those_of_what_was_chosen() -> None:
     assert refused("method=byol", "method.latent=3", "optimizer=sgd", "optimizer.momentun=1") == [
-        "method.latent: unknown key (given 3); there are tau, hidden, projection, predictor, "
-        "target_projector",
+        "method.latent: unknown key (given 3); there are probe_optimizer, tau, hidden, projection, "
+        "predictor, target_projector",
         "optimizer.momentun: unknown key (given 1). Did you mean optimizer.momentum?",
     ]
 
 
 def test_the_networks_inside_of_a_method() -> None:
-    models = ("There are conv_autoencoder, mlp, mlp_autoencoder, patchgan, patchgan16, resnet20, "
-              "resnet56, resnet8, resnet_generator")  # fmt: skip
     assert refused(
         "method=cyclegan", "model@method.discriminator=patchgn",
         "model@method.discriminatr=patchgan", "+model@method.discriminator=patchgan",
         "method.discriminator.depth=3", "method.dsicriminator.width=3",
     ) == [
         "model@method.discriminator=patchgn: no such model. Did you mean "
-        f"model@method.discriminator=patchgan? {models}",
+        f"model@method.discriminator=patchgan? {MODELS}",
         "model@method.discriminatr=patchgan: the method has no such network. Did you mean "
         "model@method.discriminator?",
         "+model@method.discriminator=patchgan: it is there already; give "
@@ -365,7 +369,7 @@ class TestOwnFolder:
             ),
             (
                 "# @package _global_\ndefaults:\n  - override /model: resnet2\n",
-                "in a defaults list: model=resnet2: no such model. Did you mean model=resnet20?",
+                "in a defaults list: model=resnet2: no such model. Did you mean model=resnet32?",
             ),
             (
                 "defaults:\n  - override /model: resnet8\nname: a:B\n",

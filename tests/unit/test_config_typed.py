@@ -286,8 +286,8 @@ def test_class_variables_and_computed_fields_are_no_options() -> None:
 class TestChoice:
     hint = Annotated[Choice, Group("optimizer")]
     plain: ClassVar[dict[str, Any]] = {
-        "name": "sgd", "lr": 1, "momentum": 0, "nesterov": True, "weight_decay": 0,
-        "clip_norm": None,
+        "name": "sgd", "lr": 1, "momentum": 1, "dampening": 0, "nesterov": True,
+        "maximize": False, "weight_decay": 0, "clip_norm": None,
     }  # fmt: skip
 
     def test_is_read_with_its_options(self) -> None:
@@ -295,7 +295,7 @@ class TestChoice:
 
         choice, problems = read(self.hint, self.plain)
         assert problems == []
-        assert choice == Choice("sgd", SGD.Config(1.0, 0.0, None, 0.0, True))
+        assert choice == Choice("sgd", SGD.Config(1.0, 0.0, None, 1.0, 0.0, True, False))
 
     @pytest.mark.parametrize("value", [None, 3, "sgd", [], {}, {"lr": 1}, {"name": 3}])
     def test_needs_a_name(self, value: Any) -> None:

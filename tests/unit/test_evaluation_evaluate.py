@@ -1,6 +1,7 @@
 """Every number of an evaluation by hand, from methods whose answers are known."""
 
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,12 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from dlrun.data.table import DataSet, PixelScale, Table
+from dlrun.data.views import HeldOut
 from dlrun.errors import UserError
 from dlrun.evaluation import inference as inference_module
-from dlrun.evaluation.evaluate import DomainJudge, evaluate, trivial
-from dlrun.evaluation.features import knn_predict
+from dlrun.evaluation.evaluate import DomainJudge, evaluate, teacher_accuracy, trivial
+from dlrun.evaluation.features import knn_predict, spread
 from dlrun.evaluation.inference import Inference
+from dlrun.evaluation.metrics import METRICS
+from dlrun.evaluation.retrieval import mean_average_precision, recall_at_k
 from dlrun.methods.base import Method
+from dlrun.methods.trained import Trained
 
 CPU = torch.device("cpu")
 
@@ -61,11 +66,52 @@ class Classifier(Known):
         return image.flatten(1)
 
 
+class Taught(Classifier):
+    """Its teacher says 1 of images whose first pixel is bright, and 0 of others."""
+
+    def __init__(self, with_classifier: bool = True) -> None:
+        super().__init__()
+        self.teacher, self.student = nn.Identity(), nn.Identity()
+        self.source = Trained("a run", {}, {})
+        self.with_classifier = with_classifier
+
+    def teach(self, image: Tensor) -> Tensor | None:
+        assert not self.training
+        assert not torch.is_grad_enabled()
+        bright = (image[:, 0, 0, 0] > 0.5).long()
+        return nn.functional.one_hot(bright, 3).float() if self.with_classifier else None
+
+
 class Raw(Known):
     """Its features are the pixels."""
 
     def embed(self, image: Tensor) -> Tensor:
         return image.flatten(1)
+
+
+class Retrieves(Raw):
+    """Is judged by its neighbours."""
+
+    key_metric = "recall_at_1"
+
+
+class Projector(Known):
+    """Its projections are the pixels of the first row."""
+
+    def project(self, image: Tensor) -> Tensor:
+        assert not self.training
+        return image[:, 0, 0]
+
+
+class Numbers(Known):
+    """Gives three numbers, of which none is a class."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.classifies = False
+
+    def predict(self, image: Tensor) -> Tensor:
+        raise AssertionError("asked for classes")
 
 
 class Grey(Known):
@@ -78,9 +124,21 @@ class Grey(Known):
 class Validator(Known):
     """Its number is each image's label."""
 
-    def validate(self, image: Tensor, label: Tensor | None) -> dict[str, Tensor]:
-        assert label is not None
-        return {"label": label.float(), "one": torch.ones(len(image))}
+    def validate(self, batch: HeldOut) -> dict[str, Tensor]:
+        assert batch.label is not None
+        return {"label": batch.label.float(), "one": torch.ones(len(batch.image))}
+
+
+class Sparse(Known):
+    """Knows its number of the images with one label only."""
+
+    def __init__(self, label: int) -> None:
+        super().__init__()
+        self.label = label
+
+    def validate(self, batch: HeldOut) -> dict[str, Tensor]:
+        known = batch.label == self.label
+        return {"brightness": batch.image.flatten(1).amax(1)[known]}
 
 
 class Identity(Known):
@@ -138,10 +196,81 @@ def test_accuracy_is_the_share_of_right_answers() -> None:
 def test_thorough_adds_a_classifiers_features_and_the_probe() -> None:
     data = data_set()
     assert set(evaluate(inference(Classifier(), data), "val", 0)) == {
-        "accuracy", "knn", "linear_probe",
+        "accuracy", "knn", "linear_probe", "recall_at_1", "recall_at_5",
     }  # fmt: skip
-    assert set(evaluate(inference(Raw(), data), "val", 0)) == {"knn", "linear_probe"}
+    assert set(evaluate(inference(Raw(), data), "val", 0)) == {
+        "knn", "linear_probe", "recall_at_1", "recall_at_5",
+    }  # fmt: skip
     assert set(evaluate(inference(Raw(), data), "val", 0, thorough=False)) == {"knn"}
+
+
+def test_what_is_no_class_has_no_accuracy() -> None:
+    assert evaluate(inference(Numbers(), data_set()), "val", 0) == {}
+
+
+def test_agreement_is_the_share_of_answers_that_are_the_teachers() -> None:
+    data = data_set(val=20)
+    dark = (data.val.images[:, 0, 0, 0] <= 127).double()  # of which the teacher says 0, as it does
+    assert 0 < dark.mean() < 1
+    numbers = evaluate(inference(Taught(), data), "val", 0)
+    assert numbers["agreement"] == pytest.approx(dark.mean().item())
+    assert numbers["accuracy"] == pytest.approx(7 / 20)
+    assert trivial(data, "val", numbers).keys() == numbers.keys() - {"agreement"}
+    assert set(evaluate(inference(Taught(), data), "val", 0, thorough=False)) == {"accuracy"}
+    assert "agreement" not in evaluate(inference(Taught(with_classifier=False), data), "val", 0)
+
+
+def test_a_teachers_accuracy() -> None:
+    data = data_set(val=20)
+    assert data.val.labels is not None
+    said = (data.val.images[:, 0, 0, 0] > 127).long()
+    right = (said == data.val.labels).double().mean().item()
+    method = Taught().train()
+    assert teacher_accuracy(inference(method, data), method, data.val) == pytest.approx(right)
+    assert method.training
+    method = Taught(with_classifier=False)
+    assert teacher_accuracy(inference(method, data), method, data.val) is None
+
+
+def test_neighbours_of_a_method_that_is_judged_by_them_are_told_while_it_trains() -> None:
+    data = data_set()
+    quick = evaluate(inference(Retrieves(), data), "test", 0, thorough=False)
+    assert set(quick) == {"knn", "recall_at_1", "recall_at_5"}
+    numbers = evaluate(inference(Retrieves(), data), "test", 0)
+    assert set(numbers) == {*quick, "linear_probe", "mean_average_precision"}
+    assert quick.items() <= numbers.items()
+    x, labels = data.test.images.flatten(1) / 255, data.test.labels
+    assert labels is not None
+    recalls = recall_at_k(x, labels, (1, 5))
+    assert (numbers["recall_at_1"], numbers["recall_at_5"]) == (recalls[1], recalls[5])
+    assert numbers["mean_average_precision"] == mean_average_precision(x, labels)
+    assert 1 / 3 < recalls[1] < recalls[5]
+    assert trivial(data, "test", numbers) == numbers
+    assert trivial(data, "test", quick) == quick
+
+
+def test_neighbours_are_not_asked_for_where_no_class_has_two_images() -> None:
+    data = data_set(val=3)
+    assert set(evaluate(inference(Retrieves(), data), "val", 0)) == {"knn", "linear_probe"}
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_projections_are_told_by_how_far_they_spread(labelled: bool) -> None:
+    data = data_set(labelled=labelled)
+    numbers = evaluate(inference(Projector(), data), "val", 0, thorough=False)
+    assert numbers == pytest.approx(spread(data.val.images[:, 0, 0] / 255))
+    assert numbers.keys() == {"projection_std", "projection_rank"} < METRICS.keys()
+    assert 1 < numbers["projection_rank"] <= 4
+    assert trivial(data, "val", numbers) == {}
+
+
+def test_numbers_that_are_not_known_of_every_image() -> None:
+    data = data_set(val=20)
+    known = data.val.images[data.val.labels == 2].flatten(1).amax(1) / 255
+    numbers = evaluate(inference(Sparse(2), data), "val", 0)
+    assert len(known) == 6
+    assert numbers == {"brightness": pytest.approx(known.mean().item())}
+    assert evaluate(inference(Sparse(3), data), "val", 0) == {}
 
 
 @pytest.mark.parametrize("autocast", [nullcontext, bf16])
@@ -185,6 +314,60 @@ def test_the_trivial_reconstruction_is_the_mean_train_image() -> None:
     expected = float(((data.test.images.double() / 255) - mean).square().mean())
     found = trivial(data, "test", {"reconstruction_error": 0.0})
     assert found == {"reconstruction_error": pytest.approx(expected)}
+
+
+def with_columns(train: dict[str, Tensor], test: dict[str, Tensor]) -> DataSet:
+    """The data set with attributes, known of the last images and missing of the others."""
+
+    def filled(part: Table, columns: dict[str, Tensor]) -> Table:
+        whole = {}
+        for name, column in columns.items():
+            missing = torch.nan if column.is_floating_point() else -1
+            rest = torch.full((len(part) - len(column),), missing, dtype=column.dtype)
+            whole[name] = torch.cat([rest, column])
+        return Table(part.images, part.labels, whole)
+
+    data = data_set()
+    return replace(data, train=filled(data.train, train), test=filled(data.test, test))
+
+
+def test_the_trivial_answer_for_an_attribute_is_the_most_frequent_known_class() -> None:
+    data = with_columns(
+        {"kind": torch.tensor([4, 1, 4, 2, 2, 4])},  # -1 of the 54 others
+        {"kind": torch.tensor([4, 4, 2, 1])},
+    )
+    assert trivial(data, "test", {"accuracy_kind": 0.0}) == {"accuracy_kind": 0.5}
+    assert trivial(data, "test", {"accuracy": 0.0}).keys() == {"accuracy"}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.int64])
+def test_the_trivial_answer_for_a_number_is_the_median_of_those_known(dtype: torch.dtype) -> None:
+    data = with_columns(
+        {"age": torch.tensor([30, 10, 20, 90, 0], dtype=dtype)},  # NaN or -1 of the 55 others
+        {"age": torch.tensor([20, 26, 10], dtype=dtype)},
+    )
+    found = trivial(data, "test", {"absolute_error_age": 0.0})
+    assert found == {"absolute_error_age": pytest.approx((0 + 6 + 10) / 3)}
+
+
+def test_an_attribute_that_is_known_of_no_image_has_no_trivial_answer() -> None:
+    numbers = {"accuracy_kind": 0.0, "absolute_error_age": 0.0}
+    known = {"kind": torch.tensor([1]), "age": torch.tensor([2.0])}
+    unknown = {name: column[:0] for name, column in known.items()}
+    assert trivial(with_columns(known, known), "test", numbers).keys() == numbers.keys()
+    assert trivial(with_columns(unknown, known), "test", numbers) == {}
+    assert trivial(with_columns(known, unknown), "test", numbers) == {}
+
+
+def test_an_attribute_is_told_of_images_without_labels() -> None:
+    data = with_columns({"kind": torch.tensor([1])}, {"kind": torch.tensor([1, 0])})
+    bare = replace(
+        data,
+        train=replace(data.train, labels=None),
+        test=replace(data.test, labels=None),
+        class_names=(),
+    )
+    assert trivial(bare, "test", {"accuracy_kind": 0.0}) == {"accuracy_kind": 0.5}
 
 
 @pytest.mark.parametrize("autocast", [nullcontext, bf16])
@@ -272,20 +455,34 @@ def test_the_mode_is_put_back_even_where_a_method_fails(training: bool) -> None:
 
 def test_batches_hold_every_image_once_in_order() -> None:
     data = data_set(val=20)
-    images, labels = zip(*inference(Raw(), data).batches(data.val), strict=True)
+    parts = list(inference(Raw(), data).batches(data.val))
+    images, labels = [part.image for part in parts], [part.label for part in parts]
     assert [len(part) for part in images] == [8, 8, 4]
     assert torch.equal(torch.cat(images), data.val.images.float() / 255)
     assert data.val.labels is not None
     assert torch.equal(torch.cat(labels), data.val.labels)
+    bare = data_set(val=20, labelled=False)
+    assert [part.label for part in inference(Raw(), bare).batches(bare.val)] == [None] * 3
 
 
 def test_batches_of_some_rows() -> None:
     data = data_set()
     rows = torch.tensor([5, 3, 3])
-    ((image, label),) = inference(Raw(), data, "symmetric").batches(data.val, rows)
+    (part,) = inference(Raw(), data, "symmetric").batches(data.val, rows)
+    image, label = part.image, part.label
     assert torch.allclose(image, data.val.images[rows].float() / 127.5 - 1)
     assert label is not None
     assert label.tolist() == [2, 0, 0]
+    assert part.attributes == {}
+
+
+def test_batches_hold_the_attributes_of_their_images() -> None:
+    data = with_columns({}, {"age": torch.rand(30), "kind": torch.arange(30)})
+    (part,) = inference(Raw(), data).batches(data.test, torch.tensor([7, 2]))
+    assert torch.equal(part.attributes["age"], data.test.attributes["age"][[7, 2]])
+    assert part.attributes["kind"].tolist() == [7, 2]
+    parts = list(inference(Raw(), data).batches(data.test))
+    assert torch.cat([part.attributes["kind"] for part in parts]).tolist() == list(range(30))
 
 
 def test_images_are_standardized_and_laid_out_as_the_run_has_it() -> None:

@@ -46,6 +46,31 @@ def test_an_unknown_number_is_described_by_its_own_name() -> None:
     assert describe("my_own").arrow == "↓"
 
 
+@pytest.mark.parametrize(
+    ("kind", "attribute", "label", "arrow"),
+    [
+        ("accuracy", "gender", "accuracy, gender", "↑"),
+        ("absolute_error", "age", "absolute error, age", "↓"),
+        ("loss", "age_group", "loss, age_group", "↓"),
+    ],
+)
+def test_the_number_of_an_attribute_is_described_by_its_kind(
+    kind: str, attribute: str, label: str, arrow: str
+) -> None:
+    name = f"{kind}_{attribute}"
+    metric = describe(name)
+    assert (metric.label, metric.arrow, metric.trivial) == (label, arrow, "")
+    assert metric.form == METRICS[kind].form
+    higher = arrow == "↑"
+    assert better(name, 2.0, 1.0) is higher
+    assert better(name, 1.0, 2.0) is not higher
+
+
+def test_a_name_that_only_begins_like_a_known_one_is_an_unknown_one() -> None:
+    assert describe("accuracyx").label == "accuracyx"
+    assert describe("recall_at_1").label == "recall@1"  # known whole names go first
+
+
 def test_arrows() -> None:
     assert [describe(n).arrow for n in ("accuracy", "loss", "kl")] == ["↑", "↓", ""]
 

@@ -1,0 +1,110 @@
+"""CapsNet: capsules with routing by agreement (Sabour, Frosst and Hinton 2017, arXiv 1710.09829).
+
+The length of a class's capsule says whether the class is there; there is no softmax over classes. A
+decoder reconstructs the image from the capsule of its class alone, so that the capsule has to know
+how the image looks. Otherwise than in the paper: the learning rate falls along a cosine over the
+run, theirs exponentially without an end. The lecture notes' 7.3.2 describes the network and leaves
+out the loss, the mask in front of the decoder and the axis of the softmax, which are the paper's.
+
+Expect: docs/results.md, "capsnet".
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from dlrun.data.views import HeldOut, Labelled
+from dlrun.methods.base import Builder, Method, Update
+from dlrun.models.capsnet import Decoder
+from dlrun.options import NonNegative
+
+
+class CapsNet(Method):
+    """One capsule for each class, and a decoder behind them."""
+
+    @dataclass(frozen=True)
+    class Config:
+        decoder: bool
+        reconstruction_weight: NonNegative
+
+    view = Labelled
+    model_kind = "capsules"
+    loss_kind = "lengths"
+    pixels = "unit"
+    key_metric = "accuracy"
+    cpu_bf16 = True
+
+    reconstruct: Callable[[Tensor], Tensor] | None = None
+    """The image through the longest capsule, in [0, 1]. Only where there is a decoder: `None` in
+    the class is how a method disclaims one of its capabilities."""
+
+    def __init__(self, config: Config, build: Builder) -> None:
+        super().__init__()
+        self.config = config
+        self.capsules = build.model()
+        self.loss = build.loss()
+        self.decoder: Decoder | None = None
+        if config.decoder:
+            code_dim = self.capsules.num_classes * self.capsules.class_dim
+            self.decoder = Decoder(code_dim, build.image_shape)
+            self.reconstruct = self._reconstruct
+
+    def step(self, batch: Labelled, update: Update) -> dict[str, Tensor]:
+        """Equation 4, and the squared error of the image by its true class's capsule."""
+        v = self.capsules(batch.image)
+        lengths = _lengths(v)
+        loss = margin = self.loss(lengths, batch.label).mean()
+        told = {"margin": margin}
+        if self.decoder is not None:
+            error = _squared_error(self.decoder(_only(v, batch.label)), batch.image).mean()
+            loss = margin + self.config.reconstruction_weight * error
+            told["reconstruction"] = error
+        update.minimize(loss)
+        accuracy = (lengths.argmax(1) == batch.label).float().mean()
+        return {"loss": loss, **told, "accuracy": accuracy}
+
+    def predict(self, image: Tensor) -> Tensor:
+        """The lengths (B, K), in [0, 1): scores, and no logits of a distribution."""
+        return _lengths(self.capsules(image))
+
+    def embed(self, image: Tensor) -> Tensor:
+        """The class capsules, all of them (B, K class_dim)."""
+        v: Tensor = self.capsules(image)
+        return v.flatten(1)
+
+    def _reconstruct(self, image: Tensor) -> Tensor:
+        """By the longest capsule: here the class is not known."""
+        assert self.decoder is not None
+        v = self.capsules(image)
+        picture: Tensor = self.decoder(_only(v, _lengths(v).argmax(1)))
+        return picture
+
+    def validate(self, batch: HeldOut) -> dict[str, Tensor]:
+        """Both losses apart; the squared error is that of `reconstruct`, summed over pixels."""
+        v = self.capsules(batch.image)
+        lengths, told = _lengths(v), {}
+        if batch.label is not None:
+            told["margin"] = self.loss(lengths, batch.label)
+        if self.decoder is not None:
+            picture = self.decoder(_only(v, lengths.argmax(1)))
+            told["reconstruction"] = _squared_error(picture, batch.image)
+        return told
+
+
+def _lengths(v: Tensor) -> Tensor:
+    """Of capsules (B, K, D): (B, K). The gradient of a capsule that is 0 is 0."""
+    lengths: Tensor = torch.linalg.vector_norm(v, dim=2)
+    return lengths
+
+
+def _only(v: Tensor, chosen: Tensor) -> Tensor:
+    """Capsules (B, K, D) with all but the chosen one (B,) masked out, (B, K D)."""
+    return (v * F.one_hot(chosen, v.shape[1])[..., None]).flatten(1)
+
+
+def _squared_error(picture: Tensor, image: Tensor) -> Tensor:
+    """Summed over the pixels of each image, (B,): a mean would ask for another weight."""
+    return (picture - image).square().flatten(1).sum(1)

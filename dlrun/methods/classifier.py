@@ -1,0 +1,81 @@
+"""An encoder and a linear layer, and looking at what lies in between."""
+
+from torch import Tensor, nn
+
+from dlrun.errors import UserError
+
+
+class Classifier(nn.Module):
+    """Image (B, C, H, W) to logits (B, K): encoder, dropout on its features, linear layer.
+
+    Without classes the head is None and the output are the features.
+    """
+
+    def __init__(self, encoder: nn.Module, dropout: float, num_classes: int | None) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.dropout = nn.Dropout(dropout)
+        self.head: nn.Module | None = None
+        if num_classes is not None:
+            width = encoder.feature_dim
+            assert isinstance(width, int)
+            self.head = nn.Linear(width, num_classes)
+
+    @property
+    def num_outputs(self) -> int:
+        """K, or the features' D without a head."""
+        width = self.encoder.feature_dim if self.head is None else self.head.out_features
+        assert isinstance(width, int)
+        return width
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (B, K)."""
+        features = self.dropout(self.encoder(x))
+        output: Tensor = features if self.head is None else self.head(features)
+        return output
+
+
+def tapped(network: Classifier, path: str, x: Tensor) -> tuple[Tensor, Tensor]:
+    """What `network` gives, and what its encoder's module `path` gave on the way.
+
+    Any module by its dotted path, 'stage2.1' say, without a line changed in the model; '' is the
+    encoder itself, its features.
+    """
+    seen: list[Tensor] = []
+    module = network.encoder.get_submodule(path)
+    handle = module.register_forward_hook(lambda _, __, output: seen.append(output))
+    try:
+        output = network(x)
+    finally:
+        handle.remove()
+    return output, seen[-1]
+
+
+def demand_path(network: Classifier, path: str, key: str) -> None:
+    """Raises UserError where the encoder has no module of that path."""
+    known = [name for name, _ in network.encoder.named_modules() if name]
+    if path and path not in known:
+        top = [name for name in known if name.count(".") < 2]
+        raise UserError(
+            f"{key}: got {path!r}, expected the path of a module of the model, one of "
+            f"{', '.join(top)}"
+        )
+
+
+def last_map(network: Classifier, x: Tensor) -> str | None:
+    """The path of the outermost module of the encoder that ends with a map (B, C, H, W)."""
+    shapes: dict[str, int] = {}
+    children = [name for name, _ in network.encoder.named_modules() if name]
+    handles = [
+        network.encoder.get_submodule(name).register_forward_hook(
+            lambda _, __, output, name=name: shapes.__setitem__(name, output.ndim)
+        )
+        for name in children
+    ]
+    try:
+        network(x)
+    finally:
+        for handle in handles:
+            handle.remove()
+    maps = [name for name, ndim in shapes.items() if ndim == 4]
+    return maps[-1] if maps else None

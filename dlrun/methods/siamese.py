@@ -1,0 +1,96 @@
+"""Siamese networks: an embedding in which distance means likeness.
+
+Two (Bromley et al. 1993, "Signature verification using a Siamese time delay neural network"; with
+the contrastive loss, Hadsell, Chopra and LeCun 2006, "Dimensionality reduction by learning an
+invariant mapping") or three images (triplets: Schroff et al. 2015, FaceNet, arXiv 1503.03832) go
+through one and the same network, and a loss draws the like together and pushes the unlike apart.
+Batches are made of a few images of each of many classes, and their triplets are chosen in the batch
+(Hermans et al. 2017, arXiv 1703.07737). With `method.positives=view` no labels are needed: the two
+views of an image are like, all else is unlike.
+
+Otherwise than in FaceNet: one positive is drawn for each anchor, where they use all; a batch is 128
+images, theirs 1,800. Otherwise than in Hermans et al.: the encoder is small and begins anew, and
+the embedding is normalised, unless `method.normalize=false`.
+
+Expect: docs/results.md, "siamese".
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dlrun.data.views import Grouped, TwoViews, View
+from dlrun.errors import UserError
+from dlrun.methods.base import Builder, Method, Update
+from dlrun.methods.mining import Mining, mine
+from dlrun.options import Count
+
+
+class Siamese(Method):
+    """An encoder and a linear projection, shared by anchor, positive and negative."""
+
+    @dataclass(frozen=True)
+    class Config:
+        embedding: Count
+        normalize: bool
+        mining: Mining
+        positives: Literal["class", "view"]
+
+    view = Grouped
+    model_kind = "encoder"
+    loss_kind = "triplets"
+    key_metric = "recall_at_1"
+    parts: ClassVar[dict[str, str]] = {"backbone": "encoder."}
+
+    def __init__(self, config: Config, build: Builder) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = build.model()
+        self.projection = nn.Linear(self.encoder.feature_dim, config.embedding)
+        self.loss = build.loss()
+
+    @classmethod
+    def view_for(cls, config: Any) -> type[View]:
+        """Images in groups of one class, or two views of each."""
+        return TwoViews if config.positives == "view" else Grouped
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Embeddings (B, D), float32; on the unit sphere where they are normalised."""
+        z: Tensor = self.projection(self.encoder(x)).float()
+        return F.normalize(z, dim=1) if self.config.normalize else z
+
+    def step(self, batch: Grouped | TwoViews, update: Update) -> dict[str, Tensor]:
+        """Embed, mine, compare; 0 for a batch of which no triplet can be made."""
+        z, label = self._embedded(batch)
+        a, p, n = mine(z, label, self.config.mining)
+        losses = self.loss(z[a], z[p], z[n])
+        triplets = max(len(a), 1)
+        loss = losses.sum() / triplets
+        update.minimize(loss)
+        z = z.detach()
+        return {
+            "loss": loss,
+            "violations": (losses > 0).sum() / triplets,
+            "positive_distance": (z[a] - z[p]).norm(dim=1).sum() / triplets,
+            "negative_distance": (z[a] - z[n]).norm(dim=1).sum() / triplets,
+        }
+
+    def _embedded(self, batch: Grouped | TwoViews) -> tuple[Tensor, Tensor]:
+        """Embeddings (B, D), and what is equal of two images that are like (B,)."""
+        if isinstance(batch, TwoViews):
+            if len(batch.index) < 2:
+                raise UserError(
+                    "batch_size: got 1, but the negatives of a view are the views of other images "
+                    "in its batch; expected an integer >= 2"
+                )
+            # Each view by itself: batch statistics are not shared.
+            return torch.cat([self(batch.first), self(batch.second)]), batch.index.repeat(2)
+        return self(batch.image), batch.label
+
+    def embed(self, image: Tensor) -> Tensor:
+        """The embedding (B, D)."""
+        z: Tensor = self(image)
+        return z

@@ -1,0 +1,171 @@
+"""What another run has learnt, and taking it over: whole or not at all, and told."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from torch import Tensor, nn
+
+from dlrun.data.table import Pixels
+from dlrun.errors import UserError
+from dlrun.options import Choice
+
+AnyModule = TypeVar("AnyModule", bound=nn.Module)
+
+_NORMALIZATION_TOLERANCE = 0.01  # of the grey range; another val split moves the mean by 1e-4
+
+
+@dataclass(frozen=True)
+class Column:
+    """An attribute of the images: how many classes it has, None for a number, and its spread."""
+
+    classes: int | None
+    mean: float
+    std: float
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What networks have to know of a data set.
+
+    `mean` and `std` are those of each channel in [0, 1].
+    """
+
+    image_shape: tuple[int, int, int]
+    class_names: tuple[str, ...] = ()
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    attributes: Mapping[str, Column] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The weights of a run, or of a file, and what they are of.
+
+    A plain state dict of torchvision has no `model` and no `facts`.
+    """
+
+    source: str
+    """For people."""
+    state: dict[str, Tensor]
+    parts: Mapping[str, str]
+    method: str | None = None
+    model: Choice | None = None
+    facts: Facts | None = None
+    pixels: Pixels | None = None
+    step: int | None = None
+    accuracy: float | None = None
+    """On the val split when it was saved."""
+    same_split: bool = False
+    """Whether that val split is the one of the present run."""
+
+    def part(self, name: str) -> dict[str, Tensor] | None:
+        """The state dict of `backbone` or `head`; None where it has none."""
+        prefix = self.parts.get(name)
+        if prefix is None:
+            return None
+        return {
+            key.removeprefix(prefix): value
+            for key, value in self.state.items()
+            if key.startswith(prefix)
+        }
+
+    def __str__(self) -> str:
+        if self.method is None:
+            return self.source
+        model = f" with {self.model.name}" if self.model else ""
+        return f"{self.source} ({self.method}{model}, step {self.step})"
+
+
+def freeze(network: AnyModule) -> AnyModule:
+    """No gradient reaches it and `Method.train` leaves it in eval mode, so nothing of it moves."""
+    network.requires_grad_(False)
+    network.eval()
+    network.frozen = True  # type: ignore[assignment]
+    return network
+
+
+def load_backbone(network: nn.Module, trained: Trained, facts: Facts) -> list[str]:
+    """Takes the backbone over into `network`, every tensor of it.
+
+    Returns:
+        Lines for people: what was loaded, and what of the source was not used.
+
+    Raises:
+        UserError: a tensor is missing, has another shape, or would be left over.
+    """
+    key = f"model.init_from={trained.source}"
+    given = trained.part("backbone")
+    if given is None:
+        raise UserError(f"{key}: {trained} has no backbone that a model could begin with")
+    left_over = sorted(set(given) - set(network.state_dict()))
+    head = trained.method is None and all(_is_head(name, given) for name in left_over)
+    if head:  # the classifying layer in a state dict of torchvision
+        given = {name: value for name, value in given.items() if name not in left_over}
+    load_whole(network, given, key)
+    numbers = sum(tensor.numel() for tensor in network.parameters())
+    lines = [
+        f"model.init_from: all {len(given)} tensors of the backbone ({numbers:,} parameters) "
+        f"taken from {trained}"
+    ]
+    unused = left_over if head else _others(trained)
+    if unused:
+        lines.append(f"model.init_from: not taken: {', '.join(unused)}")
+    if trained.facts is not None and not same_normalization(trained.facts, facts):
+        lines.append(
+            "model.init_from: it was trained on images of another mean or spread "
+            f"({_numbers(trained.facts.mean)} there, {_numbers(facts.mean)} here)"
+        )
+    return lines
+
+
+def load_whole(network: nn.Module, state: dict[str, Tensor], key: str) -> None:
+    """`state` into `network`, strictly.
+
+    Raises:
+        UserError: the two differ; says in how many tensors and names the first.
+    """
+    own = network.state_dict()
+    missing = [name for name in own if name not in state]
+    left_over = [name for name in state if name not in own]
+    shapes = [name for name in own if name in state and own[name].shape != state[name].shape]
+    if not (missing or left_over or shapes):
+        network.load_state_dict(state)
+        return
+    told = []
+    if missing:
+        told.append(f"{len(missing)} of {len(own)} tensors are missing there, as {missing[0]}")
+    if left_over:
+        told.append(f"{len(left_over)} would be left over, as {left_over[0]}")
+    if shapes:
+        name = shapes[0]
+        told.append(
+            f"{len(shapes)} have another shape, as {name}: {list(state[name].shape)} there, "
+            f"{list(own[name].shape)} here"
+        )
+    raise UserError(f"{key}: does not fit the model: {'; '.join(told)}; choose the same model=...")
+
+
+def same_normalization(a: Facts, b: Facts) -> bool:
+    """Whether mean and spread of each channel agree but for what another val split changes."""
+    if len(a.mean) != len(b.mean):
+        return False
+    pairs = zip((*a.mean, *a.std), (*b.mean, *b.std), strict=True)
+    return all(abs(x - y) <= _NORMALIZATION_TOLERANCE for x, y in pairs)
+
+
+def _is_head(name: str, given: dict[str, Tensor]) -> bool:
+    """Whether a name ends a plain state dict, as the last linear layer's two do."""
+    last = list(given)[-1].rpartition(".")[0]
+    return name.rpartition(".")[0] == last
+
+
+def _others(trained: Trained) -> list[str]:
+    """The parts of the source beside its backbone, by the first part of their names."""
+    backbone = trained.parts["backbone"]
+    names = (name for name in trained.state if not name.startswith(backbone))
+    return list(dict.fromkeys(name.split(".")[0] for name in names))
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return ", ".join(f"{value:.3f}" for value in values)

@@ -1,0 +1,130 @@
+"""The runs that a distillation stands on: a teacher that is trained first, a student alone.
+
+Each is a run of its own in a folder named by its config's signature, so that the next run that
+needs the same one, in this sweep or next week, takes it as it is, or goes on with it.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from dlrun.config.check import to_plain_types
+from dlrun.config.schema import TrainConfig
+from dlrun.config.signature import signature
+from dlrun.errors import UserError
+from dlrun.losses.classification import CrossEntropy
+from dlrun.losses.regression import SquaredError
+from dlrun.methods.supervised import LABEL, Supervised
+from dlrun.options import Choice
+from dlrun.runs.files import read_json
+from dlrun.runs.folder import RunFolder
+from dlrun.runs.status import read_status
+from dlrun.training.inputs import settle_references
+
+_POLL_SECONDS = 1.0
+
+Train = Callable[[TrainConfig, RunFolder], object]
+"""Trains a config in a folder, from where it stands."""
+
+
+def prepared(config: TrainConfig, train: Train, say: Callable[[str], None]) -> TrainConfig:
+    """`config` with every run that it names settled, those that it needs trained first.
+
+    Raises:
+        UserError: a run that it names is not there.
+    """
+    config = settled(config)
+    options = config.method.options
+    if config.method.name != "distill":
+        return config
+    if options.baseline:
+        _trained(baseline_config(config), "baseline", train, say)
+    if options.teacher is None:
+        folder = _trained(teacher_config(config), "teacher", train, say)
+        options = replace(options, teacher=str(folder))
+        config = replace(config, method=Choice("distill", options))
+    return config
+
+
+def settled(config: TrainConfig) -> TrainConfig:
+    """`config` with every run that it names given by its path.
+
+    Raises:
+        UserError: one is not there, or not complete.
+    """
+    outputs = Path(config.outputs)
+    return replace(
+        config,
+        method=settle_references(config.method, outputs),
+        model=settle_references(config.model, outputs),
+    )
+
+
+def teacher_config(config: TrainConfig) -> TrainConfig:
+    """Of the teacher that `config` needs: supervised, on the same images."""
+    options = config.method.options
+    seed = config.seed if options.teacher_seed is None else options.teacher_seed
+    return replace(
+        _alone(config, dropout=0.0),
+        model=options.teacher_model,
+        epochs=options.teacher_epochs or config.epochs,
+        seed=seed,
+    )
+
+
+def baseline_config(config: TrainConfig) -> TrainConfig:
+    """Of the student alone: same weights to begin with, same images in the same order."""
+    return _alone(config, dropout=config.method.options.dropout)
+
+
+def baseline_summary(config: TrainConfig) -> dict[str, Any] | None:
+    """What the student alone has reached; None where that was not asked for."""
+    if config.method.name != "distill" or not config.method.options.baseline:
+        return None
+    return read_json(_folder(baseline_config(config), "baseline").summary)
+
+
+def _alone(config: TrainConfig, dropout: float) -> TrainConfig:
+    method = Supervised.Config(
+        dropout=dropout,
+        l1=0.0,
+        l2=0.0,
+        tasks=(LABEL,),
+        task_weights=None,
+        numbers=(),
+        value_loss=Choice("squared_error", SquaredError.Config()),
+    )
+    loss = Choice("cross_entropy", CrossEntropy.Config(label_smoothing=0.0))
+    return replace(config, method=Choice("supervised", method), loss=loss, name=None)
+
+
+def _folder(config: TrainConfig, role: str) -> RunFolder:
+    parent = Path(config.outputs) / config.dataset.name.replace(":", ".") / config.method.name
+    return RunFolder((parent / f"{role}-{signature(to_plain_types(config))}").absolute())
+
+
+def _trained(config: TrainConfig, role: str, train: Train, say: Callable[[str], None]) -> RunFolder:
+    """The folder of the run once it is complete, whoever trains it."""
+    folder = _folder(config, role)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    waiting = False
+    while True:
+        status = read_status(folder)
+        if status is not None and status.state == "completed":
+            accuracy = read_json(folder.summary)["test"]["best"]["accuracy"]
+            say(f"{role}: {folder}, trained; test accuracy {accuracy:.4f} (best)")
+            return folder
+        if not folder.in_use():
+            say(f"{role}: none of this kind yet, trained first ({config.model.name})")
+            try:
+                train(config, folder)
+            except UserError:
+                if not folder.in_use():  # else another process began at the same moment
+                    raise
+            continue
+        if not waiting:
+            say(f"{role}: another process is training it, waiting: {folder}")
+            waiting = True
+        time.sleep(_POLL_SECONDS)

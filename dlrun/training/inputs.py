@@ -1,0 +1,166 @@
+"""What a run takes from other runs: found by name, checked, and kept in its own folder."""
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from dlrun.config.typed import Typed
+from dlrun.data.table import DataSet
+from dlrun.errors import UserError
+from dlrun.methods.trained import Column, Facts, Trained
+from dlrun.options import Choice
+from dlrun.runs.folder import RunFolder
+from dlrun.runs.index import find_run
+from dlrun.runs.status import read_status
+from dlrun.training import checkpoint
+
+_KEYS = ("init_from", "teacher")
+# Torchvision's own state dicts; `dlrun.models.torchvision_models` keeps its names below this.
+_TORCHVISION_PARTS = {"backbone": ""}
+_TORCHVISION_PREFIX = "network."
+
+
+def facts_of(data: DataSet) -> Facts:
+    """What networks have to know of `data`."""
+    attributes = {name: _column(values) for name, values in data.train.attributes.items()}
+    mean, std = tuple(data.mean.tolist()), tuple(data.std.tolist())
+    return Facts(data.image_shape, data.class_names, mean, std, attributes)
+
+
+def _column(values: Tensor) -> Column:
+    """Of the train split's values (N,), of which the missing ones are NaN or -1."""
+    is_number = values.is_floating_point()
+    known = values[~values.isnan() if is_number else values >= 0].double()
+    classes = None if is_number else int(values.max()) + 1
+    std = float(known.std()) if len(known) > 1 else 0.0
+    return Column(classes, float(known.mean()) if len(known) else 0.0, std or 1.0)
+
+
+def settle_references(config: Any, outputs: Path) -> Any:
+    """The typed config with every run that it names given by its path.
+
+    'last' or the beginning of a name mean something else tomorrow; a path does not.
+
+    Raises:
+        UserError: there is no such run or file, or the run is not complete.
+    """
+    if isinstance(config, Choice):
+        return replace(config, options=settle_references(config.options, outputs))
+    names = getattr(config, "__dataclass_fields__", {})
+    changed = {}
+    for name in names:
+        value = getattr(config, name)
+        if name in _KEYS and isinstance(value, str):
+            changed[name] = str(_path_of(value, outputs, name))
+        elif isinstance(value, Choice):
+            changed[name] = settle_references(value, outputs)
+    return replace(config, **changed) if changed else config
+
+
+class Inputs:
+    """Looks up trained weights for one run, and keeps a copy of them in its folder.
+
+    So a run can be resumed and judged after the run that it began with is gone.
+    """
+
+    def __init__(self, folder: RunFolder, outputs: Path, plain_dataset: dict[str, Any]) -> None:
+        self.folder, self.outputs, self.plain_dataset = folder, outputs, plain_dataset
+
+    def __call__(self, reference: str) -> Trained:
+        """The weights that `reference`, a run or a file, stands for.
+
+        Raises:
+            UserError: there is none, or it is no checkpoint.
+        """
+        digest = hashlib.sha1(reference.encode(), usedforsecurity=False).hexdigest()[:8]
+        kept = self.folder.inputs / f"{digest}.pt"
+        if not kept.exists():
+            path = _path_of(reference, self.outputs, "trained weights")
+            content = _slim(path)
+            kept.parent.mkdir(exist_ok=True)
+            checkpoint.save(kept, content)
+        return self._trained(checkpoint.load(kept), reference)
+
+    def _trained(self, content: dict[str, Any], reference: str) -> Trained:
+        if "method" not in content:
+            return Trained(reference, _prefixed(content["state_dict"]), _TORCHVISION_PARTS)
+        if "parts" not in content:
+            raise UserError(
+                f"{reference}: was written by a dlrun that did not say what its parts are"
+            )
+        plain = content["config"]
+        # A checkpoint between two evaluations holds the numbers of weights that are no more.
+        current = content["val_step"] == content["step"]
+        return Trained(
+            source=reference,
+            state=content["method"],
+            parts=content["parts"],
+            method=plain["method"]["name"],
+            model=_model(plain["model"], reference, Path(reference).is_file()),
+            facts=Facts(
+                tuple(content["image_shape"]),
+                tuple(content["class_names"]),
+                tuple(content["mean"]),
+                tuple(content["std"]),
+                {},
+            ),
+            pixels=content["pixels"],
+            step=content["step"],
+            accuracy=content["val"].get("accuracy") if current else None,
+            same_split=plain["dataset"] == self.plain_dataset,
+        )
+
+
+def _path_of(reference: str, outputs: Path, key: str) -> Path:
+    """The file or the run folder that is meant."""
+    path = Path(reference).expanduser()
+    if path.is_file():
+        return path
+    folder = find_run(reference, outputs)
+    status = read_status(folder)
+    if status is None or status.state != "completed":
+        state = "has not begun" if status is None else f"is {status.state} at step {status.step}"
+        raise UserError(
+            f"{key}: {folder} {state}; finish it with dlrun resume {folder.name}, or name one of "
+            f"the files in {folder}/checkpoints"
+        )
+    return Path(str(folder))
+
+
+def _slim(path: Path) -> dict[str, Any]:
+    """The checkpoint without what only training needs; of a run, the best one."""
+    if path.is_dir():
+        folder = RunFolder(path.absolute())
+        path = folder.best if folder.best.exists() else folder.last
+    elif not checkpoint.is_checkpoint(path):
+        return {"state_dict": checkpoint.load_state_dict(path)}
+    content = checkpoint.load(path)
+    return {
+        key: value
+        for key, value in content.items()
+        if key not in ("format", "optimizers", "scaler", "pending")
+    }
+
+
+def _prefixed(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{_TORCHVISION_PREFIX}{name}": value for name, value in state.items()}
+
+
+def _model(plain: dict[str, Any], reference: str, is_file: bool) -> Choice:
+    """The typed options of the network that was trained."""
+    if is_file and ":" in plain["name"]:
+        raise UserError(
+            f"{reference}: its model is {plain['name']}, and a file may not name code to run; "
+            "give the run that it belongs to instead"
+        )
+    typed = Typed()
+    # It is rebuilt to be filled; where it began once does not matter now.
+    fresh = {key: None if key in ("init_from", "freeze") else item for key, item in plain.items()}
+    choice = typed.choice("model", fresh, "model")
+    if typed.problems:
+        raise UserError(f"{reference}: its model cannot be built again ({typed.problems[0]})")
+    assert isinstance(choice, Choice)
+    return choice

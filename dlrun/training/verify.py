@@ -1,0 +1,47 @@
+"""A teacher is measured again before anything is learnt from it."""
+
+import math
+
+from dlrun.errors import UserError
+from dlrun.evaluation.evaluate import teacher_accuracy
+from dlrun.evaluation.inference import Inference
+from dlrun.methods.capabilities import Teaches
+
+_TOLERANCE = 0.01  # another precision or machine turns a few images in a thousand
+_STANDARD_ERRORS = 3  # where the val images are others than those of the record
+
+
+def verify_teacher(inference: Inference) -> str | None:
+    """Measures the teacher on val and holds it against what was recorded when it was saved.
+
+    On the same val images the two must agree. On others it may be better, as it may have been
+    trained on some of them, but not worse than chance explains.
+
+    Returns:
+        A line for people, or None where there is no teacher with a classifier.
+
+    Raises:
+        UserError: they do not agree.
+    """
+    method, table = inference.method, inference.data.val
+    if not isinstance(method, Teaches):
+        return None
+    recorded, source = method.source.accuracy, method.source
+    if not len(table) or recorded is None:
+        reason = "there is no val split" if recorded is not None else "none was recorded"
+        return f"teacher: its accuracy was not measured again, {reason}"
+    measured = teacher_accuracy(inference, method, table)
+    if measured is None:
+        return None
+    slack = _TOLERANCE
+    if not source.same_split:
+        slack += _STANDARD_ERRORS * math.sqrt(recorded * (1 - recorded) / len(table))
+    wrong = measured < recorded - slack or (source.same_split and measured > recorded + slack)
+    if wrong:
+        raise UserError(
+            f"method.teacher={source.source}: has an accuracy of {measured:.4f} on the val split "
+            f"here, {recorded:.4f} was recorded when it was trained; it is not the same network or "
+            "does not see the same images"
+        )
+    same = "" if source.same_split else ", on other val images"
+    return f"teacher: val accuracy {measured:.4f}, {recorded:.4f} when it was trained{same}"

@@ -1,0 +1,271 @@
+"""CapsNet's step against the paper written out with loops; masks, weights, capabilities."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dlrun.data.sources.fashion_mini import FashionMini
+from dlrun.data.views import HeldOut, Labelled
+from dlrun.losses.capsule import Margin
+from dlrun.methods.base import Builder
+from dlrun.methods.capabilities import Embeds, Predicts, Reconstructs, Samples, Validates
+from dlrun.methods.capsnet import CapsNet
+from dlrun.methods.trained import Facts
+from dlrun.models.capsnet import Capsules
+from dlrun.options import Choice
+from dlrun.training.hardware import Hardware
+from dlrun.training.update import Update
+
+CPU = Hardware(
+    device=torch.device("cpu"), precision="fp32", memory_format=torch.contiguous_format,
+    threads=1, compile=False, deterministic=False, anomaly=False, line="",
+)  # fmt: skip
+SHAPE, CLASSES, DIM, CLASS_DIM, ROUTING, WEIGHT = (1, 9, 9), 3, 2, 4, 3, 0.0005
+
+
+def capsnet(
+    shape: tuple[int, int, int] = SHAPE, classes: int = CLASSES, kernel: int = 3,
+    channels: int = 3, types: int = 2, dim: int = DIM, decoder: bool = True,
+    weight: float = WEIGHT,
+) -> CapsNet:  # fmt: skip
+    torch.manual_seed(0)
+    model = Capsules.Config(
+        channels=channels, kernel=kernel, types=types, dim=dim, class_dim=CLASS_DIM,
+        routing=ROUTING,
+    )  # fmt: skip
+    build = Builder(
+        Choice("capsnet", model),
+        Choice("margin", Margin.Config(upper=0.9, lower=0.1, down_weight=0.5)),
+        Facts(shape, tuple(str(k) for k in range(classes))),
+    )
+    return CapsNet(CapsNet.Config(decoder=decoder, reconstruction_weight=weight), build)
+
+
+def adam(method: CapsNet, lr: float = 1e-3) -> Update:
+    optimizer = torch.optim.Adam(method.parameter_groups()["main"], lr=lr)
+    return Update({"main": optimizer}, CPU, lambda _: 1.0, 100)
+
+
+def batch_of(size: int, seed: int = 1) -> Labelled:
+    torch.manual_seed(seed)
+    image, label = torch.rand(size, *SHAPE), torch.randint(CLASSES, (size,))
+    return Labelled(image, label, torch.arange(size))
+
+
+# --- one step, literally -------------------------------------------------------------------------
+
+
+def squashed(s: Tensor) -> Tensor:
+    squared = (s * s).sum()
+    return squared / (1 + squared) * (s / torch.sqrt(squared + 1e-8))
+
+
+def class_capsules(method: CapsNet, image: Tensor) -> list[Tensor]:
+    """Of one image (C, H, W), capsule by capsule."""
+    model = method.capsules
+    maps = F.relu(F.conv2d(image[None], model.conv.weight, model.conv.bias))
+    maps = F.conv2d(maps, model.primary.weight, model.primary.bias, stride=2)[0]
+    u = []
+    for y in range(maps.shape[1]):
+        for x in range(maps.shape[2]):
+            for first in range(0, maps.shape[0], DIM):
+                u.append(squashed(maps[first : first + DIM, y, x]))
+    u_hat = [[model.weight[i, j] @ u[i] for j in range(CLASSES)] for i in range(len(u))]
+    b = [torch.zeros(CLASSES) for _ in u]
+    v: list[Tensor] = []
+    for iteration in range(ROUTING):
+        last = iteration == ROUTING - 1
+        votes = u_hat if last else [[vote.detach() for vote in row] for row in u_hat]
+        c = [torch.softmax(row, 0) for row in b]
+        v = []
+        for j in range(CLASSES):
+            s = torch.zeros(CLASS_DIM)
+            for i in range(len(u)):
+                s = s + c[i][j] * votes[i][j]
+            v.append(squashed(s))
+        if not last:
+            b = [b[i] + torch.stack([votes[i][j] @ v[j] for j in range(CLASSES)])
+                 for i in range(len(u))]  # fmt: skip
+    return v
+
+
+def literal_losses(method: CapsNet, batch: Labelled) -> tuple[Tensor, Tensor, float]:
+    """Margin and squared error, each averaged over the batch, and the share that is right."""
+    margins, errors, right = [], [], 0
+    for image, label in zip(batch.image, batch.label.tolist(), strict=True):
+        v = class_capsules(method, image)
+        lengths = [(x * x).sum().sqrt() for x in v]
+        terms = [
+            F.relu(0.9 - lengths[k]) ** 2 if k == label else 0.5 * F.relu(lengths[k] - 0.1) ** 2
+            for k in range(CLASSES)
+        ]
+        margins.append(torch.stack(terms).sum())
+        code = torch.cat([v[k] if k == label else torch.zeros(CLASS_DIM) for k in range(CLASSES)])
+        assert method.decoder is not None
+        first, second, third = (m for m in method.decoder.layers if isinstance(m, nn.Linear))
+        pixels = torch.sigmoid(third(F.relu(second(F.relu(first(code))))))
+        errors.append(((pixels - image.flatten()) ** 2).sum())
+        right += max(range(CLASSES), key=lambda k: lengths[k].item()) == label
+    return torch.stack(margins).mean(), torch.stack(errors).mean(), right / len(batch.label)
+
+
+def test_steps_are_the_papers_written_out() -> None:
+    method = capsnet(weight=0.05)  # so that the decoder's part shows in the weights
+    nn.init.normal_(method.capsules.weight, std=2.0)  # so that routing has something to agree on
+    twin = copy.deepcopy(method)
+    update, optimizer = adam(method, 1e-2), torch.optim.Adam(twin.parameters(), lr=1e-2)
+    for step in range(3):
+        batch = batch_of(4, seed=step)
+        update.begin(step)
+        told = method.step(batch, update)
+        update.finish()
+        margin, error, accuracy = literal_losses(twin, batch)
+        loss = margin + 0.05 * error
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        expected = {"loss": loss, "margin": margin, "reconstruction": error, "accuracy": accuracy}
+        assert told.keys() == expected.keys()
+        for name, value in expected.items():
+            assert told[name].item() == pytest.approx(torch.as_tensor(value).item(), rel=1e-4), name
+        for (name, ours), literal in zip(method.named_parameters(), twin.parameters(), strict=True):
+            torch.testing.assert_close(ours, literal, rtol=0, atol=1e-4, msg=name)
+    fresh = dict(capsnet(weight=0.05).named_parameters())
+    moved = [
+        (p - fresh[name]).abs().max() for name, p in method.named_parameters()
+    ]  # the tolerance is small beside it
+    assert min(moved) > 0.01
+
+
+# --- the parts of the loss -----------------------------------------------------------------------
+
+
+def test_the_reconstruction_weight_is_of_a_sum_over_pixels() -> None:
+    """0.0005 of it is 0.392 of the mean over 28 x 28."""
+    method = capsnet((1, 28, 28), kernel=9)
+    batch = Labelled(torch.rand(6, 1, 28, 28), torch.tensor([0, 1, 2, 0, 1, 2]), torch.arange(6))
+    pictures: list[Tensor] = []
+    assert method.decoder is not None
+    method.decoder.register_forward_hook(lambda module, given, picture: pictures.append(picture))
+    told = method.step(batch, adam(method))
+    expected = 0.392 * F.mse_loss(pictures[0], batch.image)
+    assert (told["loss"] - told["margin"]).item() == pytest.approx(expected.item(), rel=1e-4)
+
+
+def test_the_margin_is_of_bare_lengths() -> None:
+    """Summed over classes, averaged over the batch; the longest is what counts as predicted."""
+    method, batch = capsnet(), batch_of(8)
+    nn.init.normal_(method.capsules.weight)
+    lengths = method.predict(batch.image)
+    assert torch.equal(lengths, method.capsules(batch.image).norm(dim=2))
+    assert (lengths.sum(1) - 1).abs().min() > 0.01  # no softmax over the classes
+    present = F.one_hot(batch.label, CLASSES).bool()
+    cost = torch.where(present, (0.9 - lengths).clamp(min=0), 0.5**0.5 * (lengths - 0.1).clamp(0))
+    told = method.step(batch, adam(method))
+    assert told["margin"].item() == pytest.approx(cost.square().sum().item() / 8, rel=1e-5)
+    assert told["accuracy"] == (lengths.argmax(1) == batch.label).float().mean()
+
+
+def test_training_decodes_the_true_classs_capsule_and_evaluation_the_longest() -> None:
+    method, batch = capsnet(), batch_of(8)
+    nn.init.normal_(method.capsules.weight)
+    v = method.capsules(batch.image).detach()
+    longest = v.norm(dim=2).argmax(1)
+    assert (longest != batch.label).any()  # else there would be nothing to tell apart
+    codes: list[Tensor] = []
+    assert method.decoder is not None
+    method.decoder.register_forward_pre_hook(lambda module, given: codes.append(given[0].detach()))
+    method.step(batch, Update({"main": torch.optim.SGD(method.parameters(), 0.0)}, CPU, float, 1))
+    method.eval()
+    assert method.reconstruct is not None
+    picture = method.reconstruct(batch.image)
+    told = method.validate(HeldOut(batch.image, batch.label))
+    for code, chosen in zip(codes, (batch.label, longest, longest), strict=True):
+        expected = torch.zeros(8, CLASSES, CLASS_DIM)
+        for row, k in enumerate(chosen.tolist()):
+            expected[row, k] = v[row, k]
+        torch.testing.assert_close(code, expected.flatten(1))
+    error = (picture - batch.image).square().sum((1, 2, 3))
+    torch.testing.assert_close(told["reconstruction"], error)
+    torch.testing.assert_close(told["margin"], method.loss(v.norm(dim=2), batch.label))
+
+
+def test_the_reconstruction_teaches_the_true_classs_capsule_alone() -> None:
+    method, batch = capsnet(weight=1.0), batch_of(4)
+    method.loss = Zero()
+    gradients: list[Tensor] = []
+
+    def watch(module: nn.Module, given: tuple[Tensor], v: Tensor) -> None:
+        v.register_hook(gradients.append)
+
+    method.capsules.register_forward_hook(watch)
+    method.step(batch, adam(method))
+    touched = gradients[0].abs().amax(2) > 0
+    assert torch.equal(touched, F.one_hot(batch.label, CLASSES).bool())
+
+
+class Zero(nn.Module):
+    """No margin loss."""
+
+    def forward(self, lengths: Tensor, labels: Tensor) -> Tensor:
+        return 0 * lengths.sum(1)
+
+
+# --- what it can do ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("decoder", [True, False])
+def test_it_reconstructs_only_with_a_decoder(decoder: bool) -> None:
+    method, batch = capsnet(decoder=decoder), batch_of(5)
+    assert isinstance(method, Reconstructs) == decoder
+    assert isinstance(method, Predicts)
+    assert isinstance(method, Embeds)
+    assert isinstance(method, Validates)
+    assert not isinstance(method, Samples)
+    parts = {"margin", "reconstruction"} if decoder else {"margin"}
+    assert method.validate(HeldOut(batch.image, batch.label)).keys() == parts
+    assert method.validate(HeldOut(batch.image)).keys() == parts - {"margin"}
+    told = method.step(batch, adam(method))
+    assert told.keys() == {"loss", "accuracy"} | parts
+    assert decoder or told["loss"] == told["margin"]
+    assert any(name.startswith("decoder.") for name in method.state_dict()) == decoder
+    assert torch.equal(method.embed(batch.image), method.capsules(batch.image).flatten(1))
+    assert method.embed(batch.image).shape == (5, CLASSES * CLASS_DIM)
+
+
+def test_a_copy_reconstructs_by_its_own_weights() -> None:
+    method, image = capsnet(), torch.rand(2, *SHAPE)
+    other = copy.deepcopy(method)
+    assert method.reconstruct is not None
+    assert other.reconstruct is not None
+    before = method.reconstruct(image)
+    with torch.no_grad():
+        for p in method.parameters():
+            p.add_(1)
+    assert torch.equal(other.reconstruct(image), before)
+    assert not torch.equal(method.reconstruct(image), before)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_it_learns_real_images_by_heart_within_seconds(precision: str) -> None:
+    table = FashionMini().load(None, Path()).train
+    rows = torch.arange(0, 4000, 100)  # four of each class
+    assert table.labels is not None
+    image, label = table.images[rows].float() / 255, table.labels[rows]
+    method = capsnet((1, 28, 28), 10, kernel=9, channels=16, types=4, dim=8)
+    update = adam(method, 3e-3)
+    told: list[dict[str, Tensor]] = []
+    for step in range(60):
+        update.begin(step)
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+            told.append(method.step(Labelled(image, label, rows), update))
+        update.finish()
+    first, last = told[0], told[-1]
+    assert first["accuracy"] < 0.5
+    assert last["accuracy"] > 0.9
+    assert last["margin"] < 0.2 * first["margin"]
+    assert last["reconstruction"] < 0.6 * first["reconstruction"]

@@ -1,0 +1,294 @@
+"""Telling a collapse and its likely cause; the probe that watches and does not touch."""
+
+import copy
+import math
+from contextlib import nullcontext
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from dlrun.config.check import check
+from dlrun.config.compose import compose_plain
+from dlrun.data.table import DataSet, PixelScale, Table
+from dlrun.data.views import TwoViews
+from dlrun.evaluation.evaluate import evaluate
+from dlrun.evaluation.inference import Inference
+from dlrun.methods.base import Builder
+from dlrun.methods.byol import BYOL, decay, preset_tau
+from dlrun.methods.collapse import is_collapsed, likely_causes, stands_still
+from dlrun.methods.trained import Facts
+from dlrun.training.hardware import Hardware
+from dlrun.training.optimizers import build_optimizers
+from dlrun.training.update import Update
+
+CPU = Hardware(
+    device=torch.device("cpu"), precision="fp32", memory_format=torch.contiguous_format,
+    threads=1, compile=False, deterministic=False, anomaly=False, line="",
+)  # fmt: skip
+SHAPE, WIDTH, TOTAL = (1, 6, 6), 16, 100
+
+
+def byol(*overrides: str, labelled: bool = True, epochs: float = 100) -> tuple[BYOL, Update]:
+    """A small one with an update as a run has it."""
+    config = check(
+        compose_plain(
+            ["method=byol", "model=mlp", "model.hidden=[12]", "method.hidden=8",
+             f"method.projection={WIDTH}", *overrides],
+            None,
+        )
+    )  # fmt: skip
+    torch.manual_seed(0)
+    classes = ("a", "b", "c") if labelled else ()
+    build = Builder(config.model, config.loss, Facts(SHAPE, classes), epochs)
+    method = BYOL(config.method.options, build).train()
+    optimizers = build_optimizers(
+        config.optimizer, method.parameter_groups(), 256, fused=False, own=method.optimizers()
+    )
+    return method, Update(optimizers, CPU, lambda step: 1.0, TOTAL, optimizer=config.optimizer.name)
+
+
+# --- what a collapse is --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("width", [2, 16, 256])
+@pytest.mark.parametrize(
+    ("share", "rank", "collapsed"),
+    [(1.0, 1.5, True), (1.0, 2.5, False), (0.05, 9.0, True), (0.2, 9.0, False), (0.0, 1.0, True)],
+)
+def test_a_point_or_a_line_is_a_collapse(
+    width: int, share: float, rank: float, collapsed: bool
+) -> None:
+    assert is_collapsed(share / math.sqrt(width), rank, width) == collapsed
+
+
+def test_a_healthy_run_has_no_likely_cause() -> None:
+    for optimizer, rate in (("lars", 0.4), ("sgd", 0.05), ("adam", 1e-3), ("adamw", 1e-3)):
+        assert likely_causes(0.99, 0.3, optimizer, rate, has_predictor=True) == []
+    assert likely_causes(0.99, 0.3, "an_own:Optimizer", 1e9, has_predictor=True) == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"has_predictor": False}, "there is no predictor (method.predictor=none)"),
+        ({"rate": 50.0}, "the learning rate is 50; lars is used with 0.02 to 10"),
+        ({"rate": 1e-3}, "the learning rate is 0.001; lars is used with 0.02 to 10"),
+        (
+            {"optimizer": "adam", "rate": 0.2},
+            "the learning rate is 0.2; adam is used with 1e-05 to 0.01",
+        ),
+        ({"tau": 1.0}, "tau is 1.00000 already, so the target does not follow"),
+        ({"tau": 0.0}, "tau is 0, so the target is the online network itself"),
+    ],
+)
+def test_each_cause_is_named(changed: dict[str, Any], said: str) -> None:
+    healthy: dict[str, Any] = {
+        "tau": 0.99, "progress": 0.3, "optimizer": "lars", "rate": 0.4, "has_predictor": True
+    }  # fmt: skip
+    assert likely_causes(**(healthy | changed)) == [said]
+
+
+def test_all_causes_are_named_at_once_and_a_missing_predictor_first() -> None:
+    causes = likely_causes(1.0, 0.0, "sgd", 90.0, has_predictor=False)
+    assert [cause.split()[0] for cause in causes] == ["there", "the", "tau"]
+
+
+def test_at_the_end_of_a_run_the_target_may_stand_still() -> None:
+    assert stands_still(1.0, 0.5)
+    assert not stands_still(1.0, 1.0)
+    assert not stands_still(0.9, 0.5)
+
+
+# --- the decay -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("epochs", "tau"),
+    [(1, 0.97), (40, 0.97), (70, 0.97), (70.5, 0.99), (100, 0.99), (300, 0.99), (600, 0.99),
+     (1000, 0.996)],
+)  # fmt: skip
+def test_the_preset_follows_the_length_of_the_run(epochs: float, tau: float) -> None:
+    assert preset_tau(epochs) == tau
+    assert byol(epochs=epochs)[0].tau == tau
+    assert byol("method.tau=0.5", epochs=epochs)[0].tau == 0.5
+
+
+@pytest.mark.parametrize("epochs", [40, 100, 300, 1000])
+def test_no_preset_is_told_to_stand_still_at_any_moment(epochs: float) -> None:
+    tau = preset_tau(epochs)
+    for thousandth in range(1000):
+        progress = thousandth / 1000
+        assert not stands_still(decay(tau, progress), progress), progress
+
+
+# --- a method that tells -------------------------------------------------------------------------
+
+
+def inference(method: BYOL) -> Inference:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (40, *SHAPE), generator=generator).byte()
+    table = Table(images, torch.arange(40) % 3)
+    mean, std = torch.full((1,), 0.5), torch.full((1,), 0.3)
+    data = DataSet("x", table, table, table, ("a", "b", "c"), None, mean, std, "")
+    return Inference(
+        method, data, PixelScale.of(method.pixels, mean, std), CPU.device, CPU.memory_format,
+        nullcontext,
+    )  # fmt: skip
+
+
+def constant(method: BYOL) -> None:
+    """The encoder gives the same features whatever it sees."""
+    first = method.online[0].layers[1]  # type: ignore[index]
+    assert isinstance(first, nn.Linear)
+    nn.init.zeros_(first.weight)
+
+
+def warnings(method: BYOL, update: Update) -> list[str]:
+    numbers = evaluate(inference(method), "val", 0, thorough=False)
+    assert {"projection_std", "projection_rank", "probe_accuracy", "knn"} <= numbers.keys()
+    return method.warnings(numbers, update)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [(), ("optimizer=adam",), ("method.predictor=none",)],
+)
+def test_a_healthy_run_gives_no_line(overrides: tuple[str, ...]) -> None:
+    method, update = byol(*overrides)
+    update.begin(30)
+    assert warnings(method, update) == []
+
+
+@pytest.mark.parametrize(
+    ("overrides", "step", "cause"),
+    [
+        (("method.predictor=none",), 30, "there is no predictor"),
+        (("optimizer.lr=100",), 30, "the learning rate is 100; lars"),
+        (("optimizer=adam", "optimizer.lr=0.5"), 30, "the learning rate is 0.5; adam"),
+        (("method.tau=1.0",), 30, "tau is 1.00000 already"),
+        (("method.tau=0.0",), 0, "tau is 0, so the target is the online network itself"),
+        ((), 30, "none of the usual ones"),
+    ],
+)
+def test_a_constant_encoder_is_a_collapse_and_the_cause_is_told(
+    overrides: tuple[str, ...], step: int, cause: str
+) -> None:
+    method, update = byol(*overrides)
+    constant(method)
+    update.begin(step)
+    (line,) = warnings(method, update)
+    assert line.startswith("the projections have collapsed (std ")
+    assert f"healthy is about 0.25; rank 1.0 of {WIDTH}). Likely cause: " in line
+    tail = line.partition("Likely cause: ")[2]
+    assert tail.startswith(cause)
+
+
+def test_projections_on_a_line_are_a_collapse_though_they_are_spread() -> None:
+    method, update = byol()
+    last = method.online[1][3]  # type: ignore[index]
+    assert isinstance(last, nn.Linear)
+    with torch.no_grad():
+        last.weight.copy_(torch.randn(WIDTH, 1) @ torch.randn(1, 8))
+    (line,) = warnings(method, update)
+    assert "collapsed" in line
+
+
+def test_a_target_that_stands_still_is_told_though_nothing_has_collapsed_yet() -> None:
+    method, update = byol("method.tau=1.0")
+    update.begin(30)
+    assert warnings(method, update) == [
+        "tau is 1.00000 already: the target does not follow the online network"
+    ]
+    update.begin(TOTAL - 1)
+    assert warnings(method, update) == []
+
+
+def test_without_a_val_split_there_is_no_collapse_to_tell() -> None:
+    method, update = byol()
+    assert method.warnings({}, update) == []
+
+
+# --- the probe -----------------------------------------------------------------------------------
+
+
+def batch(label: Tensor | None) -> TwoViews:
+    generator = torch.Generator().manual_seed(3)
+    first, second = (torch.randn(12, *SHAPE, generator=generator) for _ in range(2))
+    return TwoViews(first, second, torch.arange(12), label)
+
+
+def take_step(method: BYOL, update: Update, label: Tensor | None, step: int = 0) -> None:
+    update.begin(step)
+    method.step(batch(label), update)
+    update.finish()
+
+
+LABEL = torch.arange(12) % 3
+
+
+@pytest.mark.parametrize("optimizer", ["lars", "adam", "sgd"])
+def test_the_probe_gives_nothing_to_the_rest(optimizer: str) -> None:
+    """With labels and without, everything else takes the same steps, bit for bit."""
+    method, update = byol(f"optimizer={optimizer}")
+    twin, twin_update = byol(f"optimizer={optimizer}")
+    for step in range(3):
+        take_step(method, update, LABEL, step)
+        take_step(twin, twin_update, None, step)
+    state = twin.state_dict()
+    for name, value in method.state_dict().items():
+        assert torch.equal(value, state[name]) != name.startswith("probe."), name
+
+
+def test_the_probes_step_is_adam_on_the_features_of_the_first_view() -> None:
+    """While the others take LARS."""
+    method, update = byol()
+    assert type(update.optimizers["main"]).__name__.lower().startswith("lars")
+    assert isinstance(update.optimizers["probe"], torch.optim.Adam)
+    assert method.probe is not None
+    held = [p for group in update.optimizers["probe"].param_groups for p in group["params"]]
+    assert {id(p) for p in held} == {id(p) for p in method.probe.parameters()}
+    twin = copy.deepcopy(method)
+    probe = twin.probe
+    assert probe is not None
+    group = update.optimizers["probe"].param_groups[0]
+    adam = torch.optim.Adam(
+        probe.parameters(), lr=group["lr"], betas=group["betas"], eps=group["eps"],
+        weight_decay=group["weight_decay"],
+    )  # fmt: skip
+    loss = nn.functional.cross_entropy(probe(twin.online[0](batch(None).first).detach()), LABEL)
+    loss.backward()
+    adam.step()
+    take_step(method, update, LABEL)
+    for mine, theirs in zip(method.probe.parameters(), probe.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-6, atol=1e-7)
+
+
+def test_the_probes_loss_reaches_its_own_weights_and_no_others() -> None:
+    method, _ = byol()
+    assert method.probe is not None
+    seen: list[str] = []
+
+    class Backward:
+        step, progress, top_rate, optimizer = 0, 0.0, 0.4, "lars"
+
+        def minimize(self, loss: Tensor, name: str = "main") -> None:
+            seen.append(name)
+            if name == "probe":
+                loss.backward()
+
+    told = method.step(batch(LABEL), Backward())
+    assert seen == ["main", "probe"]
+    with_gradient = {name for name, p in method.named_parameters() if p.grad is not None}
+    assert with_gradient == {"probe.weight", "probe.bias"}
+    assert 0 <= float(told["probe_accuracy"]) <= 1
+    assert not told["probe_accuracy"].requires_grad
+
+
+def test_without_classes_there_is_no_probe() -> None:
+    method, update = byol(labelled=False)
+    assert method.probe is None
+    assert list(update.optimizers) == ["main"]
+    take_step(method, update, None)
+    assert not any(name.startswith("probe") for name in method.state_dict())

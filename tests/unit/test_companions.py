@@ -1,0 +1,260 @@
+"""The runs that a distillation stands on: which, in which folder, trained how often."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dlrun.config.check import check
+from dlrun.config.compose import compose_plain
+from dlrun.config.schema import TrainConfig
+from dlrun.errors import RunFailed, UserError
+from dlrun.runs.files import write_json
+from dlrun.runs.folder import RunFolder
+from dlrun.training import companions
+from dlrun.training.companions import (
+    baseline_config,
+    baseline_summary,
+    prepared,
+    settled,
+    teacher_config,
+)
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Outputs are relative to where one is."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(companions, "_POLL_SECONDS", 0.01)
+    return tmp_path
+
+
+def config(*overrides: str) -> TrainConfig:
+    return check(compose_plain(["method=distill", "dataset.val_fraction=0.1", *overrides], None))
+
+
+def finish(folder: RunFolder, accuracy: float = 0.75, state: str = "completed") -> None:
+    """Leaves behind what a run leaves."""
+    write_json(folder.summary, {"test": {"best": {"accuracy": accuracy}}})
+    status = {
+        "state": state, "step": 1, "total": 1, "started": 0.0, "heartbeat": 0.0, "pid": 1,
+        "host": "elsewhere",
+    }  # fmt: skip
+    write_json(folder.status, status)
+
+
+class Trainer:
+    """Trains nothing, and remembers what it was asked for."""
+
+    def __init__(self, first: Callable[[RunFolder], None] = lambda folder: None) -> None:
+        self.asked: list[tuple[TrainConfig, RunFolder]] = []
+        self.said: list[str] = []
+        self.first = first
+
+    def __call__(self, config: TrainConfig, folder: RunFolder) -> None:
+        self.asked.append((config, folder))
+        if len(self.asked) == 1:
+            self.first(folder)
+        folder.prepare({"method": {"name": "supervised"}})
+        finish(folder)
+
+    def prepare(self, config: TrainConfig) -> TrainConfig:
+        return prepared(config, self, self.said.append)
+
+
+# --- which runs ----------------------------------------------------------------------------------
+
+
+def test_the_student_alone_differs_in_method_and_loss_and_nothing_else() -> None:
+    student = config(
+        "seed=5", "epochs=7", "steps=40", "batch_size=32", "optimizer.lr=0.3", "augment=none",
+        "model=resnet8", "method.dropout=0.2", "loss=dkd", "accumulate=2", "patience=3",
+        "name=mine", "schedule=constant", "hardware=cpu",
+    )  # fmt: skip
+    alone = baseline_config(student)
+    assert replace(alone, method=student.method, loss=student.loss, name="mine") == student
+    assert (alone.method.name, alone.loss.name, alone.name) == ("supervised", "cross_entropy", None)
+    assert alone.loss.options.label_smoothing == 0
+    options = alone.method.options
+    assert (options.dropout, options.l1, options.l2, options.tasks) == (0.2, 0, 0, ("label",))
+
+
+def test_it_is_what_the_command_line_would_train() -> None:
+    """Else `dlrun train method=supervised` were another experiment than the baseline."""
+    student = config("model=resnet8", "seed=3")
+    plain = compose_plain(
+        ["method=supervised", "model=resnet8", "seed=3", "dataset.val_fraction=0.1"], None
+    )
+    assert baseline_config(student) == check(plain)
+
+
+def test_the_teacher_is_another_network_on_the_same_images() -> None:
+    student = config(
+        "seed=5", "model=resnet8", "model@method.teacher_model=resnet20", "method.dropout=0.2"
+    )
+    teacher = teacher_config(student)
+    assert teacher.model.options.depth == 20
+    assert (teacher.seed, teacher.epochs) == (0, student.epochs)
+    same = ("dataset", "augment", "optimizer", "schedule", "batch_size", "hardware", "steps")
+    assert all(getattr(teacher, name) == getattr(student, name) for name in same)
+    assert (teacher.method.name, teacher.method.options.dropout) == ("supervised", 0)
+
+
+@pytest.mark.parametrize(
+    ("override", "seed", "epochs"),
+    [
+        ("method.teacher_seed=null", 5, 4),
+        ("method.teacher_seed=2", 2, 4),
+        ("method.teacher_epochs=9", 0, 9),
+        ("method.baseline=true", 0, 4),
+    ],
+)
+def test_the_teachers_seed_and_epochs(override: str, seed: int, epochs: int) -> None:
+    teacher = teacher_config(config("seed=5", "epochs=4", override))
+    assert (teacher.seed, teacher.epochs) == (seed, epochs)
+
+
+def test_the_teachers_epochs_are_not_cut_by_the_students_steps() -> None:
+    assert teacher_config(config("steps=10", "method.teacher_epochs=9")).steps is None
+    assert teacher_config(config("steps=10")).steps == 10
+
+
+# --- how often -----------------------------------------------------------------------------------
+
+
+def test_the_teacher_is_trained_once_for_all_students() -> None:
+    trainer = Trainer()
+    students = [
+        config("loss=kd"), config("loss=hint", "model=resnet8", "seed=4", "method.kd_warmup=0.5"),
+        config("name=mine", "log_every=7"),
+    ]  # fmt: skip
+    settled_to = {trainer.prepare(student).method.options.teacher for student in students}
+    assert len(trainer.asked) == 1
+    ((asked, folder),) = trainer.asked
+    assert asked == teacher_config(students[0])
+    assert settled_to == {str(folder)}
+    assert str(folder).startswith("outputs/fashion_mini/supervised/teacher-")
+    assert trainer.said == [
+        "teacher: none of this kind yet, trained first (resnet)",
+        *[f"teacher: {folder}, trained; test accuracy 0.7500 (best)"] * 3,
+    ]
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["epochs=9", "augment=none", "model@method.teacher_model=resnet8", "method.teacher_seed=1",
+     "dataset.val_fraction=0.2", "optimizer.lr=0.01"],
+)  # fmt: skip
+def test_another_experiment_has_another_teacher(change: str) -> None:
+    trainer = Trainer()
+    one, two = (trainer.prepare(each) for each in (config(), config(change)))
+    assert len(trainer.asked) == 2
+    assert one.method.options.teacher != two.method.options.teacher
+
+
+def test_each_seed_has_its_own_teacher_where_that_is_asked_for() -> None:
+    trainer = Trainer()
+    for seed in (0, 1, 1):
+        trainer.prepare(config(f"seed={seed}", "method.teacher_seed=null"))
+    assert [asked.seed for asked, _ in trainer.asked] == [0, 1]
+
+
+def test_a_baseline_is_trained_for_each_seed_and_found_again() -> None:
+    trainer = Trainer()
+    student = config("method.baseline=true", "seed=3")
+    ready = trainer.prepare(student)
+    assert [folder.name.split("-")[0] for _, folder in trainer.asked] == ["baseline", "teacher"]
+    assert trainer.asked[0][0] == baseline_config(student)
+    assert baseline_summary(ready) == {"test": {"best": {"accuracy": 0.75}}}
+    trainer.prepare(config("method.baseline=true", "seed=3", "loss=kd_cosine"))
+    assert len(trainer.asked) == 2
+    trainer.prepare(config("method.baseline=true", "seed=4"))
+    assert len(trainer.asked) == 3
+
+
+def test_no_baseline_is_told_where_none_was_asked_for_or_it_is_gone() -> None:
+    assert baseline_summary(config()) is None
+    assert baseline_summary(config("method.baseline=true")) is None
+    other = check(compose_plain(["method=byol"], None))
+    assert baseline_summary(other) is None
+    assert prepared(other, Trainer(), print) == other
+
+
+def test_a_teacher_that_is_named_is_not_trained(here: Path) -> None:
+    folder = RunFolder(here / "outputs" / "x" / "supervised" / "mine")
+    folder.prepare({"method": {"name": "supervised"}})
+    finish(folder)
+    trainer = Trainer()
+    student = trainer.prepare(config("method.teacher=mine"))
+    assert student.method.options.teacher == "outputs/x/supervised/mine"
+    assert not trainer.asked
+    assert settled(student) == student
+
+
+# --- in which folder, while others are at it -----------------------------------------------------
+
+
+def test_a_teacher_that_was_cut_off_goes_on_in_its_folder() -> None:
+    trainer = Trainer()
+    student = trainer.prepare(config())
+    folder = RunFolder(Path(student.method.options.teacher).absolute())
+    finish(folder, state="interrupted")
+    trainer.prepare(config())
+    assert [asked.path for _, asked in trainer.asked] == [folder.path] * 2
+
+
+def test_another_process_that_trains_it_is_waited_for() -> None:
+    first = Trainer()
+    folder = RunFolder(Path(first.prepare(config()).method.options.teacher).absolute())
+    finish(folder, state="running")
+    other = RunFolder(folder.path)  # a lock is of an open file, as another process has it
+    other.lock()
+    trainer = Trainer()
+
+    def end() -> None:
+        finish(folder, 0.5)
+        other.unlock()
+
+    def say(text: str) -> None:
+        trainer.said.append(text)
+        if "waiting" in text:
+            threading.Timer(0.05, end).start()
+
+    student = prepared(config(), trainer, say)
+    relative = folder.path.relative_to(Path.cwd())
+    assert trainer.said == [
+        f"teacher: another process is training it, waiting: {relative}",
+        f"teacher: {relative}, trained; test accuracy 0.5000 (best)",
+    ]
+    assert not trainer.asked
+    assert student.method.options.teacher == str(relative)
+
+
+def test_where_another_process_was_first_by_a_moment_it_is_waited_for() -> None:
+    """Between looking and locking; then the other one dies, and it is trained after all."""
+    held: list[RunFolder] = []
+
+    def beaten(folder: RunFolder) -> None:
+        held.append(RunFolder(folder.path))
+        held[0].lock()
+        threading.Timer(0.05, held[0].unlock).start()
+        raise UserError("another process is training this run right now")
+
+    trainer = Trainer(beaten)
+    trainer.prepare(config())
+    assert len(trainer.asked) == 2
+    assert "waiting" in trainer.said[1]
+
+
+@pytest.mark.parametrize("error", [UserError("no such device"), RunFailed("loss is nan")])
+def test_a_teacher_that_fails_ends_it(error: UserError) -> None:
+    def fail(folder: RunFolder) -> None:
+        finish(folder, state="failed")
+        raise error
+
+    trainer = Trainer(fail)
+    with pytest.raises(type(error), match=str(error)):
+        trainer.prepare(config())
+    assert len(trainer.asked) == 1

@@ -1,0 +1,380 @@
+"""What a run takes from others: which one is meant, and the copy that it keeps."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from dlrun.commands.sweep import sweep
+from dlrun.config.check import check, to_plain_types
+from dlrun.config.compose import compose_plain
+from dlrun.data.table import DataSet, Table
+from dlrun.errors import UserError
+from dlrun.methods.trained import Column, Facts
+from dlrun.models.build import build_model
+from dlrun.options import Choice
+from dlrun.registry import lookup
+from dlrun.runs.files import write_json
+from dlrun.runs.folder import RunFolder
+from dlrun.training import checkpoint
+from dlrun.training.inputs import Inputs, facts_of, settle_references
+
+MODEL = {"name": "mlp", "hidden": [4], "batch_norm": True, "init_from": None, "freeze": None}
+DATASET = {"name": "fashion_mini", "val_fraction": 0.2}
+SHAPE = (1, 3, 3)
+
+
+def network() -> torch.nn.Module:
+    config = lookup("model", "mlp").Config(
+        hidden=(4,), batch_norm=True, init_from=None, freeze=None
+    )
+    return build_model(Choice("mlp", config), SHAPE, 2)
+
+
+def content(step: int = 7, model: dict[str, Any] | None = None, **changed: Any) -> dict[str, Any]:
+    """Of a checkpoint, as the loop writes it."""
+    torch.manual_seed(step)
+    state = {f"encoder.{name}": value for name, value in network().state_dict().items()}
+    return {
+        "dlrun": "0.0",
+        "config": {"method": {"name": "supervised"}, "model": model or MODEL, "dataset": DATASET},
+        "image_shape": list(SHAPE), "class_names": ["a", "b"], "pixels": "standardized",
+        "parts": {"backbone": "encoder.", "head": "heads.label."}, "mean": [0.5], "std": [0.2],
+        "data_checksum": "", "step": step, "seconds": 1.0, "best_value": 0.9, "best_step": step,
+        "val": {"accuracy": 0.9}, "val_step": step, "warnings": [],
+        "pending": [{"loss": torch.ones(())}],
+        "method": state | {"heads.label.weight": torch.ones(2, 4)},
+        "optimizers": {"main": {"state": {0: torch.ones(9)}, "param_groups": []}}, "scaler": {},
+    } | changed  # fmt: skip
+
+
+def make_run(
+    outputs: Path, name: str, state: str = "completed", best: int | None = 7, last: int = 9
+) -> RunFolder:
+    """A run that has left two checkpoints."""
+    folder = RunFolder(outputs / "fashion_mini" / "supervised" / name)
+    folder.prepare({"method": {"name": "supervised"}})
+    status = {
+        "state": state, "step": last, "total": 20, "started": 0.0, "heartbeat": 0.0, "pid": 1,
+        "host": "elsewhere",
+    }  # fmt: skip
+    write_json(folder.status, status)
+    checkpoint.save(folder.last, content(last))
+    if best is not None:
+        checkpoint.save(folder.best, content(best))
+    return folder
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> Inputs:
+    """Of a new run in `own`, with other runs below `outputs`."""
+    (tmp_path / "own").mkdir()
+    return Inputs(RunFolder(tmp_path / "own"), tmp_path / "outputs", DATASET)
+
+
+def save(path: Path, **changed: Any) -> str:
+    checkpoint.save(path, content(**changed))
+    return str(path)
+
+
+# --- which one is meant --------------------------------------------------------------------------
+
+
+def config(*overrides: str) -> Any:
+    return check(compose_plain(list(overrides), None))
+
+
+@pytest.mark.parametrize("given", ["last", "new", "new-run", "{folder}"])
+def test_a_run_may_be_named_in_many_ways_and_becomes_a_path(tmp_path: Path, given: str) -> None:
+    make_run(tmp_path, "old-run")
+    folder = make_run(tmp_path, "new-run")
+    given = given.replace("{folder}", str(folder.path))
+    typed = config("method=distill", f"method.teacher={given}", f"model.init_from={given}")
+    method = settle_references(typed.method, tmp_path)
+    model = settle_references(typed.model, tmp_path)
+    assert method.options.teacher == model.options.init_from == str(folder.path)
+    assert settle_references(method, tmp_path) == method  # a path stays what it is
+    assert typed.method.options.teacher == given
+
+
+def test_it_is_settled_also_inside_of_a_nested_choice(tmp_path: Path) -> None:
+    folder = make_run(tmp_path, "run")
+    typed = config("method=distill", "method.teacher_model.init_from=last")
+    settled = settle_references(typed.method, tmp_path)
+    assert settled.options.teacher_model.options.init_from == str(folder.path)
+    assert settled.options.teacher is None
+
+
+def test_what_names_no_run_stays_as_it_is(tmp_path: Path) -> None:
+    typed = config("method=byol")
+    assert settle_references(typed.method, tmp_path) == typed.method
+
+
+def test_a_file_stays_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file.pt"
+    path.touch()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for given in (str(path), "~/file.pt"):
+        model = config("method=supervised", f"model.init_from='{given}'").model
+        assert settle_references(model, tmp_path).options.init_from == str(path)
+
+
+@pytest.mark.parametrize("state", ["interrupted", "failed", "running"])
+def test_a_run_that_is_not_complete_is_refused_and_it_is_said_what_to_do(
+    tmp_path: Path, state: str
+) -> None:
+    folder = make_run(tmp_path, "cut-off", state)
+    typed = config("method=distill", "method.teacher=last")
+    with pytest.raises(UserError) as refusal:
+        settle_references(typed.method, tmp_path)
+    assert str(refusal.value) == (
+        f"teacher: {folder} is {state} at step 9; finish it with dlrun resume cut-off, or name one "
+        f"of the files in {folder}/checkpoints"
+    )
+    typed = config("method=distill", f"method.teacher={folder.last}")
+    assert settle_references(typed.method, tmp_path).options.teacher == str(folder.last)
+
+
+def test_a_run_that_has_not_begun_is_refused(tmp_path: Path) -> None:
+    folder = make_run(tmp_path, "run")
+    folder.status.unlink()
+    model = config("method=supervised", f"model.init_from={folder.path}").model
+    with pytest.raises(UserError, match=r"init_from: .*run has not begun; finish it"):
+        settle_references(model, tmp_path)
+
+
+def test_a_name_that_there_is_not_is_told(tmp_path: Path) -> None:
+    make_run(tmp_path, "run")
+    model = config("method=supervised", "model.init_from=rum").model
+    with pytest.raises(UserError, match=r"rum: no run of that name below .*; the latest is run"):
+        settle_references(model, tmp_path)
+
+
+def test_in_a_sweep_a_name_means_one_run_for_all_jobs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Else the second job would begin with the first, and the same command again with itself."""
+    first = make_run(tmp_path / "outputs", "first")
+    asked: list[str] = []
+
+    def train(config: Any, folder: RunFolder, console: Any) -> Any:
+        asked.append(config.model.options.init_from)
+        folder.prepare(to_plain_types(config))
+        status = {"state": "completed", "step": 1, "total": 1, "started": 0.0, "heartbeat": 0.0}
+        write_json(folder.status, status | {"pid": 1, "host": "elsewhere"})
+        summary = {"key_metric": "accuracy", "best": {"val": 0.5, "step": 1}}
+        write_json(folder.summary, summary)
+        return SimpleNamespace(folder=folder, summary=summary)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", [])
+    monkeypatch.setattr("dlrun.training.run.train", train)
+    monkeypatch.setattr("dlrun.commands.present.present", lambda *_, **__: None)
+    command = ["method=supervised", "model.init_from=last", "seed=0,1"]
+    assert sweep(command, None) == 0
+    expected = str(first.path.relative_to(tmp_path))
+    assert asked == [expected, expected]
+    assert sweep(command, None) == 0
+    assert asked == [expected, expected]
+    assert capsys.readouterr().out.count("done before: ") == 2
+
+
+# --- the copy ------------------------------------------------------------------------------------
+
+
+def test_of_a_run_the_best_is_taken(inputs: Inputs) -> None:
+    folder = make_run(inputs.outputs, "run")
+    trained = inputs(str(folder.path))
+    assert (trained.step, trained.accuracy, trained.method) == (7, 0.9, "supervised")
+    assert trained.facts == Facts(SHAPE, ("a", "b"), (0.5,), (0.2,), {})
+    assert trained.pixels == "standardized"
+    assert trained.same_split
+    assert trained.source == str(folder.path)
+    expected: dict[str, Tensor] = content(7)["method"]
+    assert trained.state.keys() == expected.keys()
+    assert all(torch.equal(trained.state[name], expected[name]) for name in expected)
+    assert trained.model is not None and trained.model.options.hidden == (4,)
+    build_model(trained.model, SHAPE, 2).load_state_dict(trained.part("backbone") or {})
+
+
+def test_without_a_best_the_last_is_taken(inputs: Inputs) -> None:
+    folder = make_run(inputs.outputs, "run", best=None)
+    assert inputs(str(folder.path)).step == 9
+
+
+def test_the_copy_is_slim_and_is_used_when_the_source_is_gone(inputs: Inputs) -> None:
+    folder = make_run(inputs.outputs, "run")
+    before = inputs(str(folder.path))
+    (kept,) = inputs.folder.inputs.iterdir()
+    copied = torch.load(kept, weights_only=True)
+    assert not {"optimizers", "scaler", "pending"} & copied.keys()
+    assert kept.stat().st_size < folder.best.stat().st_size
+    for path in sorted(folder.path.rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    again = Inputs(inputs.folder, inputs.outputs, DATASET)(str(folder.path))
+    assert (again.step, again.source, again.model) == (before.step, before.source, before.model)
+    assert all(torch.equal(again.state[name], value) for name, value in before.state.items())
+
+
+def test_two_sources_have_two_copies(inputs: Inputs, tmp_path: Path) -> None:
+    one, two = (save(tmp_path / f"{step}.pt", step=step) for step in (1, 2))
+    assert (inputs(one).step, inputs(two).step, inputs(one).step) == (1, 2, 1)
+    assert len(list(inputs.folder.inputs.iterdir())) == 2
+
+
+def test_another_data_set_has_another_val_split(inputs: Inputs, tmp_path: Path) -> None:
+    inputs.plain_dataset = DATASET | {"val_fraction": 0.1}
+    assert not inputs(save(tmp_path / "x.pt")).same_split
+
+
+def test_where_the_network_began_once_does_not_matter(inputs: Inputs, tmp_path: Path) -> None:
+    model = MODEL | {"init_from": "long-gone", "freeze": "backbone"}
+    options = inputs(save(tmp_path / "x.pt", model=model)).model
+    assert options is not None
+    assert (options.options.init_from, options.options.freeze) == (None, None)
+
+
+def test_an_accuracy_of_other_weights_is_none(inputs: Inputs, tmp_path: Path) -> None:
+    """last.pt of a run that was cut off between two evaluations holds the latest one's numbers."""
+    assert inputs(save(tmp_path / "x.pt", step=9, val_step=9)).accuracy == 0.9
+    assert inputs(save(tmp_path / "y.pt", step=9, val_step=5)).accuracy is None
+
+
+# --- files ---------------------------------------------------------------------------------------
+
+
+def test_a_plain_state_dict_has_torchvisions_names(inputs: Inputs, tmp_path: Path) -> None:
+    weight = torch.randn(2, 3)
+    torch.save({"conv1.weight": weight, "fc.bias": torch.zeros(2)}, tmp_path / "x.pth")
+    trained = inputs(str(tmp_path / "x.pth"))
+    assert trained.part("backbone") is not None
+    assert list(trained.part("backbone") or {}) == ["network.conv1.weight", "network.fc.bias"]
+    assert torch.equal(trained.state["network.conv1.weight"], weight)
+    assert (trained.model, trained.facts, trained.method) == (None, None, None)
+    (tmp_path / "x.pth").unlink()
+    assert torch.equal(inputs(str(tmp_path / "x.pth")).state["network.conv1.weight"], weight)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({}, "neither a checkpoint of dlrun nor a plain state dict"),
+        ({"weight": torch.ones(1), "epoch": 3}, "neither a checkpoint of dlrun nor a plain"),
+        ({"state_dict": {"weight": torch.ones(1)}}, "neither a checkpoint of dlrun nor a plain"),
+        ([torch.ones(1)], "not a checkpoint of dlrun"),
+        (torch.nn.Linear(1, 1), "holds more than plain data and tensors"),
+    ],
+)
+def test_other_files_are_refused(inputs: Inputs, tmp_path: Path, given: Any, said: str) -> None:
+    torch.save(given, tmp_path / "x.pt")
+    with pytest.raises(UserError, match=rf"x\.pt: .*{said}"):
+        inputs(str(tmp_path / "x.pt"))
+    assert not inputs.folder.inputs.exists() or not list(inputs.folder.inputs.iterdir())
+
+
+def test_a_file_that_is_cut_short_is_refused(inputs: Inputs, tmp_path: Path) -> None:
+    path = Path(save(tmp_path / "x.pt"))
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(UserError, match="damaged"):
+        inputs(str(path))
+
+
+def test_a_checkpoint_that_does_not_name_its_parts_is_refused(
+    inputs: Inputs, tmp_path: Path
+) -> None:
+    old = content()
+    del old["parts"]
+    checkpoint.save(tmp_path / "x.pt", old)
+    with pytest.raises(UserError, match="a dlrun that did not say what its parts are"):
+        inputs(str(tmp_path / "x.pt"))
+
+
+def test_a_model_that_cannot_be_built_again_is_told(inputs: Inputs, tmp_path: Path) -> None:
+    path = save(tmp_path / "x.pt", model=MODEL | {"hidden": "wide"})
+    with pytest.raises(UserError, match=r"x\.pt: its model cannot be built again \(model\.hidden"):
+        inputs(path)
+
+
+OWN = MODEL | {"name": "own_model:Own"}
+OWN_CODE = "from dlrun.models.mlp import MLP\nprint('ran')\nclass Own(MLP):\n    pass\n"
+
+
+@pytest.fixture
+def own_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A module of the user's own that a checkpoint may name."""
+    (tmp_path / "own_model.py").write_text(OWN_CODE)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(__import__("sys").modules, "own_model", raising=False)
+    return tmp_path
+
+
+def test_a_run_may_name_a_model_of_the_users_own(inputs: Inputs, own_code: Path) -> None:
+    folder = make_run(inputs.outputs, "run")
+    save(folder.best, model=OWN)
+    for _ in range(2):  # from the run, and from the copy
+        model = inputs(str(folder.path)).model
+        assert model is not None and model.name == "own_model:Own"
+
+
+@pytest.mark.parametrize("given", ["{path}", "~/x.pt"])
+def test_a_file_may_not_name_code_to_run(
+    inputs: Inputs,
+    own_code: Path,
+    given: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Also when the file is gone and the copy is left."""
+    monkeypatch.setenv("HOME", str(own_code))
+    path = own_code / "x.pt"
+    given = given.replace("{path}", save(path, model=OWN))
+    for gone in (False, True):
+        if gone:
+            path.unlink()
+        with pytest.raises(UserError):
+            inputs(given)
+    assert "ran" not in capsys.readouterr().out
+
+
+# --- what networks have to know of the data ------------------------------------------------------
+
+
+def data_set(**columns: tuple[list[float], list[float], list[float]]) -> DataSet:
+    """Attributes of a train, a val and a test split of 4, 2 and 2 images."""
+
+    def table(split: int, rows: int) -> Table:
+        attributes = {name: torch.tensor(values[split]) for name, values in columns.items()}
+        return Table(torch.zeros(rows, *SHAPE, dtype=torch.uint8), None, attributes)
+
+    return DataSet(
+        "x", table(0, 4), table(1, 2), table(2, 2), (), None, torch.tensor([0.5]),
+        torch.tensor([0.25]), "",
+    )  # fmt: skip
+
+
+def test_columns_by_hand() -> None:
+    nan = float("nan")
+    data = data_set(
+        colour=([0, 2, -1, 1], [0, -1], [1, 2]), age=([1.0, nan, 3.0, 5.0], [9.0, nan], [7.0, 7.0])
+    )
+    facts = facts_of(data)
+    assert (facts.image_shape, facts.mean, facts.std) == (SHAPE, (0.5,), (0.25,))
+    assert facts.attributes["age"] == Column(None, 3.0, 2.0)  # of train alone
+    assert facts.attributes["colour"] == Column(3, 1.0, 1.0)
+
+
+def test_a_class_that_only_held_out_images_have_is_a_class() -> None:
+    """Else its index is out of the head's bounds when the loss on val is taken."""
+    data = data_set(a=([0, 1, 0, -1], [2, 0], [0, 0]), b=([0, 1, 0, -1], [0, 0], [0, 4]))
+    facts = facts_of(data)
+    assert (facts.attributes["a"].classes, facts.attributes["b"].classes) == (3, 5)
+
+
+@pytest.mark.parametrize("values", [[-1, -1, -1, -1], [3, 3, 3, 3], [-1, 3, -1, -1]])
+def test_a_column_without_spread_has_one_to_be_divided_by(values: list[float]) -> None:
+    column = facts_of(data_set(a=(values, [-1, -1], [-1, -1]))).attributes["a"]
+    assert column.std == 1
+    assert column.mean == max(0, max(values))
