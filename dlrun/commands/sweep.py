@@ -93,13 +93,16 @@ def _train(config: DictConfig, console: Console) -> tuple[dict[str, Any], RunFol
     from dlrun.commands.present import present
     from dlrun.commands.start import prepare
     from dlrun.config.check import check, to_plain_types
-    from dlrun.runs.files import read_json
+    from dlrun.runs.files import read_json, write_json
     from dlrun.runs.status import read_status
     from dlrun.training.companions import settled
     from dlrun.training.run import train
 
-    typed = settled(check(to_plain(config)))
     parent = Path(HydraConfig.get().sweep.dir)
+    parent.mkdir(parents=True, exist_ok=True)
+    meant = read_json(parent / "meant.json")  # the runs that names such as `last` meant at first
+    typed = settled(check(to_plain(config)), meant)
+    write_json(parent / "meant.json", meant)
     folder = RunFolder((parent / signature(to_plain_types(typed))).absolute())
     folder.path.mkdir(parents=True, exist_ok=True)
     status = read_status(folder)

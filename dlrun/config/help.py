@@ -75,7 +75,7 @@ def _group_lines(
         group, _, package = key.partition("@")
         if package in ("", "_global_", "_here_") or "/" in group:
             continue
-        lines += _wrapped(f"  {key}={option} ", f"a further {group}, chosen like a {group}")
+        lines += _wrapped(f"  {key}={option} ", f"a further {group}, chosen as {group} is")
     return lines
 
 
@@ -86,7 +86,7 @@ def _key_lines(keys: dict[str, Any], comments: dict[str, str]) -> list[str]:
             continue
         # A second view has the options of the first.
         comment = comments.get(key) or comments.get(key.replace(".second.", ".first."), "")
-        lines += _wrapped(f"{f'  {key}={show(keys[key])}':<44} ", comment)
+        lines += _wrapped(f"{f'  {key}={show(keys[key])}':<43}  ", comment)
     return lines
 
 

@@ -112,6 +112,8 @@ def spread(projections: Tensor) -> dict[str, float]:
     point everywhere, 0 where all are one. `projection_rank`: effective rank of the centred vectors,
     exp of the entropy of their normalised singular values (Roy and Vetterli 2007), 1 to D.
     """
+    if len(projections) < 2:
+        return {}  # a single one has no spread
     unit = F.normalize(projections, dim=1)
     centred = unit - unit.mean(0)
     singular = torch.linalg.svdvals(centred)

@@ -43,7 +43,9 @@ def tapped(network: Classifier, path: str, x: Tensor) -> tuple[Tensor, Tensor]:
     """
     seen: list[Tensor] = []
     module = network.encoder.get_submodule(path)
-    handle = module.register_forward_hook(lambda _, __, output: seen.append(output))
+    handle = module.register_forward_hook(
+        lambda _, __, output: seen.append(output.clone() if path else output)
+    )
     try:
         output = network(x)
     finally:
@@ -64,11 +66,13 @@ def demand_path(network: Classifier, path: str, key: str) -> None:
 
 def last_map(network: Classifier, x: Tensor) -> str | None:
     """The path of the outermost module of the encoder that ends with a map (B, C, H, W)."""
-    shapes: dict[str, int] = {}
+    shapes: dict[str, tuple[int, ...]] = {}
     children = [name for name, _ in network.encoder.named_modules() if name]
     handles = [
         network.encoder.get_submodule(name).register_forward_hook(
-            lambda _, __, output, name=name: shapes.__setitem__(name, output.ndim)
+            lambda _, __, output, name=name: shapes.__setitem__(
+                name, tuple(getattr(output, "shape", ()))
+            )
         )
         for name in children
     ]
@@ -77,5 +81,5 @@ def last_map(network: Classifier, x: Tensor) -> str | None:
     finally:
         for handle in handles:
             handle.remove()
-    maps = [name for name, ndim in shapes.items() if ndim == 4]
+    maps = [name for name, shape in shapes.items() if len(shape) == 4 and max(shape[2:]) > 1]
     return maps[-1] if maps else None

@@ -91,6 +91,9 @@ class Supervised(Method):
                     f"task_weights: got {len(self.task_weights)}, expected one for each of "
                     f"{len(self.tasks)} tasks, or null"
                 )
+            for name in self.numbers:
+                if name == LABEL or name not in self.tasks:
+                    raise ValueError(f"numbers: got {name!r}, expected some of tasks, not {LABEL}")
 
     view = Labelled
     model_kind = "encoder"
@@ -107,7 +110,7 @@ class Supervised(Method):
         self.tasks = self._tasks(build)
         width = self.encoder.feature_dim
         self.heads = nn.ModuleDict(
-            {task.name: nn.Linear(width, task.classes or 1) for task in self.tasks}
+            {_key(task.name): nn.Linear(width, task.classes or 1) for task in self.tasks}
         )
         self.classifies = LABEL in config.tasks
         if not self.classifies:
@@ -134,7 +137,7 @@ class Supervised(Method):
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """For each task, logits (B, K) or values (B, 1)."""
         features = self.dropout(self.encoder(x))
-        return {name: head(features) for name, head in self.heads.items()}
+        return {task.name: self.heads[_key(task.name)](features) for task in self.tasks}
 
     def step(self, batch: Labelled, update: Update) -> dict[str, Tensor]:
         """Predictions, loss, backward, step."""
@@ -177,12 +180,18 @@ class Supervised(Method):
         for task in self.tasks:
             values, target = outputs[task.name], _target(batch, task)
             known, losses = task.known(target), task.losses(values, target)
-            total = total + task.weight * losses
+            # As in a step, over the images of which it is known.
+            total = total + task.weight * losses * (len(known) / known.sum().clamp_min(1))
             if len(self.tasks) > 1:
                 told[f"loss_{task.name}"] = losses[known]
             if task.name != LABEL:
                 told[task.score_name] = task.scores(values, target)[known]
         return {"loss": total, **told}
+
+
+def _key(name: str) -> str:
+    """Of a head: torch refuses `type`, `values` and others, which a column may be called."""
+    return name if name == LABEL else f"of_{name}"
 
 
 def _target(batch: Labelled | HeldOut, task: Task) -> Tensor:

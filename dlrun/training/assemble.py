@@ -72,10 +72,27 @@ def build_method(
 
 def _demand_a_batch(config: TrainConfig, method: Method) -> None:
     """Batch norm over vectors has no variance in a batch of one. Raises UserError."""
-    if config.batch_size == 1 and any(isinstance(m, nn.BatchNorm1d) for m in method.modules()):
+    norms = (m for m in method.train().modules() if isinstance(m, nn.BatchNorm1d))
+    if config.batch_size == 1 and any(m.training for m in norms):  # a frozen one needs no batch
         raise UserError(
             f"batch_size: got 1, but method {config.method.name} with model {config.model.name} "
             "has batch norm, which needs two images; expected an integer >= 2"
+        )
+
+
+def _demand_an_end(config: TrainConfig, method: Method, data: DataSet) -> None:
+    """Patience that can never run out. Raises UserError."""
+    if config.patience is None:
+        return
+    if method.key_metric is None:
+        raise UserError(
+            f"patience: method {config.method.name} has no val number that says which epoch is "
+            "best; expected null"
+        )
+    if not len(data.val):
+        raise UserError(
+            "patience: there is no val split to be judged on; set dataset.val_fraction, or "
+            "patience=null"
         )
 
 
@@ -102,6 +119,7 @@ def assemble(config: TrainConfig, trained: Callable[[str], Trained]) -> Experime
     steps_per_epoch, total = _length(config, data)
     method, build = build_method(config, data, trained, total / steps_per_epoch)
     _demand_a_batch(config, method)
+    _demand_an_end(config, method, data)
     hardware = pick(config.hardware, method, build.built)
     method.to(hardware.device)
     method.to(memory_format=hardware.memory_format)

@@ -48,7 +48,7 @@ def prepared(config: TrainConfig, train: Train, say: Callable[[str], None]) -> T
     return config
 
 
-def settled(config: TrainConfig) -> TrainConfig:
+def settled(config: TrainConfig, meant: dict[str, str] | None = None) -> TrainConfig:
     """`config` with every run that it names given by its path.
 
     Raises:
@@ -57,8 +57,8 @@ def settled(config: TrainConfig) -> TrainConfig:
     outputs = Path(config.outputs)
     return replace(
         config,
-        method=settle_references(config.method, outputs),
-        model=settle_references(config.model, outputs),
+        method=settle_references(config.method, outputs, meant),
+        model=settle_references(config.model, outputs, meant),
     )
 
 
@@ -70,6 +70,7 @@ def teacher_config(config: TrainConfig) -> TrainConfig:
         _alone(config, dropout=0.0),
         model=options.teacher_model,
         epochs=options.teacher_epochs or config.epochs,
+        steps=None if options.teacher_epochs else config.steps,
         seed=seed,
     )
 
@@ -83,7 +84,7 @@ def baseline_summary(config: TrainConfig) -> dict[str, Any] | None:
     """What the student alone has reached; None where that was not asked for."""
     if config.method.name != "distill" or not config.method.options.baseline:
         return None
-    return read_json(_folder(baseline_config(config), "baseline").summary)
+    return read_json(_folder(baseline_config(config), "baseline").summary) or None
 
 
 def _alone(config: TrainConfig, dropout: float) -> TrainConfig:

@@ -25,21 +25,27 @@ _TORCHVISION_PREFIX = "network."
 
 def facts_of(data: DataSet) -> Facts:
     """What networks have to know of `data`."""
-    attributes = {name: _column(values) for name, values in data.train.attributes.items()}
+    attributes = {}
+    for name, values in data.train.attributes.items():
+        held = [t.attributes[name] for t in (data.val, data.test) if len(t)]
+        highest = (
+            max(int(v.max()) for v in (values, *held)) if not values.is_floating_point() else -1
+        )
+        attributes[name] = _column(values, highest + 1)
     mean, std = tuple(data.mean.tolist()), tuple(data.std.tolist())
     return Facts(data.image_shape, data.class_names, mean, std, attributes)
 
 
-def _column(values: Tensor) -> Column:
+def _column(values: Tensor, count: int) -> Column:
     """Of the train split's values (N,), of which the missing ones are NaN or -1."""
     is_number = values.is_floating_point()
     known = values[~values.isnan() if is_number else values >= 0].double()
-    classes = None if is_number else int(values.max()) + 1
+    classes = None if is_number else count
     std = float(known.std()) if len(known) > 1 else 0.0
     return Column(classes, float(known.mean()) if len(known) else 0.0, std or 1.0)
 
 
-def settle_references(config: Any, outputs: Path) -> Any:
+def settle_references(config: Any, outputs: Path, meant: dict[str, str] | None = None) -> Any:
     """The typed config with every run that it names given by its path.
 
     'last' or the beginning of a name mean something else tomorrow; a path does not.
@@ -47,16 +53,19 @@ def settle_references(config: Any, outputs: Path) -> Any:
     Raises:
         UserError: there is no such run or file, or the run is not complete.
     """
+    meant = {} if meant is None else meant
     if isinstance(config, Choice):
-        return replace(config, options=settle_references(config.options, outputs))
+        return replace(config, options=settle_references(config.options, outputs, meant))
     names = getattr(config, "__dataclass_fields__", {})
     changed = {}
     for name in names:
         value = getattr(config, name)
         if name in _KEYS and isinstance(value, str):
-            changed[name] = str(_path_of(value, outputs, name))
+            if value not in meant:
+                meant[value] = str(_path_of(value, outputs, name))
+            changed[name] = meant[value]
         elif isinstance(value, Choice):
-            changed[name] = settle_references(value, outputs)
+            changed[name] = settle_references(value, outputs, meant)
     return replace(config, **changed) if changed else config
 
 
@@ -79,7 +88,7 @@ class Inputs:
         kept = self.folder.inputs / f"{digest}.pt"
         if not kept.exists():
             path = _path_of(reference, self.outputs, "trained weights")
-            content = _slim(path)
+            content = _slim(path) | {"is_file": path.is_file()}
             kept.parent.mkdir(exist_ok=True)
             checkpoint.save(kept, content)
         return self._trained(checkpoint.load(kept), reference)
@@ -99,7 +108,7 @@ class Inputs:
             state=content["method"],
             parts=content["parts"],
             method=plain["method"]["name"],
-            model=_model(plain["model"], reference, Path(reference).is_file()),
+            model=_model(plain["model"], reference, content.get("is_file", True)),
             facts=Facts(
                 tuple(content["image_shape"]),
                 tuple(content["class_names"]),

@@ -31,7 +31,7 @@ def read_attributes(path: Path, root: Path, images: Sequence[str]) -> "dict[str,
         UserError: it is not there, is no such file, or knows none of the images.
     """
     rows, names = _rows(path)
-    lines = {row[FILE_COLUMN].strip(): row for row in rows}
+    lines = {(row[FILE_COLUMN] or "").strip(): row for row in rows}
     prefix = str(root).rstrip("/") + "/"
     found = [lines.get(image.removeprefix(prefix)) for image in images]
     if not any(row is not None for row in found):
@@ -40,7 +40,7 @@ def read_attributes(path: Path, root: Path, images: Sequence[str]) -> "dict[str,
             f"its column {FILE_COLUMN}, such as {images[0].removeprefix(prefix)}"
         )
     return {
-        name: _column([("" if row is None else row[name] or "").strip() for row in found])
+        name: _column(name, [("" if row is None else row[name] or "").strip() for row in found])
         for name in names
     }
 
@@ -57,18 +57,33 @@ def _rows(path: Path) -> tuple[list[dict[str, str]], list[str]]:
             f"dataset.attributes: {path} has the columns {', '.join(names) or '(none)'}; expected "
             f"{FILE_COLUMN} and at least one other, without a dot in its name"
         )
+    if "label" in names:
+        raise UserError(
+            f"dataset.attributes: {path} has a column label, which is what the folders say; give "
+            "it another name"
+        )
     return rows, [name for name in names if name != FILE_COLUMN]
 
 
-def _column(cells: list[str]) -> "Tensor":
+def _column(name: str, cells: list[str]) -> "Tensor":
     import torch
 
     given = [cell for cell in cells if cell]
     if all(cell.isdecimal() for cell in given):
-        return torch.tensor([int(cell) if cell else -1 for cell in cells])
+        whole = [int(cell) if cell else -1 for cell in cells]
+        if max(whole) > torch.iinfo(torch.int64).max:
+            raise _too_large(name)
+        return torch.tensor(whole)
     try:
         numbers = [float(cell) if cell else math.nan for cell in cells]
     except ValueError:
         words = {word: number for number, word in enumerate(sorted(set(given)))}
         return torch.tensor([words[cell] if cell else -1 for cell in cells])
-    return torch.tensor(numbers, dtype=torch.float32)
+    column = torch.tensor(numbers, dtype=torch.float32)
+    if column.isinf().any():
+        raise _too_large(name)
+    return column
+
+
+def _too_large(name: str) -> UserError:
+    return UserError(f"dataset.attributes: column {name} has a number that is too large")
