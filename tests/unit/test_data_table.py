@@ -53,8 +53,9 @@ def test_to_moves_every_column() -> None:
 def test_checksum_tells_pixels_labels_and_shape_apart() -> None:
     data = table()
     assert data.labels is not None
-    same = Table(data.images.clone(), data.labels.clone())
+    same = Table(data.images.clone(), data.labels.clone(), dict(data.attributes))
     assert same.checksum() == data.checksum()
+    assert Table(data.images, data.labels).checksum() != data.checksum()  # attributes count
     strided = Table(data.images.flip(0).flip(0).transpose(2, 3).contiguous().transpose(2, 3), None)
     assert strided.checksum() == Table(data.images, None).checksum()
     one_pixel = data.images.clone()
