@@ -18,7 +18,7 @@ SMALL = ("model=resnet8", "model.width=4", "hardware=cpu", "hardware.precision=f
 
 def trained(dlrun: Dlrun, *arguments: str) -> str:
     """Trains; what was said."""
-    result = dlrun("train", *SMALL, *arguments)
+    result = dlrun("train", *SMALL, *arguments, timeout=400)
     assert result.returncode == 0, result.stderr
     return result.stdout
 
@@ -75,11 +75,11 @@ def test_byol_then_a_probe_then_a_student_by_run_ids(dlrun: Dlrun, tmp_path: Pat
 
 def test_a_teacher_is_trained_once_for_all_runs_of_a_sweep(dlrun: Dlrun, tmp_path: Path) -> None:
     common = ("method=distill", "model@method.teacher_model=resnet8", "steps=2", *SMALL)
-    result = dlrun("train", "-m", *common, "loss=kd,hint", "seed=0,1")
+    result = dlrun("train", "-m", *common, "loss=kd,hint", timeout=400)
     assert result.returncode == 0, result.stderr
     assert result.stdout.count("teacher: none of this kind yet, trained first") == 1
     assert len(list((tmp_path / "outputs").rglob("teacher-*/summary.json"))) == 1
-    assert len(list((tmp_path / "outputs" / "sweeps").rglob("summary.json"))) == 4
+    assert len(list((tmp_path / "outputs" / "sweeps").rglob("summary.json"))) == 2
 
 
 def test_a_teacher_that_is_not_what_it_was_is_refused(dlrun: Dlrun, tmp_path: Path) -> None:

@@ -145,7 +145,7 @@ class TestTrainHelp:
 
     def test_shows_the_networks_inside_of_a_method(self) -> None:
         text = train_help(["method=cyclegan"], None)
-        line = "  model@method.discriminator=patchgan16 a further model, chosen like a model"
+        line = "  model@method.discriminator=patchgan16 a further model, chosen as model is"
         assert line in text.splitlines()
         assert "@" not in train_help([], None)
         lines = train_help(["method=byol"], None).splitlines()
