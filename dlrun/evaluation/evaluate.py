@@ -24,7 +24,11 @@ DIRECTIONS: tuple[Direction, Direction] = ("a_to_b", "b_to_a")
 
 
 def evaluate(
-    inference: Inference, split: str, seed: int, thorough: bool = True
+    inference: Inference,
+    split: str,
+    seed: int,
+    thorough: bool = True,
+    taught: Tensor | None = None,
 ) -> dict[str, float]:
     """Numbers of `split` ('val' or 'test'), a function of the weights and the seed alone.
 
@@ -33,16 +37,19 @@ def evaluate(
         split: which images are judged; what a number needs besides comes from train.
         seed: of the evaluation's own random numbers.
         thorough: also what is too slow to repeat while training: the linear probe, and features of
-            methods that classify.
+            methods that classify,.
+        taught: what the teacher takes the split's images for, see `taught_classes`.
     """
     method, table = inference.method, getattr(inference.data, split)
     if not len(table):
         return {}
     seed_everything(seed, "evaluation", split)
     numbers: dict[str, float] = {}
+    if taught is None and thorough:
+        taught = taught_classes(inference, table)
     with inference.evaluating():
         if isinstance(method, Predicts) and method.classifies and table.labels is not None:
-            numbers |= _predictions(inference, method, table, thorough)
+            numbers |= _predictions(inference, method, table, taught)
         if isinstance(method, Validates):
             numbers |= _validated(inference, method, table)
         wanted = thorough or not isinstance(method, Predicts)
@@ -133,36 +140,28 @@ def _validated(inference: Inference, method: Validates, table: Table) -> dict[st
     return {name: float(values.mean()) for name, values in joined.items() if len(values)}
 
 
-def teacher_accuracy(inference: Inference, method: Teaches, table: Table) -> float | None:
-    """Of the teacher on `table`, which has labels; None of a teacher without a classifier."""
+def taught_classes(inference: Inference, table: Table) -> Tensor | None:
+    """What the teacher takes images for (N,), int64; None without one that classifies."""
+    method = inference.method
+    if not isinstance(method, Teaches):
+        return None
+    classes = []
     with inference.evaluating():
-        taught = _taught(inference, method, table)
-    assert table.labels is not None
-    return None if taught is None else share_equal(taught, table.labels.cpu())
-
-
-def _taught(inference: Inference, method: Teaches, table: Table) -> Tensor | None:
-    """The teacher's classes (N,)."""
-    answers = []
-    for batch in inference.batches(table):
-        logits = method.teach(batch.image)
-        if logits is None:
-            return None
-        answers.append(logits.argmax(1).cpu())
-    return torch.cat(answers)
+        for batch in inference.batches(table):
+            logits = method.teach(batch.image)
+            if logits is None:
+                return None
+            classes.append(logits.argmax(1).cpu())
+    return torch.cat(classes)
 
 
 def _predictions(
-    inference: Inference, method: Predicts, table: Table, thorough: bool
+    inference: Inference, method: Predicts, table: Table, taught: Tensor | None
 ) -> dict[str, float]:
     predicted = inference.over(table, lambda x: method.predict(x)).argmax(1).cpu()
     assert table.labels is not None
     numbers = {"accuracy": share_equal(predicted, table.labels.cpu())}
-    if isinstance(method, Teaches) and thorough:
-        taught = _taught(inference, method, table)
-        if taught is not None:
-            numbers["agreement"] = share_equal(predicted, taught)
-    return numbers
+    return numbers if taught is None else numbers | {"agreement": share_equal(predicted, taught)}
 
 
 def _features(inference: Inference, method: Embeds, table: Table, probe: bool) -> dict[str, float]:

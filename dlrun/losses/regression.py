@@ -32,56 +32,57 @@ def huber(output: Tensor, target: Tensor, delta: float) -> Tensor:
     return F.huber_loss(output.float(), target.float(), reduction="none", delta=delta)
 
 
-class SquaredError(nn.Module):
-    """`(x - y)^2`."""
+class OfEach(nn.Module):
+    """Gives `terms`, elementwise of outputs and targets, as one loss an image."""
 
     kind = ("logits", "values")
 
     @dataclass(frozen=True)
     class Config:
         pass
-
-    def __init__(self, config: Config) -> None:
-        super().__init__()
-
-    def forward(self, output: Tensor, target: Tensor) -> Tensor:
-        """Of (B,) and float (B,), or (B, K) and int64 (B,): one loss an image, (B,), float32."""
-        return _of_each(squared_error(output, _target(output, target)))
-
-
-class AbsoluteError(nn.Module):
-    """`|x - y|`."""
-
-    kind = ("logits", "values")
-
-    @dataclass(frozen=True)
-    class Config:
-        pass
-
-    def __init__(self, config: Config) -> None:
-        super().__init__()
-
-    def forward(self, output: Tensor, target: Tensor) -> Tensor:
-        """Of (B,) and float (B,), or (B, K) and int64 (B,): one loss an image, (B,), float32."""
-        return _of_each(absolute_error(output, _target(output, target)))
-
-
-class Huber(nn.Module):
-    """Squared near zero, absolute beyond `delta`."""
-
-    kind = ("logits", "values")
-
-    @dataclass(frozen=True)
-    class Config:
-        delta: Positive
 
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
 
+    def terms(self, output: Tensor, target: Tensor) -> Tensor:
+        """Of two of the same shape, (...): (...), float32."""
+        raise NotImplementedError
+
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
         """Of (B,) and float (B,), or (B, K) and int64 (B,): one loss an image, (B,), float32."""
-        return _of_each(huber(output, _target(output, target), self.config.delta))
+        terms = self.terms(output, _target(output, target))
+        return terms if terms.ndim == 1 else terms.mean(1)
+
+
+class SquaredError(OfEach):
+    """`(x - y)^2`."""
+
+    def terms(self, output: Tensor, target: Tensor) -> Tensor:
+        """See `squared_error`."""
+        return squared_error(output, target)
+
+
+class AbsoluteError(OfEach):
+    """`|x - y|`."""
+
+    def terms(self, output: Tensor, target: Tensor) -> Tensor:
+        """See `absolute_error`."""
+        return absolute_error(output, target)
+
+
+class Huber(OfEach):
+    """Squared near zero, absolute beyond `delta`."""
+
+    @dataclass(frozen=True)
+    class Config(OfEach.Config):
+        delta: Positive
+
+    config: Config
+
+    def terms(self, output: Tensor, target: Tensor) -> Tensor:
+        """See `huber`."""
+        return huber(output, target, self.config.delta)
 
 
 def _target(output: Tensor, target: Tensor) -> Tensor:
@@ -102,7 +103,3 @@ def _target(output: Tensor, target: Tensor) -> Tensor:
             f"expected {expected}"
         )
     return F.one_hot(target, output.shape[1]) if labels else target
-
-
-def _of_each(terms: Tensor) -> Tensor:
-    return terms if terms.ndim == 1 else terms.mean(1)

@@ -23,7 +23,7 @@ from dlrun.data.views import HeldOut, TwoViews
 from dlrun.errors import UserError
 from dlrun.losses.classification import cross_entropy
 from dlrun.methods.base import Builder, Method, Update
-from dlrun.methods.collapse import is_collapsed, likely_causes, stands_still
+from dlrun.methods.collapse import collapse_warnings
 from dlrun.methods.ema import target_of, update_average
 from dlrun.options import Choice, Count, Fraction, Group
 
@@ -158,18 +158,5 @@ class BYOL(Method):
 
     def warnings(self, numbers: dict[str, float], update: Update) -> list[str]:
         """A collapse and its likely cause, or a target that stands still."""
-        tau, progress = decay(self.tau, update.progress), update.progress
-        spread, rank = numbers.get("projection_std"), numbers.get("projection_rank")
-        width = self.config.projection
-        if spread is not None and rank is not None and is_collapsed(spread, rank, width):
-            causes = likely_causes(
-                tau, progress, update.optimizer, update.top_rate, self.config.predictor != "none"
-            )
-            told = "; ".join(causes) or "none of the usual ones; try a smaller learning rate"
-            return [
-                f"the projections have collapsed (std {spread:.2g}, healthy is about "
-                f"{width**-0.5:.2g}; rank {rank:.1f} of {width}). Likely cause: {told}"
-            ]
-        if stands_still(tau, progress):
-            return [f"tau is {tau:.5f} already: the target does not follow the online network"]
-        return []
+        tau, width = decay(self.tau, update.progress), self.config.projection
+        return collapse_warnings(numbers, width, tau, update, self.config.predictor != "none")

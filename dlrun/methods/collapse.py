@@ -2,6 +2,8 @@
 
 import math
 
+from dlrun.methods.base import Update
+
 # Complete collapse: all images at one point, where the spread of healthy unit vectors is 1/sqrt(D).
 _LEAST_SPREAD = 0.1
 _LEAST_RANK = 2.0
@@ -52,3 +54,30 @@ def likely_causes(
 def stands_still(tau: float, progress: float) -> bool:
     """Whether the target follows no more although the run is not nearly over."""
     return tau > _STANDING_STILL and progress < _NEARLY_OVER
+
+
+def collapse_warnings(
+    numbers: dict[str, float], width: int, tau: float, update: Update, has_predictor: bool
+) -> list[str]:
+    """A collapse and its likely cause, or a target that stands still, each a line for people.
+
+    Args:
+        numbers: of val; `projection_std` and `projection_rank`, where they are there.
+        width: of the projection.
+        tau: the target's decay now.
+        update: where the run stands, and its optimizer.
+        has_predictor: whether the online network has one.
+    """
+    spread, rank = numbers.get("projection_std"), numbers.get("projection_rank")
+    if spread is not None and rank is not None and is_collapsed(spread, rank, width):
+        causes = likely_causes(
+            tau, update.progress, update.optimizer, update.top_rate, has_predictor
+        )
+        told = "; ".join(causes) or "none of the usual ones; try a smaller learning rate"
+        return [
+            f"the projections have collapsed (std {spread:.2g}, healthy is about "
+            f"{width**-0.5:.2g}; rank {rank:.1f} of {width}). Likely cause: {told}"
+        ]
+    if stands_still(tau, update.progress):
+        return [f"tau is {tau:.5f} already: the target does not follow the online network"]
+    return []

@@ -13,7 +13,7 @@ Expect: docs/results.md, "distill".
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -26,13 +26,10 @@ from dlrun.methods.base import Builder, Method, Update
 from dlrun.methods.classifier import Classifier, demand_path, last_map, tapped
 from dlrun.methods.memory import Memory
 from dlrun.methods.regressor import regressor_between
-from dlrun.methods.trained import Trained, freeze, load_whole, same_normalization
-from dlrun.models.build import build_model
+from dlrun.methods.teacher import load_teacher
 from dlrun.options import Choice, Count, Fraction, Group, NonEmpty, Range, Whole
 
 MEMORY_BYTES = 2 * 1024**3
-HEADLESS = "compares logits, but {teacher} has no classifier: give it one first (dlrun train "
-HEADLESS += "method=supervised model.init_from=... model.freeze=backbone), or take loss=kd_cosine"
 
 
 class Distill(Method):
@@ -62,38 +59,14 @@ class Distill(Method):
         # First, so that it begins with the weights that it would begin with alone.
         self.student = Classifier(build.model(), config.dropout, build.num_classes)
         self.loss: Any = build.loss()
-        self.teacher, self.source = self._teacher(build)
+        self.teacher, self.source = load_teacher(
+            config.teacher, build, self.pixels, needs_head=self.loss.compares == "logits"
+        )
         self.student_tap, self.teacher_tap = self._taps(build)
         self.regressor: nn.Module = nn.Identity()
         if self.loss.regressor:
             self.regressor = regressor_between(*self._features(build))
         self.memory = self._memory(build)
-
-    def _teacher(self, build: Builder) -> tuple[Classifier, Trained]:
-        key = "method.teacher"
-        if self.config.teacher is None:
-            raise UserError(f"{key}: missing; expected a run, its name or the beginning of it")
-        trained = build.trained(self.config.teacher)
-        told = f"{key}={trained.source}"
-        if trained.model is None or trained.facts is None:
-            raise UserError(f"{told}: a plain state dict does not say what network it is of")
-        _demand_same_images(trained, build, told)
-        head, backbone = trained.part("head"), trained.part("backbone")
-        if backbone is None:
-            raise UserError(f"{told}: {trained} has no encoder to learn from")
-        if head is None and self.loss.compares == "logits":
-            raise UserError(
-                f"loss: this one {HEADLESS.format(teacher=trained)} or loss=hint, which compare "
-                "features"
-            )
-        encoder = build_model(trained.model, build.image_shape, build.num_classes)
-        load_whole(encoder, backbone, told)
-        classes = None if head is None else build.num_classes
-        teacher = Classifier(encoder, 0.0, classes)
-        if head is not None and teacher.head is not None:
-            load_whole(teacher.head, head, told)
-        build.report.append(f"teacher: {trained}, {len(backbone) + len(head or ())} tensors")
-        return freeze(teacher), replace(trained, state={})  # the weights are in the network now
 
     def _taps(self, build: Builder) -> tuple[str, str]:
         """The paths that are compared: as given; else the features, or the last map."""
@@ -192,25 +165,3 @@ class Distill(Method):
 
 def _one_image(build: Builder) -> Tensor:
     return torch.zeros(1, *build.image_shape)
-
-
-def _demand_same_images(trained: Trained, build: Builder, told: str) -> None:
-    """Raises UserError where the teacher learnt other classes or sees images otherwise."""
-    there, here = trained.facts, build.facts
-    assert there is not None
-    if there.image_shape != here.image_shape:
-        raise UserError(
-            f"{told}: it was trained on images of {there.image_shape}, these are {here.image_shape}"
-        )
-    if there.class_names != here.class_names:
-        names = [", ".join(facts.class_names[:3]) for facts in (there, here)]
-        raise UserError(
-            f"{told}: it knows {len(there.class_names)} classes ({names[0]} ...), this data set "
-            f"has {len(here.class_names)} ({names[1]} ...)"
-        )
-    if trained.pixels != Distill.pixels or not same_normalization(there, here):
-        raise UserError(
-            f"{told}: it was trained on pixels that were normalised otherwise ({trained.pixels}, "
-            f"mean {[round(m, 3) for m in there.mean]}; here {Distill.pixels}, mean "
-            f"{[round(m, 3) for m in here.mean]})"
-        )

@@ -28,7 +28,7 @@ class Column:
 class Facts:
     """What networks have to know of a data set.
 
-    `mean` and `std` are those of each channel in [0, 1].
+    `mean` and `std` are those of each channel in [0, 1]; `checksum` is of its images and labels.
     """
 
     image_shape: tuple[int, int, int]
@@ -36,6 +36,7 @@ class Facts:
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     attributes: Mapping[str, Column] = field(default_factory=dict)
+    checksum: str | None = None
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,8 @@ class Trained:
     step: int | None = None
     accuracy: float | None = None
     """On the val split when it was saved."""
-    same_split: bool = False
-    """Whether that val split is the one of the present run."""
+    same_options: bool = False
+    """Whether the options of its data set, the split's among them, are those of the present run."""
 
     def part(self, name: str) -> dict[str, Tensor] | None:
         """The state dict of `backbone` or `head`; None where it has none."""

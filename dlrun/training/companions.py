@@ -118,7 +118,12 @@ def _trained(config: TrainConfig, role: str, train: Train, say: Callable[[str], 
             say(f"{role}: {folder}, trained; test accuracy {accuracy:.4f} (best)")
             return folder
         if not folder.in_use():
-            say(f"{role}: none of this kind yet, trained first ({config.model.name})")
+            begun = (
+                "none of this kind yet, trained first"
+                if status is None
+                else (f"{folder} is {status.state} at step {status.step}, trained to its end first")
+            )
+            say(f"{role}: {begun} ({config.model.name})")
             try:
                 train(config, folder)
             except UserError:

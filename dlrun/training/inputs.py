@@ -25,22 +25,20 @@ _TORCHVISION_PREFIX = "network."
 
 def facts_of(data: DataSet) -> Facts:
     """What networks have to know of `data`."""
-    attributes = {}
-    for name, values in data.train.attributes.items():
-        held = [t.attributes[name] for t in (data.val, data.test) if len(t)]
-        highest = (
-            max(int(v.max()) for v in (values, *held)) if not values.is_floating_point() else -1
-        )
-        attributes[name] = _column(values, highest + 1)
     mean, std = tuple(data.mean.tolist()), tuple(data.std.tolist())
-    return Facts(data.image_shape, data.class_names, mean, std, attributes)
+    columns = {name: _column(data, name) for name in data.train.attributes}
+    return Facts(data.image_shape, data.class_names, mean, std, columns, data.checksum)
 
 
-def _column(values: Tensor, count: int) -> Column:
-    """Of the train split's values (N,), of which the missing ones are NaN or -1."""
+def _column(data: DataSet, name: str) -> Column:
+    """Of the train split; but a class may be found in any. Missing values are NaN or -1."""
+    values = data.train.attributes[name]
     is_number = values.is_floating_point()
     known = values[~values.isnan() if is_number else values >= 0].double()
-    classes = None if is_number else count
+    classes = None
+    if not is_number:
+        tables = [table for table in (data.train, data.val, data.test) if len(table)]
+        classes = max(int(table.attributes[name].max()) for table in tables) + 1
     std = float(known.std()) if len(known) > 1 else 0.0
     return Column(classes, float(known.mean()) if len(known) else 0.0, std or 1.0)
 
@@ -114,12 +112,12 @@ class Inputs:
                 tuple(content["class_names"]),
                 tuple(content["mean"]),
                 tuple(content["std"]),
-                {},
+                checksum=content["data_checksum"],
             ),
             pixels=content["pixels"],
             step=content["step"],
             accuracy=content["val"].get("accuracy") if current else None,
-            same_split=plain["dataset"] == self.plain_dataset,
+            same_options=plain["dataset"] == self.plain_dataset,
         )
 
 

@@ -12,7 +12,7 @@ import torch
 from dlrun.config.check import to_plain_types
 from dlrun.data.open import cache_folder
 from dlrun.errors import Interrupted
-from dlrun.evaluation.evaluate import evaluate, trivial
+from dlrun.evaluation.evaluate import evaluate, taught_classes, trivial
 from dlrun.evaluation.inference import Inference
 from dlrun.methods.base import Method
 from dlrun.runs.files import read_json, write_json
@@ -46,13 +46,14 @@ def judge(
     """The test split, touched once: the last weights, the best, the untrained ones, the trivial."""
     config, method = experiment.config, experiment.method
     started = time.monotonic()
+    taught = taught_classes(inference_of(experiment, method), experiment.data.test)
 
     def test(subject: Method) -> dict[str, float]:
         if stop.signal is not None:
             raise Interrupted(
                 stop.signal, f"stopped at step {progress.step}, before the test; saved"
             )
-        return evaluate(inference_of(experiment, subject), "test", config.seed)
+        return evaluate(inference_of(experiment, subject), "test", config.seed, taught=taught)
 
     last = test(method)
     epochs = experiment.total_steps / experiment.steps_per_epoch
@@ -65,7 +66,7 @@ def judge(
         best = test(other)
     baseline = _trivial(experiment, last)
     compared = comparison(
-        experiment, inference_of(experiment, method), {"last": last, "best": best}
+        experiment, inference_of(experiment, method), {"last": last, "best": best}, taught
     )
     key = method.key_metric
     named = {f"test/last/{name}": value for name, value in last.items()}

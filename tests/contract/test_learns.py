@@ -11,7 +11,8 @@ from harness import experiment, inference_of, take_step
 from torch.nn import functional as F
 
 from dlrun.config.check import to_plain_types
-from dlrun.evaluation.evaluate import evaluate, teacher_accuracy, trivial
+from dlrun.evaluation.evaluate import evaluate, taught_classes, trivial
+from dlrun.evaluation.features import share_equal
 from dlrun.training import checkpoint
 from dlrun.training.assemble import Experiment
 from dlrun.training.run import describe
@@ -56,7 +57,9 @@ def test_distill(tmp_path: Path) -> None:
     assert numbers["accuracy"] > 0.7
     inference = inference_of(made)
     assert evaluate(inference, "test", seed=0)["agreement"] > 0.85  # more often than it is right
-    assert teacher_accuracy(inference, made.method, made.data.test) == taught["accuracy"]
+    said, labels = taught_classes(inference, made.data.test), made.data.test.labels
+    assert said is not None and labels is not None
+    assert share_equal(said, labels) == taught["accuracy"]
 
 
 def test_capsnet() -> None:
@@ -104,7 +107,8 @@ def test_vae() -> None:
 def test_byol() -> None:
     """80 steps without labels: 0.05 to 0.08 above the untrained network's kNN, with seeds 0 to 3.
 
-    Raw pixels (0.78) are not beaten in seconds by so narrow a network.
+    Raw pixels (0.78) are not beaten in seconds by so narrow a network. In so few steps the shipped
+    optimizer, whose steps are a twentieth as long, moves too little to be told from chance.
     """
     _, untrained, numbers, _ = trained(
         "method=byol", "model=resnet8", "model.width=8", "method.hidden=256", "method.tau=0.95",

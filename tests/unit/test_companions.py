@@ -142,6 +142,19 @@ def test_the_teacher_is_trained_once_for_all_students() -> None:
     ]
 
 
+def test_a_teacher_that_was_interrupted_is_gone_on_with() -> None:
+    trainer = Trainer()
+    student = config()
+    folder = RunFolder(Path(trainer.prepare(student).method.options.teacher))
+    finish(folder, state="interrupted")
+    trainer.said.clear()
+    trainer.prepare(student)
+    assert trainer.said[0] == (
+        f"teacher: {folder} is interrupted at step 1, trained to its end first (resnet)"
+    )
+    assert [where.path.name for _, where in trainer.asked] == [folder.path.name] * 2
+
+
 @pytest.mark.parametrize(
     "change",
     ["epochs=9", "augment=none", "model@method.teacher_model=resnet8", "method.teacher_seed=1",

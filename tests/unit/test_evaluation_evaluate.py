@@ -12,7 +12,7 @@ from dlrun.data.table import DataSet, PixelScale, Table
 from dlrun.data.views import HeldOut
 from dlrun.errors import UserError
 from dlrun.evaluation import inference as inference_module
-from dlrun.evaluation.evaluate import DomainJudge, evaluate, teacher_accuracy, trivial
+from dlrun.evaluation.evaluate import DomainJudge, evaluate, taught_classes, trivial
 from dlrun.evaluation.features import knn_predict, spread
 from dlrun.evaluation.inference import Inference
 from dlrun.evaluation.metrics import METRICS
@@ -220,16 +220,24 @@ def test_agreement_is_the_share_of_answers_that_are_the_teachers() -> None:
     assert "agreement" not in evaluate(inference(Taught(with_classifier=False), data), "val", 0)
 
 
-def test_a_teachers_accuracy() -> None:
+def test_what_a_teacher_says() -> None:
     data = data_set(val=20)
-    assert data.val.labels is not None
     said = (data.val.images[:, 0, 0, 0] > 127).long()
-    right = (said == data.val.labels).double().mean().item()
     method = Taught().train()
-    assert teacher_accuracy(inference(method, data), method, data.val) == pytest.approx(right)
+    taught = taught_classes(inference(method, data), data.val)
+    assert taught is not None and torch.equal(taught, said)
     assert method.training
-    method = Taught(with_classifier=False)
-    assert teacher_accuracy(inference(method, data), method, data.val) is None
+    assert taught_classes(inference(Taught(with_classifier=False), data), data.val) is None
+    assert taught_classes(inference(Classifier(), data), data.val) is None
+
+
+def test_what_a_teacher_says_is_not_asked_again_where_it_is_known() -> None:
+    data = data_set(val=20)
+    said = taught_classes(inference(Taught(), data), data.val)
+    assert said is not None
+    numbers = evaluate(inference(Taught(), data), "val", 0)
+    otherwise = evaluate(inference(Taught(), data), "val", 0, taught=1 - said)
+    assert otherwise["agreement"] == pytest.approx(1 - numbers["agreement"])
 
 
 def test_neighbours_of_a_method_that_is_judged_by_them_are_told_while_it_trains() -> None:

@@ -43,8 +43,8 @@ def content(step: int = 7, model: dict[str, Any] | None = None, **changed: Any) 
         "config": {"method": {"name": "supervised"}, "model": model or MODEL, "dataset": DATASET},
         "image_shape": list(SHAPE), "class_names": ["a", "b"], "pixels": "standardized",
         "parts": {"backbone": "encoder.", "head": "heads.label."}, "mean": [0.5], "std": [0.2],
-        "data_checksum": "", "step": step, "seconds": 1.0, "best_value": 0.9, "best_step": step,
-        "val": {"accuracy": 0.9}, "val_step": step, "warnings": [],
+        "data_checksum": "of these", "step": step, "seconds": 1.0, "best_value": 0.9,
+        "best_step": step, "val": {"accuracy": 0.9}, "val_step": step, "warnings": [],
         "pending": [{"loss": torch.ones(())}],
         "method": state | {"heads.label.weight": torch.ones(2, 4)},
         "optimizers": {"main": {"state": {0: torch.ones(9)}, "param_groups": []}}, "scaler": {},
@@ -189,9 +189,9 @@ def test_of_a_run_the_best_is_taken(inputs: Inputs) -> None:
     folder = make_run(inputs.outputs, "run")
     trained = inputs(str(folder.path))
     assert (trained.step, trained.accuracy, trained.method) == (7, 0.9, "supervised")
-    assert trained.facts == Facts(SHAPE, ("a", "b"), (0.5,), (0.2,), {})
+    assert trained.facts == Facts(SHAPE, ("a", "b"), (0.5,), (0.2,), {}, "of these")
     assert trained.pixels == "standardized"
-    assert trained.same_split
+    assert trained.same_options
     assert trained.source == str(folder.path)
     expected: dict[str, Tensor] = content(7)["method"]
     assert trained.state.keys() == expected.keys()
@@ -227,7 +227,7 @@ def test_two_sources_have_two_copies(inputs: Inputs, tmp_path: Path) -> None:
 
 def test_another_data_set_has_another_val_split(inputs: Inputs, tmp_path: Path) -> None:
     inputs.plain_dataset = DATASET | {"val_fraction": 0.1}
-    assert not inputs(save(tmp_path / "x.pt")).same_split
+    assert not inputs(save(tmp_path / "x.pt")).same_options
 
 
 def test_where_the_network_began_once_does_not_matter(inputs: Inputs, tmp_path: Path) -> None:

@@ -11,10 +11,11 @@ from dlrun.data.table import DataSet, PixelScale, Table
 from dlrun.errors import UserError
 from dlrun.evaluation.inference import Inference
 from dlrun.methods.base import Method
-from dlrun.methods.trained import Trained
+from dlrun.methods.trained import Facts, Trained
 from dlrun.training.verify import verify_teacher
 
 ROWS = 400
+FACTS = Facts((1, 2, 2), checksum="of these")
 
 
 class Student(Method):
@@ -22,7 +23,9 @@ class Student(Method):
 
     def __init__(self, wrong: int, recorded: float | None, same_split: bool, head: bool) -> None:
         super().__init__()
-        self.source = Trained("runs/x", {}, {}, accuracy=recorded, same_split=same_split)
+        self.source = Trained(
+            "runs/x", {}, {}, facts=FACTS, accuracy=recorded, same_options=same_split
+        )
         self.teacher, self.student = nn.Identity(), nn.Identity()
         self.wrong, self.head = wrong, head
 
@@ -36,7 +39,12 @@ class Student(Method):
 
 
 def inference(
-    wrong: int, recorded: float | None, same_split: bool = True, rows: int = ROWS, head: bool = True
+    wrong: int,
+    recorded: float | None,
+    same_split: bool = True,
+    rows: int = ROWS,
+    head: bool = True,
+    checksum: str = "of these",
 ) -> Inference:
     """Of a val split of 400, all of class 1."""
     images = torch.zeros(ROWS, 1, 2, 2, dtype=torch.uint8)
@@ -47,7 +55,7 @@ def inference(
     # On train and test the teacher is right about nothing.
     other = Table(images, torch.full((ROWS,), 2))
     mean, std = torch.zeros(1), torch.ones(1)
-    data = DataSet("x", other, val, other, ("a", "b", "c"), None, mean, std, "")
+    data = DataSet("x", other, val, other, ("a", "b", "c"), None, mean, std, checksum)
     return Inference(
         Student(wrong, recorded, same_split, head).train(), data,
         PixelScale.of("unit", mean, std), torch.device("cpu"), torch.contiguous_format, nullcontext,
@@ -80,6 +88,11 @@ def test_on_the_same_images_it_must_be_neither_worse_nor_better(wrong: int) -> N
 def test_on_other_images_it_may_be_better() -> None:
     """It may have been trained on some of them."""
     told = verify_teacher(inference(0, 0.8, same_split=False))
+    assert told == ("teacher: val accuracy 1.0000, 0.8000 when it was trained, on other val images")
+
+
+def test_other_images_under_the_same_options_are_other_images() -> None:
+    told = verify_teacher(inference(0, 0.8, checksum="of others"))
     assert told == ("teacher: val accuracy 1.0000, 0.8000 when it was trained, on other val images")
 
 
