@@ -8,7 +8,7 @@ from dlrun.evaluation.mixture import Mixture
 from dlrun.methods.capabilities import Decodes
 
 COMPONENTS = 10  # Ghosh et al. 2020, section 5
-_FITTED = 2000  # codes are enough for a mixture, and quick
+_FITTED = 1000  # codes are enough for a mixture, and quick
 _PAIRS, _TRAVERSED = 5, 10
 
 

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from dlrun.randomness import generator
 
-ITERATIONS = 100
+ITERATIONS = 50
 _RIDGE = 1e-4  # of the codes' mean variance, onto every covariance: no component on one code
 
 
@@ -44,7 +44,7 @@ class Mixture:
         for _ in range(ITERATIONS):
             joint = mixture._joint(codes)
             value = float(joint.logsumexp(1).mean())
-            if value - last < 1e-6 * abs(value):
+            if value - last < 1e-4 * abs(value):
                 break
             last = value
             mixture = cls._of(codes, joint.softmax(1))
@@ -55,15 +55,15 @@ class Mixture:
         """The maximisation step: `share` (N, K), how much each code belongs to each component."""
         count = share.sum(0).clamp(min=1e-9)
         mean = share.T @ codes / count[:, None]
-        centred = codes[:, None] - mean
-        spread = torch.einsum("nk,nkd,nke->kde", share, centred, centred) / count[:, None, None]
+        weighted = (codes - mean[:, None]) * share.T[..., None].sqrt()  # (K, N, D)
+        spread = weighted.mT @ weighted / count[:, None, None]
         ridge = _RIDGE * codes.var(0, correction=0).mean().clamp(min=1e-12)
         eye = torch.eye(codes.shape[1], dtype=torch.float64)
         return cls(count / count.sum(), mean, torch.linalg.cholesky(spread + ridge * eye))
 
     def _joint(self, codes: Tensor) -> Tensor:
         """log weight_k N(x; k), (N, K)."""
-        centred = (codes[:, None] - self.mean).permute(1, 2, 0)  # (K, D, N)
+        centred = (codes - self.mean[:, None]).mT  # (K, D, N)
         solved = torch.linalg.solve_triangular(self.factor, centred, upper=False)
         half_log_det = self.factor.diagonal(dim1=1, dim2=2).log().sum(1)
         constant = 0.5 * codes.shape[1] * math.log(2 * math.pi)
