@@ -331,7 +331,7 @@ EXPECTED = {
     "capsnet": {"Predicts", "Embeds", "Validates", "Reconstructs"},
     "capsnet without decoder": {"Predicts", "Embeds", "Validates"},
     "vae": {"Embeds", "Validates", "Reconstructs", "Samples"},
-    "cyclegan": {"Translates"},
+    "cyclegan": {"Translates", "Validates", "Warns"},
 }
 
 
