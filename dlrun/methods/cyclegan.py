@@ -152,7 +152,7 @@ class CycleGAN(Method):
         signs = Signs(
             names=(self.domains[0].name, self.domains[1].name),
             numbers=numbers,
-            losses=tuple(self.recent_losses.tolist()),
+            losses=tuple(float(loss) for loss in self.recent_losses),
             guessing=self.guessing,
             cycle=self.config.cycle,
             identity=self.config.identity,

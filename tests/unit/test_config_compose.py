@@ -213,7 +213,7 @@ def test_every_mistake_of_every_kind_at_once() -> None:
         "one text is given as epochs=\"'...'\"",
         f"method=bylo: no such method. Did you mean method=byol? {METHOD_LIST}",
         "dataset=mnits: no such dataset. Did you mean dataset=mnist? There are cifar10, cifar100, "
-        "fashion_mini, fashion_mnist, image_folder, mnist",
+        "fashion_mini, fashion_mnist, image_folder, mnist, two_domains",
         "lr: unknown key (given 3). Did you mean optimizer.lr?",
         "foo: unknown key; there are method, model, loss, dataset, optimizer, schedule, augment, "
         "hardware, seed, epochs, steps, batch_size, accumulate, log_every, eval_every, patience, "

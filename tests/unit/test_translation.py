@@ -186,7 +186,7 @@ def test_the_memory_of_the_discriminators_losses_is_in_the_state() -> None:
     update.begin(0)
     metrics = method.step(Unpaired(a, b), update)
     recent = method.state_dict()["recent_losses"]
-    expected = 2 * 0.99 * 0.25 + 0.01 * float(metrics["discriminators"])
+    expected = 2 * 0.99 * 0.25 + 0.01 * float(metrics["discriminators"].detach())
     assert float(recent.sum()) == pytest.approx(expected, rel=1e-5)
     other, _ = cyclegan()
     other.load_state_dict(method.state_dict())

@@ -13,6 +13,7 @@ from dlrun.data.open import open_dataset
 from dlrun.data.table import DataSet
 from dlrun.data.views import domain_rows
 from dlrun.errors import UserError
+from dlrun.training.assemble import assemble
 
 MINI = ("dataset=two_domains", "dataset@dataset.a=fashion_mini", "dataset@dataset.b=fashion_mini")
 
@@ -100,3 +101,17 @@ def test_its_own_classes_are_forgotten() -> None:
     data = opened(*MINI, "dataset.a_class=Bag")
     assert data.train.labels is not None
     assert data.train.labels.unique().tolist() == [0, 1]
+
+
+def test_a_split_without_one_of_the_domains_is_told_before_training(tmp_path: Path) -> None:
+    """And not by the first evaluation, or by the test at the end."""
+    root = folder(tmp_path / "few", colour=False, size=8)
+    for path in sorted((root / "right").iterdir())[1:]:
+        path.unlink()
+    given = (
+        "dataset=image_folder", f"dataset.root={root}", "dataset.size=8", f"data_dir={tmp_path}",
+        "method=cyclegan", "model.width=2", "model.blocks=1", "batch_size=1",
+    )  # fmt: skip
+    config = check(compose_plain([*given], None))
+    with pytest.raises(UserError, match=r"no (val|test) image of domain right"):
+        assemble(config, lambda reference: pytest.fail(reference))
