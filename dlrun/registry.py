@@ -25,6 +25,7 @@ _BUILT_IN: dict[str, dict[str, str]] = {
         "byol": "dlrun.methods.byol:BYOL",
         "siamese": "dlrun.methods.siamese:Siamese",
         "capsnet": "dlrun.methods.capsnet:CapsNet",
+        "autoencoder": "dlrun.methods.autoencoder:Autoencoder",
         "vae": "dlrun.methods.vae:VAE",
         "cyclegan": "dlrun.methods.cyclegan:CycleGAN",
     },

@@ -39,6 +39,8 @@ def figures(summary: dict[str, Any]) -> Table:
     for column in ("trivial", "untrained", "last", f"best (step {best['step']})"):
         table.add_column(column, justify="right")
     for name in test["last"]:
+        if "/" in name:  # of each number of a code: for TensorBoard and summary.json
+            continue
         metric = describe(name)
         cells = [
             _cell(test[column].get(name), metric.form)

@@ -1,16 +1,28 @@
 """Every number that applies to a method on a split, by what the method can do."""
 
+import math
+
 import torch
 from torch import Tensor
 
+from dlrun.data.binarize import binarize
 from dlrun.data.table import DataSet, PixelScale, Table
 from dlrun.data.views import domain_rows
+from dlrun.evaluation.codes import code_numbers, likelihood
 from dlrun.evaluation.features import knn_predict, linear_probe, share_equal, spread
 from dlrun.evaluation.inference import Inference
+from dlrun.evaluation.linear import (
+    independent_negative_log_likelihood,
+    pca_squared_error,
+    ppca_negative_log_density,
+)
 from dlrun.evaluation.retrieval import mean_average_precision, queries, recall_at_k
 from dlrun.methods.capabilities import (
+    Decodes,
     Direction,
     Embeds,
+    Infers,
+    Likely,
     Predicts,
     Projects,
     Reconstructs,
@@ -57,15 +69,27 @@ def evaluate(
             numbers |= _features(inference, method, table, thorough)
         if isinstance(method, Projects):
             numbers |= spread(inference.over(table, method.project))
+        if isinstance(method, Infers):
+            numbers |= code_numbers(inference, method, table, thorough)
+        if isinstance(method, Likely) and method.likelihood_draws and thorough:
+            numbers |= likelihood(inference, method, table)
         if isinstance(method, Reconstructs):
             numbers["reconstruction_error"] = _reconstruction_error(inference, method, table)
+            if isinstance(method, Decodes):
+                of_image = table.images[0].numel()
+                numbers["squared_error"] = numbers["reconstruction_error"] * of_image
         if isinstance(method, Translates):
             numbers |= _translation(inference, method, split)
     return numbers
 
 
-def trivial(data: DataSet, split: str, numbers: dict[str, float]) -> dict[str, float]:
-    """For each of `numbers` that has one, what the baseline without training reaches on `split`."""
+def trivial(
+    data: DataSet, split: str, numbers: dict[str, float], code_dim: int = 0
+) -> dict[str, float]:
+    """For each of `numbers` that has one, what the baseline without training reaches on `split`.
+
+    `code_dim`: of a method that has codes, so that a baseline may have as many numbers.
+    """
     table: Table = getattr(data, split)
     found: dict[str, float] = {}
     train, test = _raw(data.train), _raw(table)
@@ -83,6 +107,8 @@ def trivial(data: DataSet, split: str, numbers: dict[str, float]) -> dict[str, f
             found["mean_average_precision"] = mean_average_precision(test, wanted)
     if "reconstruction_error" in numbers:
         found["reconstruction_error"] = float((test - train.mean(0)).square().mean())
+    if code_dim and code_dim < train.shape[1]:
+        found |= _of_codes(train, test, numbers, code_dim)
     for name, column in data.train.attributes.items():
         found |= _trivial_attribute(name, column.cpu(), table.attributes[name].cpu(), numbers)
     if "target_share" in numbers:
@@ -90,6 +116,21 @@ def trivial(data: DataSet, split: str, numbers: dict[str, float]) -> dict[str, f
         judge = DomainJudge(data)
         shares = [judge.share(_raw_rows(table, rows), target) for rows, target in ((a, 1), (b, 0))]
         found |= {"target_share": min(shares), "cycle_error": 0.0}
+    return found
+
+
+def _of_codes(
+    train: Tensor, test: Tensor, numbers: dict[str, float], code_dim: int
+) -> dict[str, float]:
+    found = {}
+    if "squared_error" in numbers:
+        found["squared_error"] = pca_squared_error(train, test, code_dim)
+    if "negative_log_density" in numbers:
+        found["negative_log_density"] = ppca_negative_log_density(train, test, code_dim)
+    if "negative_log_likelihood" in numbers:
+        value = independent_negative_log_likelihood(*(binarize(x) for x in (train, test)))
+        bits = value / (train.shape[1] * math.log(2))
+        found |= {"negative_log_likelihood": value, "bits_per_dimension": bits}
     return found
 
 

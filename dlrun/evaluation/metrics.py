@@ -33,6 +33,17 @@ METRICS = {
     "projection_std": Metric("std of projections", None, ".4f"),
     "projection_rank": Metric("effective rank of projections", None, ".1f"),
     "reconstruction_error": Metric("reconstruction MSE", False, ".4f", "the mean image"),
+    "squared_error": Metric(
+        "squared error of an image", False, ".2f", "as many principal components"
+    ),
+    "negative_log_likelihood": Metric(
+        "-log p(x), nats an image", False, ".2f", "independent pixels"
+    ),
+    "negative_log_density": Metric(
+        "-log p(x), a density, nats an image", False, ".2f", "probabilistic PCA"
+    ),
+    "bits_per_dimension": Metric("bits a pixel", False, ".4f", "independent pixels"),
+    "active_units": Metric("active units of the code", None, ".0f"),
     "negative_elbo": Metric("-ELBO, nats an image", False, ".1f"),
     "kl": Metric("KL term, nats an image", None, ".1f"),
     "absolute_error": Metric("absolute error", False, ".4g"),

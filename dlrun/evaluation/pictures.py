@@ -10,10 +10,11 @@ from torch.nn import functional as F
 from dlrun.data.table import DataSet, PixelScale
 from dlrun.data.views import View, domain_rows
 from dlrun.evaluation.captions import with_captions
+from dlrun.evaluation.code_pictures import from_mixture, interpolations, traversals
 from dlrun.evaluation.evaluate import DIRECTIONS
 from dlrun.evaluation.features import nearest
 from dlrun.evaluation.inference import Inference
-from dlrun.methods.capabilities import Embeds, Predicts, Reconstructs, Samples, Translates
+from dlrun.methods.capabilities import Decodes, Embeds, Predicts, Reconstructs, Samples, Translates
 from dlrun.randomness import seed_everything
 
 COLUMNS = 12
@@ -38,6 +39,11 @@ def pictures(inference: Inference, seed: int) -> dict[str, Tensor]:
             )
         if isinstance(method, Samples):
             found["samples"] = grid(method.sample(5 * COLUMNS).split(COLUMNS))
+        if isinstance(method, Decodes) and len(table) > 1:
+            found["interpolations"] = grid(interpolations(inference, method, COLUMNS))
+            found["traversals"] = grid(traversals(inference, method, COLUMNS))
+            drawn = from_mixture(inference, method, 5 * COLUMNS, seed)
+            found["samples_mixture"] = grid(drawn.split(COLUMNS))
         if isinstance(method, Translates):
             found["translations"] = _translations(inference, method)
         if isinstance(method, Predicts) and method.classifies and table.labels is not None:

@@ -28,6 +28,11 @@ def gaussian_kl(mu: Tensor, logvar: Tensor) -> Tensor:
     float32 where log sigma^2 is above 88. Of (B, D) and (B, D): nats (B,), float32, or float64 of
     float64.
     """
+    return gaussian_kl_of_each(mu, logvar).sum(1)
+
+
+def gaussian_kl_of_each(mu: Tensor, logvar: Tensor) -> Tensor:
+    """The terms of `gaussian_kl`, one for each number of the code: nats (B, D)."""
     exact = torch.promote_types(mu.dtype, torch.float32)
     mu, logvar = mu.to(exact), logvar.to(exact)
-    return -0.5 * (1 + logvar - mu.square() - logvar.exp()).sum(1)
+    return -0.5 * (1 + logvar - mu.square() - logvar.exp())

@@ -1,6 +1,7 @@
 """Likelihoods of images: `-log p(x | decoder's output)`, summed over pixels, in nats an image.
 
-Each also says what picture the output stands for (`mean`). All are per image, (B,), never a mean
+Each also says what picture the output stands for (`mean`), and whether it is of black and white
+(`binary`) or a density of numbers. All are per image, (B,), never a mean
 over pixels: the KL term beside them is a sum, and a mean would change beta by half the number of
 pixels.
 """
@@ -24,6 +25,7 @@ class Bernoulli(nn.Module):
     """
 
     kind = "images"
+    binary = True
 
     @dataclass(frozen=True)
     class Config:
@@ -48,24 +50,38 @@ class Gaussian(nn.Module):
     The lecture notes' squared error.
 
     sigma = 1 / sqrt(2) makes it the bare squared error but for a constant. The constant is kept, so
-    that the number is a density's logarithm.
+    that the number is a density's logarithm. One sigma for all pixels may be learned with the
+    networks (Rybkin et al. 2021, arXiv 2006.13202), which settles at the root of the mean squared
+    error and with it the balance of reconstruction and KL term.
     """
 
     kind = "images"
+    binary = False
 
     @dataclass(frozen=True)
     class Config:
         sigma: Positive
+        learned: bool
 
     def __init__(self, config: Config) -> None:
         super().__init__()
-        self.sigma = config.sigma
+        self.log_sigma: Tensor
+        log_sigma = torch.tensor(math.log(config.sigma))
+        if config.learned:
+            self.log_sigma = nn.Parameter(log_sigma)
+        else:
+            self.register_buffer("log_sigma", log_sigma, persistent=False)
+
+    @property
+    def sigma(self) -> Tensor:
+        """A pixel's standard deviation, ()."""
+        return self.log_sigma.exp()
 
     def forward(self, output: Tensor, image: Tensor) -> Tensor:
         """Of output and image, both (B, C, H, W): nats an image (B,), float32."""
         error = (output.float() - image.float()).square().flatten(1)
-        constant = error.shape[1] * math.log(self.sigma * math.sqrt(2 * math.pi))
-        return error.sum(1) / (2 * self.sigma**2) + constant
+        constant = error.shape[1] * (self.log_sigma + 0.5 * math.log(2 * math.pi))
+        return error.sum(1) / (2 * self.sigma.square()) + constant
 
     def mean(self, output: Tensor) -> Tensor:
         """The picture in [0, 1]."""

@@ -71,6 +71,42 @@ class Reconstructs(Protocol):
 
 
 @runtime_checkable
+class Decodes(Protocol):
+    """Makes an image of a code, of the kind that `embed` gives."""
+
+    code_dim: int
+
+    def embed(self, image: Tensor) -> Tensor:
+        """Codes (B, code_dim)."""
+
+    def decode(self, code: Tensor) -> Tensor:
+        """Images (B, C, H, W) in [0, 1] of codes (B, code_dim)."""
+
+
+@runtime_checkable
+class Infers(Protocol):
+    """Gives a Gaussian over codes for an image, N(0, 1) being the prior."""
+
+    def posterior(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance, each (B, D)."""
+
+
+@runtime_checkable
+class Likely(Protocol):
+    """Has a likelihood of images that can be estimated by importance-weighted draws."""
+
+    likelihood_draws: int
+    """How many for an image; 0: it is no likelihood, or not wanted."""
+
+    @property
+    def likelihood_metric(self) -> str:
+        """What the estimate is called: negative_log_likelihood or negative_log_density."""
+
+    def log_weights(self, image: Tensor, draws: int) -> Tensor:
+        """log p(x, z) - log q(z|x), (draws, B), nats, float64; their mean's exp is p(x)."""
+
+
+@runtime_checkable
 class Samples(Protocol):
     """Makes images of nothing."""
 

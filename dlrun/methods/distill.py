@@ -51,6 +51,7 @@ class Distill(Method):
     model_kind = "encoder"
     loss_kind = "distillation"
     key_metric = "accuracy"
+    cpu_bf16 = True
     parts: ClassVar[dict[str, str]] = {"backbone": "student.encoder.", "head": "student.head."}
 
     def __init__(self, config: Config, build: Builder) -> None:

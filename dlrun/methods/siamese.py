@@ -43,6 +43,7 @@ class Siamese(Method):
     model_kind = "encoder"
     loss_kind = "triplets"
     key_metric = "recall_at_1"
+    cpu_bf16 = True
     parts: ClassVar[dict[str, str]] = {"backbone": "encoder."}
 
     def __init__(self, config: Config, build: Builder) -> None:

@@ -10,15 +10,17 @@ Expect: docs/results.md, "vae".
 """
 
 from dataclasses import dataclass
+from math import prod
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from dlrun.data.binarize import binarize
 from dlrun.data.views import HeldOut, Images
-from dlrun.losses.divergence import gaussian_kl
+from dlrun.losses.divergence import gaussian_kl, gaussian_kl_of_each
 from dlrun.methods.base import Builder, Method, Update
-from dlrun.options import Count, NonNegative, Positive
+from dlrun.options import Count, Fraction, NonNegative, Positive, Whole
 
 
 class VAE(Method):
@@ -28,8 +30,12 @@ class VAE(Method):
     class Config:
         latent: Count
         beta: NonNegative
-        binarize: Literal["none", "random"]
+        reduction: Literal["sum", "mean"]
+        warmup: Fraction
+        free_bits: NonNegative
+        binarize: Literal["none", "static", "random"]
         logvar_limit: Positive
+        likelihood_draws: Whole
 
     view = Images
     model_kind = "autoencoder"
@@ -46,6 +52,22 @@ class VAE(Method):
         self.fc_logvar = nn.Linear(model.hidden_dim, config.latent)
         self.decoder = model.decoder(config.latent)
         self.loss = build.loss()
+        self.code_dim = config.latent
+        pixels = prod(build.image_shape)
+        self.reconstruction_weight = 1 / pixels if config.reduction == "mean" else 1.0
+        # Cross-entropy of grey values is no likelihood, so there is none to estimate.
+        pseudo = self.loss.binary and config.binarize == "none"
+        self.likelihood_draws = 0 if pseudo else config.likelihood_draws
+        if pseudo:
+            build.report.append(
+                "the cross-entropy of grey values is a pseudo-likelihood: its nats compare with "
+                "nothing published; method.binarize=static or random makes it one"
+            )
+        if config.reduction == "mean":
+            build.report.append(
+                f"method.beta={config.beta:g} beside a mean over {pixels} pixels is beta "
+                f"{config.beta * pixels:g} beside their sum, which is what papers state"
+            )
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """mu and log sigma^2 of q(z|x), each (B, latent), float32."""
@@ -58,39 +80,91 @@ class VAE(Method):
         std = torch.exp(0.5 * logvar)
         return mu + std * torch.randn_like(std)
 
+    def step(self, batch: Images, update: Update) -> dict[str, Tensor]:
+        """Equation 10 with beta in front of the KL term, which is let alone below the free bits."""
+        x = self.drawn(batch.image)
+        mu, logvar = self.encode(x)
+        z = self.reparameterize(mu, logvar)
+        reconstruction = self.loss(self.decoder(z), x).mean()
+        kl = gaussian_kl_of_each(mu, logvar).mean(0)
+        # Over the batch first (Kingma et al. 2016, arXiv 1606.04934, equation 15).
+        charged = kl.clamp(min=self.config.free_bits).sum()
+        loss = self.reconstruction_weight * reconstruction + self.beta(update.progress) * charged
+        update.minimize(loss)
+        return {"loss": loss, "reconstruction": reconstruction, "kl": kl.sum()}
+
+    def beta(self, progress: float) -> float:
+        """The KL term's weight: it rises from 0 over the warm-up (Bowman et al. 2016)."""
+        warmup = self.config.warmup
+        return self.config.beta * min(1.0, progress / warmup) if warmup else self.config.beta
+
+    def drawn(self, x: Tensor) -> Tensor:
+        """What is trained on: grey values, their one draw in black and white, or a fresh one."""
+        return torch.bernoulli(x) if self.config.binarize == "random" else self.seen(x)
+
+    def seen(self, x: Tensor) -> Tensor:
+        """What held-out images are looked at as: of black and white always the one draw."""
+        return x if self.config.binarize == "none" else binarize(x)
+
     def bound(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """-log p(x|z) for one z from q(z|x), and KL(q(z|x) || p(z)): nats (B,) and (B,)."""
         mu, logvar = self.encode(x)
         z = self.reparameterize(mu, logvar)
         return self.loss(self.decoder(z), x), gaussian_kl(mu, logvar)
 
-    def step(self, batch: Images, update: Update) -> dict[str, Tensor]:
-        """Equation 10 with beta in front of the KL term."""
-        reconstruction, kl = self.bound(self.binarized(batch.image))
-        loss = (reconstruction + self.config.beta * kl).mean()
-        update.minimize(loss)
-        return {"loss": loss, "reconstruction": reconstruction.mean(), "kl": kl.mean()}
-
-    def binarized(self, x: Tensor) -> Tensor:
-        """Each pixel drawn black or white with its grey value as the chance, if so configured."""
-        return torch.bernoulli(x) if self.config.binarize == "random" else x
-
     def validate(self, batch: HeldOut) -> dict[str, Tensor]:
-        """The bound at beta = 1, whatever beta trains."""
-        reconstruction, kl = self.bound(self.binarized(batch.image))
+        """The bound at beta = 1 in nats, whatever trains."""
+        reconstruction, kl = self.bound(self.seen(batch.image))
         return {"negative_elbo": reconstruction + kl, "kl": kl}
+
+    def log_weights(self, image: Tensor, draws: int) -> Tensor:
+        """log p(x, z) - log q(z|x) for z from q(z|x): nats (draws, B), float64.
+
+        Burda et al. 2016, arXiv 1509.00519, equation 8.
+        """
+        x = self.seen(image)
+        mu, logvar = self.encode(x)
+        noise = torch.randn(draws, *mu.shape, device=mu.device)
+        z = mu + torch.exp(0.5 * logvar) * noise
+        repeated = x.expand(draws, *x.shape).flatten(0, 1)
+        log_likelihood = -self.loss(self.decoder(z.flatten(0, 1)), repeated).view(draws, len(x))
+        # log N(z; 0, 1) - log N(z; mu, sigma^2); the constants cancel.
+        prior_to_posterior = 0.5 * (noise.double().square() + logvar - z.double().square())
+        weights: Tensor = log_likelihood + prior_to_posterior.sum(2)
+        return weights
+
+    @property
+    def likelihood_metric(self) -> str:
+        """Of black and white a probability, of numbers a density."""
+        return "negative_log_likelihood" if self.loss.binary else "negative_log_density"
+
+    def posterior(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """mu and log sigma^2, each (B, latent)."""
+        return self.encode(self.seen(image))
 
     def embed(self, image: Tensor) -> Tensor:
         """mu (B, latent)."""
-        return self.encode(image)[0]
+        return self.posterior(image)[0]
+
+    def decode(self, code: Tensor) -> Tensor:
+        """Images of codes (B, latent), in [0, 1]."""
+        picture: Tensor = self.loss.mean(self.decoder(code))
+        return picture
 
     def reconstruct(self, image: Tensor) -> Tensor:
         """Through mu, without noise, in [0, 1]."""
-        picture: Tensor = self.loss.mean(self.decoder(self.encode(image)[0]))
-        return picture
+        return self.decode(self.embed(image))
 
     def sample(self, n: int) -> Tensor:
         """n images of z from the prior, in [0, 1]."""
-        z = torch.randn(n, self.config.latent, device=self.fc_mu.weight.device)
-        picture: Tensor = self.loss.mean(self.decoder(z))
-        return picture
+        return self.decode(torch.randn(n, self.code_dim, device=self.fc_mu.weight.device))
+
+    def warnings(self, numbers: dict[str, float], update: Update) -> list[str]:
+        """A posterior that has collapsed to the prior: the decoder ignores the code."""
+        if numbers.get("active_units", self.code_dim) > 0:
+            return []
+        return [
+            f"posterior collapse: none of the {self.code_dim} numbers of the code depends on the "
+            f"image (KL {numbers['kl']:.2g} nats). A smaller method.beta, method.warmup=0.2 or "
+            "method.free_bits=0.1 gives the code time to be of use"
+        ]

@@ -5,6 +5,7 @@ from a code back to an image's logits. The layers into and out of the code belon
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 from math import prod
 
 from torch import nn
@@ -14,30 +15,41 @@ from dlrun.options import Count
 
 
 class MLPAutoencoder(nn.Module):
-    """The lecture notes' network: 784-128 and back, ReLU."""
+    """Fully connected layers with ReLU; [128] is the lecture notes' network, 784-128 and back.
+
+    Without any hidden layer both sides are linear: with `loss=mse` the principal components, and as
+    a VAE probabilistic PCA (Lucas et al. 2019, arXiv 1911.02469).
+    """
 
     kind = "autoencoder"
     channels_last = False
 
     @dataclass(frozen=True)
     class Config:
-        hidden: Count
+        hidden: tuple[Count, ...]
 
     def __init__(self, config: Config, image_shape: tuple[int, int, int], num_classes: int) -> None:
         super().__init__()
-        self.image_shape, self.hidden_dim = image_shape, config.hidden
-        self.encoder = nn.Sequential(
-            nn.Flatten(), nn.Linear(prod(image_shape), config.hidden), nn.ReLU()
-        )
+        self.image_shape = image_shape
+        self.widths = [prod(image_shape), *config.hidden]
+        self.hidden_dim = self.widths[-1]
+        self.encoder = nn.Sequential(nn.Flatten(), *_with_relu(self.widths))
 
     def decoder(self, code_dim: int) -> nn.Module:
         """Code (B, code_dim) to logits (B, C, H, W)."""
+        up = [code_dim, *self.widths[:0:-1]]
         return nn.Sequential(
-            nn.Linear(code_dim, self.hidden_dim),
-            nn.ReLU(),
-            nn.Linear(self.hidden_dim, prod(self.image_shape)),
+            *_with_relu(up),
+            nn.Linear(up[-1], self.widths[0]),
             nn.Unflatten(1, self.image_shape),
         )
+
+
+def _with_relu(widths: list[int]) -> list[nn.Module]:
+    """A fully connected layer with ReLU from each width to the next."""
+    return [
+        layer for below, above in pairwise(widths) for layer in (nn.Linear(below, above), nn.ReLU())
+    ]
 
 
 class ConvAutoencoder(nn.Module):

@@ -24,7 +24,7 @@ from dlrun.training.assemble import Experiment, build_method
 from dlrun.training.comparison import comparison
 from dlrun.training.loop import Progress
 
-_BASELINES = 1  # goes into the key of what is kept: raise it when `trivial` changes
+_BASELINES = 2  # goes into the key of what is kept: raise it when `trivial` changes
 
 
 def inference_of(experiment: Experiment, method: Method) -> Inference:
@@ -64,7 +64,7 @@ def judge(
     if progress.best_step not in (None, progress.step):
         other.load_state_dict(checkpoint.load(folder.best, experiment.hardware.device)["method"])
         best = test(other)
-    baseline = _trivial(experiment, last)
+    baseline = _trivial(experiment, last, getattr(method, "code_dim", 0))
     compared = comparison(
         experiment, inference_of(experiment, method), {"last": last, "best": best}, taught
     )
@@ -93,18 +93,18 @@ def judge(
     }
 
 
-def _trivial(experiment: Experiment, numbers: dict[str, float]) -> dict[str, float]:
+def _trivial(experiment: Experiment, numbers: dict[str, float], code_dim: int) -> dict[str, float]:
     """The baselines without training; a function of the data, so computed once and kept.
 
     Neighbours and a linear layer of raw pixels take longer than some trainings.
     """
     config, data = experiment.config, experiment.data
-    of = [_BASELINES, data.checksum, to_plain_types(config.dataset), sorted(numbers)]
+    of = [_BASELINES, data.checksum, to_plain_types(config.dataset), sorted(numbers), code_dim]
     digest = hashlib.sha256(json.dumps(of, sort_keys=True).encode()).hexdigest()[:32]
     kept = cache_folder(config.data_dir) / "baselines" / f"{digest}.json"
     found = read_json(kept)
     if not found:
-        found = trivial(data, "test", numbers)
+        found = trivial(data, "test", numbers, code_dim)
         with suppress(OSError):  # a cache that cannot be written is no reason to lose a run
             kept.parent.mkdir(parents=True, exist_ok=True)
             write_json(kept, found)

@@ -26,6 +26,9 @@ from dlrun.training.run import describe
 SUPERVISED = ("method=supervised", "model=resnet8", "model.width=4", "batch_size=16")
 BYOL = ("method=byol", "model=resnet8", "model.width=4", "method.hidden=32", "batch_size=16")
 VAE = ("method=vae", "model.width=4", "model.hidden=32", "batch_size=16")
+AUTOENCODER = (
+    "method=autoencoder", "model.width=4", "model.hidden=32", "method.code=8", "batch_size=16",
+)  # fmt: skip
 CYCLEGAN = (
     "method=cyclegan", "model.width=4", "model.blocks=1", "method.discriminator.width=4",
     "batch_size=2", "method.pool=3",
@@ -46,7 +49,7 @@ DISTILL = (
 
 SMALL = {
     "supervised": SUPERVISED, "distill": DISTILL, "byol": BYOL, "siamese": SIAMESE,
-    "capsnet": CAPSNET, "vae": VAE, "cyclegan": CYCLEGAN,
+    "capsnet": CAPSNET, "autoencoder": AUTOENCODER, "vae": VAE, "cyclegan": CYCLEGAN,
 }  # fmt: skip
 """The smallest of each method."""
 
@@ -81,7 +84,17 @@ CASES: dict[str, tuple[str, ...]] = {
     ),
     "vae": VAE,
     "vae mse": (*VAE, "loss=mse", "method.beta=4"),
-    "vae mlp binarized": ("method=vae", "model=mlp_autoencoder", "method.binarize=random"),
+    "vae learned variance": (*VAE, "loss=mse", "loss.learned=true", "method.reduction=mean"),
+    "vae mlp binarized": (
+        "method=vae", "model=mlp_autoencoder", "method.binarize=random",
+        "method.likelihood_draws=3",
+    ),
+    "vae eased in": (*VAE, "method.binarize=static", "method.warmup=0.5", "method.free_bits=0.1"),
+    "autoencoder": AUTOENCODER,
+    "autoencoder denoising": (
+        "method=autoencoder", "model=mlp_autoencoder", "model.hidden=[32,16]", "loss=bce",
+        "method.noise=0.2", "method.masked=0.3",
+    ),
     "cyclegan": CYCLEGAN,
     "cyclegan hinge": (*CYCLEGAN, "loss=hinge_gan", "method.pool=0"),
     "cyclegan bce": (*CYCLEGAN, "loss=bce_gan", "method.discriminator.layers=2"),

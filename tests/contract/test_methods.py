@@ -330,7 +330,17 @@ EXPECTED = {
     "siamese views": {"Embeds"},
     "capsnet": {"Predicts", "Embeds", "Validates", "Reconstructs"},
     "capsnet without decoder": {"Predicts", "Embeds", "Validates"},
-    "vae": {"Embeds", "Validates", "Reconstructs", "Samples"},
+    "autoencoder": {"Embeds", "Reconstructs", "Decodes"},
+    "vae": {
+        "Embeds",
+        "Validates",
+        "Reconstructs",
+        "Samples",
+        "Decodes",
+        "Infers",
+        "Likely",
+        "Warns",
+    },
     "cyclegan": {"Translates", "Validates", "Warns"},
 }
 
@@ -378,6 +388,14 @@ def test_capabilities_do_what_their_protocol_says(name: str, precision: str) -> 
             pictures.append(method.reconstruct(image))
         if "Samples" in found:
             pictures.append(method.sample(5))
+        if "Decodes" in found:
+            assert method.embed(image).shape == (5, method.code_dim)
+            pictures.append(method.decode(torch.randn(5, method.code_dim)))
+        if "Infers" in found:
+            assert [part.shape for part in method.posterior(image)] == [(5, method.code_dim)] * 2
+        if "Likely" in found:
+            assert method.log_weights(image, 2).shape == (2, 5)
+            assert method.log_weights(image, 2).dtype == torch.float64
         if "Translates" in found:
             pictures += [method.translate(image, way) for way in ("a_to_b", "b_to_a")]
     for picture in pictures:

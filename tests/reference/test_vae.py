@@ -2,6 +2,8 @@
 
 import copy
 import math
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dlrun.data.binarize import binarize
 from dlrun.data.views import HeldOut, Images
 from dlrun.losses.divergence import gaussian_kl
 from dlrun.methods.base import Builder
@@ -25,24 +28,29 @@ CPU = Hardware(
     threads=1, compile=False, deterministic=False, anomaly=False, line="",
 )  # fmt: skip
 SHAPE, BETA = (1, 28, 28), 0.7
+REPORTS: list[list[str]] = []
+"""What the last one told."""
 
 
 def vae(
     loss: str = "bce", latent: int = 20, shape: tuple[int, int, int] = SHAPE, beta: float = BETA,
-    binarize: str = "none", sigma: float = 1 / math.sqrt(2), logvar_limit: float = 10.0,
+    sigma: float = 1 / math.sqrt(2), learned: bool = False, hidden: tuple[int, ...] = (128,),
+    **changes: Any,
 ) -> VAE:  # fmt: skip
     torch.manual_seed(0)
-    options = {"sigma": sigma} if loss == "mse" else {}
+    options = {"sigma": sigma, "learned": learned} if loss == "mse" else {}
     build = Builder(
-        Choice("mlp_autoencoder", lookup("model", "mlp_autoencoder").Config(hidden=128)),
+        Choice("mlp_autoencoder", lookup("model", "mlp_autoencoder").Config(hidden=hidden)),
         Choice(loss, lookup("loss", loss).Config(**options)),
         Facts(shape, tuple("0123456789")),
     )
     config = VAE.Config(
-        latent=latent, beta=beta, binarize=binarize,  # type: ignore[arg-type]
-        logvar_limit=logvar_limit,
+        latent=latent, beta=beta, reduction="sum", warmup=0.0, free_bits=0.0, binarize="none",
+        logvar_limit=10.0, likelihood_draws=5,
     )  # fmt: skip
-    return VAE(config, build)
+    method = VAE(replace(config, **changes), build)
+    REPORTS.append(build.report)
+    return method
 
 
 class SeedVAE(nn.Module):
@@ -241,10 +249,19 @@ def test_binarized_pixels_are_black_or_white_and_grey_on_average() -> None:
     grey = torch.tensor([0.0, 0.25, 0.5, 1.0]).view(1, 1, 1, 4).expand(20_000, 1, 1, 4)
     method = vae(binarize="random")
     torch.manual_seed(0)
-    drawn = method.binarized(grey)
+    drawn = method.drawn(grey)
     assert set(drawn.unique().tolist()) == {0.0, 1.0}
     assert drawn.mean(0).flatten().tolist() == pytest.approx([0, 0.25, 0.5, 1], abs=0.015)
-    assert vae().binarized(grey) is grey
+    assert not torch.equal(method.drawn(grey), drawn)
+    assert vae().drawn(grey) is grey
+
+
+def test_held_out_images_are_always_the_one_draw() -> None:
+    x = torch.rand(6, *SHAPE)
+    for how in ("static", "random"):
+        assert torch.equal(vae(binarize=how).seen(x), binarize(x))
+    assert torch.equal(vae(binarize="static").drawn(x), binarize(x))
+    assert vae().seen(x) is x
 
 
 def test_a_binarized_vae_is_trained_and_validated_on_black_and_white() -> None:
@@ -268,3 +285,135 @@ def test_what_it_gives_back_is_the_decoders_mean_of_the_codes_mean() -> None:
     z = torch.randn(5, 20)
     torch.manual_seed(0)
     assert torch.equal(method.sample(5), torch.sigmoid(method.decoder(z)))
+
+
+# --- what changes the objective ------------------------------------------------------------------
+
+
+def objective(method: VAE, x: Tensor, progress: float = 1.0) -> dict[str, float]:
+    """The metrics of a step that changes nothing, at a share of the run."""
+    update = Update({"main": torch.optim.SGD(method.parameters(), lr=0.0)}, CPU, lambda _: 1.0, 100)
+    update.begin(round(progress * 100))
+    torch.manual_seed(1)
+    return {
+        name: value.item() for name, value in method.step(Images(x, x[:, 0, 0, 0]), update).items()
+    }
+
+
+def test_beta_rises_along_a_line_over_the_warm_up() -> None:
+    x = torch.rand(8, *SHAPE)
+    method = vae(beta=2.0, warmup=0.4)
+    for progress, beta in ((0.0, 0.0), (0.1, 0.5), (0.2, 1.0), (0.4, 2.0), (0.9, 2.0)):
+        found = objective(method, x, progress)
+        expected = found["reconstruction"] + beta * found["kl"]
+        assert found["loss"] == pytest.approx(expected, rel=1e-6)
+    assert vae(beta=2.0).beta(0.0) == 2.0
+
+
+def test_a_number_below_the_free_bits_is_not_charged_and_has_no_gradient() -> None:
+    """The average over the batch is what is compared, so one image may be far above it."""
+    method = vae(latent=3, beta=1.0, free_bits=0.5)
+    nn.init.zeros_(method.fc_mu.weight)
+    nn.init.zeros_(method.fc_logvar.weight)
+    nn.init.zeros_(method.fc_logvar.bias)
+    method.fc_mu.bias.data = torch.tensor([0.1, 2.0, 0.0])  # KL .005, 2 and 0
+    x = torch.rand(8, *SHAPE)
+    found = objective(method, x)
+    assert found["kl"] == pytest.approx(2.005, rel=1e-5)
+    assert found["loss"] == pytest.approx(found["reconstruction"] + 0.5 + 2.0 + 0.5, rel=1e-6)
+
+    mu, logvar = torch.zeros(4, 1, requires_grad=True), torch.zeros(4, 1)
+    method = vae(latent=1, beta=1.0, free_bits=0.5, hidden=())
+    method.encode = lambda _: (mu + torch.tensor([[1.7], [0], [0], [0]]), logvar)  # type: ignore[method-assign]
+    method.loss.forward = lambda output, image: torch.zeros(4)
+    update = Update({"main": torch.optim.SGD([mu], lr=0.0)}, CPU, lambda _: 1.0, 1)
+    update.begin(0)
+    method.step(Images(x[:4], torch.arange(4)), update)
+    assert mu.grad is None or not mu.grad.any()  # 1.7^2 / 2 / 4 = .36 of the batch, below .5
+
+
+def test_a_mean_over_pixels_is_told_as_the_beta_that_it_is() -> None:
+    x = torch.rand(8, *SHAPE)
+    found = objective(vae("mse", beta=0.001, reduction="mean"), x)
+    expected = found["reconstruction"] / 784 + 0.001 * found["kl"]
+    assert found["loss"] == pytest.approx(expected, rel=1e-6)
+    assert REPORTS[-1] == [
+        "method.beta=0.001 beside a mean over 784 pixels is beta 0.784 beside their sum, which is "
+        "what papers state"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("loss", "binarize", "draws"),
+    [("bce", "none", 0), ("bce", "static", 5), ("bce", "random", 5), ("mse", "none", 5)],
+)
+def test_grey_cross_entropy_is_called_a_pseudo_likelihood(
+    loss: str, binarize: str, draws: int
+) -> None:
+    assert vae(loss, binarize=binarize).likelihood_draws == draws
+    assert ("pseudo-likelihood" in " ".join(REPORTS[-1])) == (draws == 0)
+
+
+def test_a_learned_variance_settles_at_the_mean_squared_error() -> None:
+    method = vae("mse", sigma=1.0, learned=True, beta=0.0)
+    assert "loss.log_sigma" in method.state_dict()
+    assert "loss.log_sigma" not in vae("mse").state_dict()
+    output, image = torch.zeros(4, *SHAPE), torch.full((4, *SHAPE), 0.3)
+    optimizer = torch.optim.Adam([method.loss.log_sigma], lr=0.05)
+    for _ in range(200):
+        optimizer.zero_grad()
+        method.loss(output, image).mean().backward()
+        optimizer.step()
+    assert method.loss.sigma.item() == pytest.approx(0.3, rel=1e-3)
+
+
+# --- the likelihood ------------------------------------------------------------------------------
+
+
+def one_by_one(method: VAE, x: Tensor, noise: Tensor) -> Tensor:
+    """Equation 8 of Burda et al. with torch's distributions, draw by draw: (draws, B)."""
+    normal = torch.distributions.Normal
+    mu, logvar = method.encode(x)
+    q, p = normal(mu, torch.exp(0.5 * logvar)), normal(torch.zeros_like(mu), torch.ones_like(mu))
+    rows = []
+    for eps in noise:
+        z = mu + torch.exp(0.5 * logvar) * eps
+        likelihood = torch.distributions.Bernoulli(logits=method.decoder(z)).log_prob(x)
+        rows.append(likelihood.sum((1, 2, 3)) + p.log_prob(z).sum(1) - q.log_prob(z).sum(1))
+    return torch.stack(rows)
+
+
+@torch.no_grad()
+def test_importance_weights_are_their_definition() -> None:
+    method = vae(binarize="static", latent=4)
+    x = torch.rand(3, *SHAPE)
+    torch.manual_seed(2)
+    weights = method.log_weights(x, 6)
+    torch.manual_seed(2)
+    expected = one_by_one(method, binarize(x), torch.randn(6, 3, 4))
+    torch.testing.assert_close(weights.float(), expected, rtol=1e-5, atol=1e-3)
+    assert weights.dtype == torch.float64
+
+
+@torch.no_grad()
+def test_with_any_posterior_the_weights_average_to_the_likelihood() -> None:
+    """The oracle: probabilistic PCA, whose likelihood is known; the bound lies above it."""
+    method, evidence = linear_vae(posterior_shift=0.2)
+    torch.manual_seed(0)
+    x = torch.randn(1, *PIXELS)
+    exact = -float(evidence.log_prob(x.flatten()))
+    weights = method.log_weights(x, 20_000)[:, 0]
+    estimate = -float(weights.logsumexp(0) - math.log(20_000))
+    assert estimate == pytest.approx(exact, abs=0.02)
+    divergence = float((0.2**2 / method.fc_logvar.bias.exp()).sum() / 2)
+    assert -float(weights.mean()) == pytest.approx(exact + divergence, abs=0.02)
+    assert divergence > 0.1
+
+
+def test_a_collapsed_posterior_is_named_and_another_is_not() -> None:
+    method = vae()
+    update = Update({"main": torch.optim.SGD(method.parameters(), lr=0.0)}, CPU, lambda _: 1.0, 1)
+    (line,) = method.warnings({"active_units": 0.0, "kl": 0.01}, update)
+    assert "posterior collapse" in line and "method.free_bits" in line and "0.01 nats" in line
+    assert method.warnings({"active_units": 1.0, "kl": 3.0}, update) == []
+    assert method.warnings({"kl": 3.0}, update) == []

@@ -35,7 +35,11 @@ METHODS = {
     "byol": [
         "method=byol", "model=resnet8", "model.width=4", "method.hidden=16", "method.projection=8",
     ],
-    "vae": ["method=vae", "model.width=2", "model.hidden=16", "method.binarize=random"],
+    "autoencoder": ["method=autoencoder", "model.width=2", "model.hidden=16", "method.noise=0.1"],
+    "vae": [
+        "method=vae", "model.width=2", "model.hidden=16", "method.binarize=random",
+        "method.warmup=0.5",
+    ],
     "cyclegan": [
         "method=cyclegan", "model.width=2", "model.blocks=1", "method.discriminator.width=2",
         "method.pool=6", "batch_size=3",

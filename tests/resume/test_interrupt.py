@@ -170,10 +170,10 @@ def test_out_of_memory_says_what_was_asked_and_what_to_lower(tmp_path: Path) -> 
         "dataset=few",
         "batch_size=16",
         "model=mlp_autoencoder",
-        "model.hidden=1000000000",
+        "model.hidden=[1000000000]",
     )
     told = process.communicate(timeout=60)[0]
     assert process.returncode == 1, told
     assert "Traceback" not in told
     assert re.search(r"out of memory when asking for 3136000000000 bytes", told), told
-    assert "batch_size=16" in told and "model.hidden=1000000000" in told
+    assert "batch_size=16" in told and "model.hidden=[1000000000]" in told

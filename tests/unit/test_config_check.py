@@ -288,7 +288,7 @@ class TestCombinations:
     ) -> None:
         (tmp_path / "conf" / "model").mkdir(parents=True)
         (tmp_path / "conf/model/mine.yaml").write_text(
-            "defaults: [mlp_autoencoder, _self_]\nhidden: 8\n"
+            "defaults: [mlp_autoencoder, _self_]\nhidden: [8]\n"
         )
         (tmp_path / "conf/model/broken.yaml").write_text("name: [")
         (tmp_path / "conf/model/list.yaml").write_text("- name\n")

@@ -24,7 +24,7 @@ def cross_entropy(smoothing: float = 0.0) -> CrossEntropy:
 
 
 def gaussian(sigma: float) -> Gaussian:
-    return Gaussian(Gaussian.Config(sigma=sigma))
+    return Gaussian(Gaussian.Config(sigma=sigma, learned=False))
 
 
 bernoulli = Bernoulli(Bernoulli.Config())

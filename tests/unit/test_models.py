@@ -70,7 +70,7 @@ def torchvision_model(
     return TorchvisionModel(TorchvisionModel.Config(arch=arch, stem=stem, **FRESH), shape, 10)
 
 
-def mlp_autoencoder(shape: Shape, hidden: int = 16) -> MLPAutoencoder:
+def mlp_autoencoder(shape: Shape, hidden: tuple[int, ...] = (16,)) -> MLPAutoencoder:
     return MLPAutoencoder(MLPAutoencoder.Config(hidden=hidden), shape, 10)
 
 
@@ -244,7 +244,7 @@ def test_the_mlp_has_the_widths_it_was_told() -> None:
 
 def test_the_mlp_autoencoder_is_the_seeds_network() -> None:
     """784-128 up to the code of 20, and back."""
-    network = mlp_autoencoder((1, 28, 28), hidden=128)
+    network = mlp_autoencoder((1, 28, 28), hidden=(128,))
     assert parameters(network.encoder) == 784 * 128 + 128
     assert parameters(network.decoder(20)) == 20 * 128 + 128 + 128 * 784 + 784
 

@@ -1,0 +1,82 @@
+"""A mixture of Gaussians fitted to codes, to draw new codes from.
+
+An autoencoder has no prior, and a VAE's codes do not fill theirs: drawing codes where codes lie
+makes better images of the same network (Ghosh et al. 2020, arXiv 1903.12436).
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from dlrun.randomness import generator
+
+ITERATIONS = 100
+_RIDGE = 1e-4  # of the codes' mean variance, onto every covariance: no component on one code
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """sum_k weight_k N(mean_k, L_k L_k^T): (K,), (K, D), (K, D, D) lower triangular; float64."""
+
+    weight: Tensor
+    mean: Tensor
+    factor: Tensor
+
+    @classmethod
+    def fitted(cls, codes: Tensor, components: int, seed: int) -> Self:
+        """By expectation maximisation of codes (N, D), each first with the nearest of some of them.
+
+        Far codes are likelier to be one of those (k-means++, Arthur and Vassilvitskii 2007).
+        """
+        codes = codes.double().cpu()
+        chosen = codes[:1]
+        draw = generator(seed, "mixture")
+        while len(chosen) < min(components, len(codes)):
+            far = torch.cdist(codes, chosen).min(1).values.square() + 1e-12
+            chosen = torch.cat([chosen, codes[torch.multinomial(far, 1, generator=draw)]])
+        belongs = torch.cdist(codes, chosen).argmin(1)
+        mixture = cls._of(codes, F.one_hot(belongs, len(chosen)).double())
+        last = -math.inf
+        for _ in range(ITERATIONS):
+            joint = mixture._joint(codes)
+            value = float(joint.logsumexp(1).mean())
+            if value - last < 1e-6 * abs(value):
+                break
+            last = value
+            mixture = cls._of(codes, joint.softmax(1))
+        return mixture
+
+    @classmethod
+    def _of(cls, codes: Tensor, share: Tensor) -> Self:
+        """The maximisation step: `share` (N, K), how much each code belongs to each component."""
+        count = share.sum(0).clamp(min=1e-9)
+        mean = share.T @ codes / count[:, None]
+        centred = codes[:, None] - mean
+        spread = torch.einsum("nk,nkd,nke->kde", share, centred, centred) / count[:, None, None]
+        ridge = _RIDGE * codes.var(0, correction=0).mean().clamp(min=1e-12)
+        eye = torch.eye(codes.shape[1], dtype=torch.float64)
+        return cls(count / count.sum(), mean, torch.linalg.cholesky(spread + ridge * eye))
+
+    def _joint(self, codes: Tensor) -> Tensor:
+        """log weight_k N(x; k), (N, K)."""
+        centred = (codes[:, None] - self.mean).permute(1, 2, 0)  # (K, D, N)
+        solved = torch.linalg.solve_triangular(self.factor, centred, upper=False)
+        half_log_det = self.factor.diagonal(dim1=1, dim2=2).log().sum(1)
+        constant = 0.5 * codes.shape[1] * math.log(2 * math.pi)
+        distance: Tensor = solved.square().sum(1).T
+        return self.weight.log() - half_log_det - constant - 0.5 * distance
+
+    def log_density(self, codes: Tensor) -> Tensor:
+        """log p of codes (N, D): (N,), float64."""
+        return self._joint(codes.double().cpu()).logsumexp(1)
+
+    def sample(self, n: int) -> Tensor:
+        """n codes (n, D), float32, drawn with the default generator."""
+        component = torch.multinomial(self.weight, n, replacement=True)
+        noise = torch.randn(n, self.mean.shape[1], dtype=torch.float64)
+        drawn = self.mean[component] + (self.factor[component] @ noise[..., None])[..., 0]
+        return drawn.float()

@@ -1,0 +1,71 @@
+"""Autoencoder: an image through a few numbers and back (Hinton and Salakhutdinov 2006).
+
+Trained from end to end, without their layer-by-layer start, which ReLU and Adam make needless.
+With `noise` or `masked` it is the denoising one (Vincent et al. 2008): what is damaged goes in,
+what was whole is wanted. As many principal components are the yardstick beside it.
+
+Expect: docs/results.md, "autoencoder".
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from dlrun.data.views import Images
+from dlrun.methods.base import Builder, Method, Update
+from dlrun.options import Count, Fraction, NonNegative
+
+
+class Autoencoder(Method):
+    """code = f(x), x' = g(code)."""
+
+    @dataclass(frozen=True)
+    class Config:
+        code: Count
+        noise: NonNegative
+        masked: Fraction
+
+    view = Images
+    model_kind = "autoencoder"
+    loss_kind = "images"
+    pixels = "unit"
+    key_metric = "reconstruction_error"
+
+    def __init__(self, config: Config, build: Builder) -> None:
+        super().__init__()
+        self.config = config
+        model = build.model()
+        self.encoder = nn.Sequential(model.encoder, nn.Linear(model.hidden_dim, config.code))
+        self.decoder = model.decoder(config.code)
+        self.loss = build.loss()
+        self.code_dim = config.code
+
+    def step(self, batch: Images, update: Update) -> dict[str, Tensor]:
+        """The loss of the whole image given the damaged one, summed over pixels."""
+        code = self.encoder(self.damaged(batch.image))
+        loss = self.loss(self.decoder(code), batch.image).mean()
+        update.minimize(loss)
+        return {"loss": loss}
+
+    def damaged(self, x: Tensor) -> Tensor:
+        """Gaussian noise on every pixel, then some pixels black; x itself with neither."""
+        if self.config.noise:
+            x = x + self.config.noise * torch.randn_like(x)
+        if self.config.masked:
+            x = x * (torch.rand_like(x) >= self.config.masked)
+        return x
+
+    def embed(self, image: Tensor) -> Tensor:
+        """The code (B, code), float32."""
+        code: Tensor = self.encoder(image).float()
+        return code
+
+    def decode(self, code: Tensor) -> Tensor:
+        """Images of codes (B, code), in [0, 1]."""
+        picture: Tensor = self.loss.mean(self.decoder(code))
+        return picture
+
+    def reconstruct(self, image: Tensor) -> Tensor:
+        """Through the code, in [0, 1]."""
+        return self.decode(self.embed(image))

@@ -1,0 +1,105 @@
+"""The autoencoder against its definition, and linear against principal components."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dlrun.data.views import Images
+from dlrun.evaluation.linear import pca_squared_error
+from dlrun.methods.autoencoder import Autoencoder
+from dlrun.methods.base import Builder
+from dlrun.methods.trained import Facts
+from dlrun.options import Choice
+from dlrun.registry import lookup
+from dlrun.training.hardware import Hardware
+from dlrun.training.update import Update
+
+CPU = Hardware(
+    device=torch.device("cpu"), precision="fp32", memory_format=torch.contiguous_format,
+    threads=1, compile=False, deterministic=False, anomaly=False, line="",
+)  # fmt: skip
+SHAPE = (1, 4, 4)
+
+
+def autoencoder(
+    code: int = 3, noise: float = 0.0, masked: float = 0.0, hidden: tuple[int, ...] = (8, 6)
+) -> Autoencoder:
+    torch.manual_seed(0)
+    build = Builder(
+        Choice("mlp_autoencoder", lookup("model", "mlp_autoencoder").Config(hidden=hidden)),
+        Choice("mse", lookup("loss", "mse").Config(sigma=1 / math.sqrt(2), learned=False)),
+        Facts(SHAPE, ()),
+    )
+    return Autoencoder(Autoencoder.Config(code=code, noise=noise, masked=masked), build)
+
+
+def updater(method: nn.Module, lr: float, steps: int) -> Update:
+    return Update({"main": torch.optim.Adam(method.parameters(), lr=lr)}, CPU, lambda _: 1.0, steps)
+
+
+def test_a_step_is_the_squared_error_through_the_layers_one_by_one() -> None:
+    method = autoencoder(noise=0.3, masked=0.25)
+    x = torch.rand(5, *SHAPE)
+    down = [m for m in method.encoder.modules() if isinstance(m, nn.Linear)]
+    up = [m for m in method.decoder.modules() if isinstance(m, nn.Linear)]
+    assert [m.out_features for m in down + up] == [8, 6, 3, 6, 8, 16]
+
+    torch.manual_seed(1)
+    damaged = (x + 0.3 * torch.randn_like(x)) * (torch.rand_like(x) >= 0.25)
+    h = damaged.flatten(1)
+    for layer in down[:-1]:
+        h = F.relu(layer(h))
+    h = down[-1](h)
+    for layer in up[:-1]:
+        h = F.relu(layer(h))
+    squared = (up[-1](h) - x.flatten(1)).square().sum(1).mean()
+    constant = 16 * math.log(math.sqrt(math.pi))
+
+    update = updater(method, 0.0, 1)
+    torch.manual_seed(1)
+    update.begin(0)
+    loss = method.step(Images(x, torch.arange(5)), update)["loss"]
+    torch.testing.assert_close(loss, squared + constant)
+
+
+def test_without_damage_what_goes_in_is_the_image() -> None:
+    x = torch.rand(3, *SHAPE)
+    assert autoencoder().damaged(x) is x
+
+
+def test_a_share_of_the_pixels_is_black_and_noise_has_its_deviation() -> None:
+    torch.manual_seed(0)
+    x = torch.full((500, *SHAPE), 0.5)
+    assert (autoencoder(masked=0.3).damaged(x) == 0).float().mean().item() == pytest.approx(
+        0.3, abs=0.02
+    )
+    assert autoencoder(noise=0.2).damaged(x).std().item() == pytest.approx(0.2, rel=0.03)
+
+
+def test_a_linear_one_finds_the_principal_components() -> None:
+    """Baldi and Hornik 1989: no other minimum; so PCA's error is the oracle."""
+    torch.manual_seed(0)
+    x = torch.randn(64, 16) @ (torch.randn(16, 16) * torch.linspace(1, 0.1, 16)[:, None]) * 0.1
+    images = (x + 0.5).view(64, *SHAPE)
+    method = autoencoder(hidden=())
+    assert sum(isinstance(m, nn.ReLU) for m in method.modules()) == 0
+    update = updater(method, 0.01, 3000)
+    for step in range(3000):
+        update.begin(step)
+        method.step(Images(images, torch.arange(64)), update)
+        update.finish()
+    with torch.no_grad():
+        given_back: Tensor = method.decoder(method.encoder(images))
+    error = float((given_back - images).square().flatten(1).sum(1).mean())
+    flat = images.flatten(1)
+    assert error == pytest.approx(pca_squared_error(flat, flat, 3), rel=0.02)
+
+
+def test_pictures_come_through_the_code() -> None:
+    method = autoencoder()
+    x = torch.rand(5, *SHAPE)
+    assert method.embed(x).shape == (5, 3)
+    assert torch.equal(method.reconstruct(x), method.decode(method.embed(x)))
