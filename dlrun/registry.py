@@ -40,6 +40,7 @@ _BUILT_IN: dict[str, dict[str, str]] = {
         "mlp_autoencoder": "dlrun.models.autoencoder:MLPAutoencoder",
         "conv_autoencoder": "dlrun.models.autoencoder:ConvAutoencoder",
         "resnet_generator": "dlrun.models.generator:ResNetGenerator",
+        "unet_generator": "dlrun.models.unet:UNetGenerator",
         "patchgan": "dlrun.models.discriminator:PatchGAN",
     },
     "loss": {
@@ -74,6 +75,7 @@ _BUILT_IN: dict[str, dict[str, str]] = {
         "cifar10": "dlrun.data.sources.downloads:CIFAR10",
         "cifar100": "dlrun.data.sources.downloads:CIFAR100",
         "image_folder": "dlrun.data.sources.image_folder:ImageFolder",
+        "two_domains": "dlrun.data.sources.two_domains:TwoDomains",
     },
     "optimizer": {
         "sgd": "dlrun.training.optimizers:SGD",

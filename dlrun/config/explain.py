@@ -224,7 +224,12 @@ class _Job:
             return None  # the types know whether the method has such a network
         there = [choice for choice in choices if "@" in choice]
         other = nearest(key, there) if there else ", nor any other besides model"
-        return f"{_typed(override)}: the method has no such network{other}"
+        lacking = (
+            "the data set has no such part"
+            if group == "dataset"
+            else ("the method has no such network")
+        )
+        return f"{_typed(override)}: {lacking}{other}"
 
     def _value_problem(self, override: Override, plain: dict[str, Any]) -> str | None:
         key, text = override.key_or_group, _typed(override)

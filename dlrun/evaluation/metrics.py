@@ -52,6 +52,10 @@ METRICS = {
     "target_share_a_to_b": Metric("  A taken for B", True, ".3f"),
     "target_share_b_to_a": Metric("  B taken for A", True, ".3f"),
     "cycle_error": Metric("cycle error, mean |x - x''|", False, ".4f", "the image as it is"),
+    "correlation_a_to_b": Metric("correlation of A, A to B", None, ".3f"),
+    "correlation_b_to_a": Metric("correlation of B, B to A", None, ".3f"),
+    "change_a_to_b": Metric("change of A (of its spread)", None, ".3f"),
+    "change_b_to_a": Metric("change of B (of its spread)", None, ".3f"),
 }
 
 

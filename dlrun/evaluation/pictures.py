@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from dlrun.data.table import PixelScale
+from dlrun.data.table import DataSet, PixelScale
 from dlrun.data.views import View, domain_rows
+from dlrun.evaluation.captions import with_captions
 from dlrun.evaluation.code_pictures import from_mixture, interpolations, traversals
 from dlrun.evaluation.evaluate import DIRECTIONS
 from dlrun.evaluation.features import nearest
@@ -19,6 +20,7 @@ from dlrun.randomness import seed_everything
 COLUMNS = 12
 _CELL = 64  # pixels: small images are enlarged by a whole factor to about this
 _GAP = 2
+_BETWEEN = 8  # pixels between the two directions of a translation
 _RIGHT, _WRONG = (0.2, 0.7, 0.3), (0.9, 0.2, 0.2)
 
 
@@ -43,7 +45,7 @@ def pictures(inference: Inference, seed: int) -> dict[str, Tensor]:
             drawn = from_mixture(inference, method, 5 * COLUMNS, seed)
             found["samples_mixture"] = grid(drawn.split(COLUMNS))
         if isinstance(method, Translates):
-            found["translations"] = grid(_translations(inference, method))
+            found["translations"] = _translations(inference, method)
         if isinstance(method, Predicts) and method.classifies and table.labels is not None:
             found["predictions"] = _predictions(inference, method)
         elif isinstance(method, Embeds) and not isinstance(method, Reconstructs):
@@ -72,13 +74,13 @@ def grid(rows: Sequence[Tensor]) -> Tensor:
     return torch.cat(lines, dim=1)[:, :-_GAP, :-_GAP]
 
 
-def _translations(inference: Inference, method: Translates) -> list[Tensor]:
-    """For each direction: the images, their translations, and what comes back."""
+def _translations(inference: Inference, method: Translates) -> Tensor:
+    """For each direction: the images, their translations, and what comes back; with captions."""
     data, scale = inference.data, inference.scale
     split = "val" if len(data.val) else "test"
-    rows = []
-    for there, back, chosen in zip(
-        DIRECTIONS, DIRECTIONS[::-1], domain_rows(data, split), strict=True
+    rows, captions = [], []
+    for there, back, chosen, names in zip(
+        DIRECTIONS, DIRECTIONS[::-1], domain_rows(data, split), _domain_names(data), strict=True
     ):
         image = inference.images(getattr(data, split), chosen[:COLUMNS])
         translated = method.translate(image, there)
@@ -86,7 +88,18 @@ def _translations(inference: Inference, method: Translates) -> list[Tensor]:
             memory_format=inference.memory_format
         )
         rows += [scale.to_unit(image), translated, method.translate(again, back)]
-    return rows
+        captions += [names[0], f"as {names[1]}", "and back"]
+    picture = with_captions(grid(rows), captions)
+    half = (picture.shape[1] + _GAP) // 2
+    between = torch.ones(picture.shape[0], _BETWEEN, picture.shape[2])
+    return torch.cat([picture[:, :half], between, picture[:, half:]], dim=1)
+
+
+def _domain_names(data: DataSet) -> tuple[tuple[str, str], tuple[str, str]]:
+    """From where to where, for each direction."""
+    assert data.domains is not None
+    a, b = (data.class_names[domain] for domain in data.domains)
+    return (a, b), (b, a)
 
 
 def _predictions(inference: Inference, method: Predicts) -> Tensor:

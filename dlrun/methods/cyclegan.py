@@ -8,6 +8,9 @@ Instance norm treats every image by itself, so translation and identity share on
 generator, and real and translated images one call of a discriminator: the same numbers, fewer
 calls.
 
+On held-out images it measures what its losses do not show: whether a translation has its image's
+colours inverted, and whether it is the image itself.
+
 Expect: docs/results.md, "cyclegan".
 """
 
@@ -18,11 +21,21 @@ from typing import Annotated
 import torch
 from torch import Tensor, nn
 
-from dlrun.data.views import Unpaired
+from dlrun.data.views import HeldOut, Unpaired
 from dlrun.methods.base import Builder, Method, Update
 from dlrun.methods.capabilities import Direction
 from dlrun.methods.image_pool import ImagePool
+from dlrun.methods.translation import (
+    Signs,
+    change,
+    correlation,
+    guessing,
+    summary,
+    translation_warnings,
+)
 from dlrun.options import Choice, Group, NonNegative, Whole
+
+_MEMORY = 0.99  # of the discriminators' mean losses, over about a hundred steps
 
 
 def l1(x: Tensor, y: Tensor) -> Tensor:
@@ -32,6 +45,9 @@ def l1(x: Tensor, y: Tensor) -> Tensor:
 
 class CycleGAN(Method):
     """G_AB: A to B, G_BA: B to A; D_A and D_B tell real images from translated ones."""
+
+    recent_losses: Tensor
+    """Of D_A and D_B (2,), a moving average."""
 
     @dataclass(frozen=True)
     class Config:
@@ -56,6 +72,11 @@ class CycleGAN(Method):
         self.pool_A = ImagePool(config.pool, build.image_shape)
         self.pool_B = ImagePool(config.pool, build.image_shape)
         self.gan_loss = build.loss()
+        self.domains = build.facts.domains
+        self.guessing = guessing(self.gan_loss)
+        self.register_buffer("recent_losses", torch.full((2,), self.guessing))
+        field = getattr(self.D_A, "receptive_field", None)
+        build.report += summary(build.facts, config.cycle, config.identity, config.pool, field)
 
     def parameter_groups(self) -> dict[str, Iterable[nn.Parameter]]:
         """One optimizer for both generators, one for each discriminator, as in the notes."""
@@ -88,6 +109,8 @@ class CycleGAN(Method):
         loss_D_A = self.discriminator_loss(self.D_A, A, self.pool_A.query(fake_A))
         update.minimize(loss_D_A, "discriminator_A")
 
+        now = torch.stack([loss_D_A, loss_D_B]).detach().float()
+        self.recent_losses.lerp_(now, 1 - _MEMORY)
         return {
             "generators": loss_G,
             "adversarial": loss_G_AB + loss_G_BA,
@@ -107,3 +130,32 @@ class CycleGAN(Method):
         """In [0, 1]."""
         generator = self.G_AB if direction == "a_to_b" else self.G_BA
         return (generator(image).float() + 1) / 2  # type: ignore[no-any-return]
+
+    def validate(self, batch: HeldOut) -> dict[str, Tensor]:
+        """How a translation compares with its image, of the images of either domain."""
+        told: dict[str, Tensor] = {}
+        if batch.label is None:
+            return told
+        for domain, generator, way in zip(
+            self.domains, (self.G_AB, self.G_BA), ("a_to_b", "b_to_a"), strict=False
+        ):
+            x = batch.image[batch.label == domain.label]
+            if len(x):
+                y = generator(x)
+                told |= {f"correlation_{way}": correlation(x, y), f"change_{way}": change(x, y)}
+        return told
+
+    def warnings(self, numbers: dict[str, float], update: Update) -> list[str]:
+        """Inverted colours, translations that are their images, a discriminator that knows all."""
+        if not self.domains:
+            return []
+        signs = Signs(
+            names=(self.domains[0].name, self.domains[1].name),
+            numbers=numbers,
+            losses=tuple(float(loss) for loss in self.recent_losses),
+            guessing=self.guessing,
+            cycle=self.config.cycle,
+            identity=self.config.identity,
+            discriminator=self.config.discriminator.options,
+        )
+        return translation_warnings(signs)

@@ -25,10 +25,21 @@ class Column:
 
 
 @dataclass(frozen=True)
+class Domain:
+    """One of the two sides of an unpaired data set."""
+
+    name: str
+    label: int
+    images: int
+    """Of the train split."""
+
+
+@dataclass(frozen=True)
 class Facts:
     """What networks have to know of a data set.
 
-    `mean` and `std` are those of each channel in [0, 1]; `checksum` is of its images and labels.
+    `mean` and `std` are those of each channel in [0, 1]; `checksum` is of its images and labels;
+    `domains` are A and B, or none.
     """
 
     image_shape: tuple[int, int, int]
@@ -37,6 +48,7 @@ class Facts:
     std: tuple[float, ...] = ()
     attributes: Mapping[str, Column] = field(default_factory=dict)
     checksum: str | None = None
+    domains: tuple[Domain, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -30,11 +30,13 @@ class PatchGAN(nn.Module):
     def __init__(self, config: Config, image_shape: tuple[int, int, int], num_classes: int) -> None:
         super().__init__()
         # Each strided convolution halves the map, each of the last two takes a pixel off it.
-        if min(image_shape[1:]) // 2**config.layers < 3:
+        side = min(image_shape[1:])
+        if side // 2**config.layers < 3:
+            fitting = [str(layers) for layers in range(1, config.layers) if side // 2**layers >= 3]
             raise UserError(
                 f"method.discriminator.layers: got {config.layers}, too deep for images of "
-                f"{image_shape[1]} x {image_shape[2]}; take fewer or "
-                "model@method.discriminator=patchgan16"
+                f"{image_shape[1]} x {image_shape[2]}: it takes sides of {3 * 2**config.layers} or "
+                f"more; expected {' or '.join(fitting) or 'larger images, dataset.size'}"
             )
         strided = [min(config.width * 2**i, config.width * 8) for i in range(config.layers)]
         last = min(strided[-1] * 2, config.width * 8)
@@ -48,6 +50,15 @@ class PatchGAN(nn.Module):
         layers.append(nn.Conv2d(last, 1, 4, 1, 1))
         self.layers = nn.Sequential(*layers)
         initialise(self)
+
+    @property
+    def receptive_field(self) -> int:
+        """Side, in pixels, of the patch that one score is about."""
+        field = 1
+        for layer in reversed(self.layers):
+            if isinstance(layer, nn.Conv2d):
+                field = (field - 1) * layer.stride[0] + layer.kernel_size[0]
+        return field
 
     def forward(self, x: Tensor) -> Tensor:
         """Scores; high means real."""

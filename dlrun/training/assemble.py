@@ -9,9 +9,10 @@ from dlrun.config.schema import TrainConfig
 from dlrun.data.augment import is_random
 from dlrun.data.open import open_dataset
 from dlrun.data.table import DataSet, PixelScale
-from dlrun.data.views import Source
+from dlrun.data.views import Source, domain_rows
 from dlrun.errors import UserError
 from dlrun.methods.base import Builder, Method
+from dlrun.methods.capabilities import Translates
 from dlrun.methods.trained import Trained
 from dlrun.options import Duration
 from dlrun.randomness import seed_everything
@@ -96,6 +97,14 @@ def _demand_an_end(config: TrainConfig, method: Method, data: DataSet) -> None:
         )
 
 
+def _demand_both_domains(method: Method, data: DataSet) -> None:
+    """Told now and not by the first evaluation, or by the test hours later. Raises UserError."""
+    if isinstance(method, Translates):
+        for split in ("val", "test"):
+            if len(getattr(data, split)):
+                domain_rows(data, split)
+
+
 def _length(config: TrainConfig, data: DataSet) -> tuple[int, int]:
     """Optimizer steps of an epoch and of the run."""
     view = lookup("method", config.method.name).view_for(config.method.options)
@@ -120,6 +129,7 @@ def assemble(config: TrainConfig, trained: Callable[[str], Trained]) -> Experime
     method, build = build_method(config, data, trained, total / steps_per_epoch)
     _demand_a_batch(config, method)
     _demand_an_end(config, method, data)
+    _demand_both_domains(method, data)
     hardware = pick(config.hardware, method, build.built)
     method.to(hardware.device)
     method.to(memory_format=hardware.memory_format)

@@ -10,7 +10,7 @@ from torch import Tensor
 from dlrun.config.typed import Typed
 from dlrun.data.table import DataSet
 from dlrun.errors import UserError
-from dlrun.methods.trained import Column, Facts, Trained
+from dlrun.methods.trained import Column, Domain, Facts, Trained
 from dlrun.options import Choice
 from dlrun.runs.folder import RunFolder
 from dlrun.runs.index import find_run
@@ -27,7 +27,16 @@ def facts_of(data: DataSet) -> Facts:
     """What networks have to know of `data`."""
     mean, std = tuple(data.mean.tolist()), tuple(data.std.tolist())
     columns = {name: _column(data, name) for name in data.train.attributes}
-    return Facts(data.image_shape, data.class_names, mean, std, columns, data.checksum)
+    return Facts(
+        data.image_shape, data.class_names, mean, std, columns, data.checksum, _domains(data)
+    )
+
+
+def _domains(data: DataSet) -> tuple[Domain, ...]:
+    labels = data.train.labels
+    if data.domains is None or labels is None:
+        return ()
+    return tuple(Domain(data.class_names[c], c, int((labels == c).sum())) for c in data.domains)
 
 
 def _column(data: DataSet, name: str) -> Column:

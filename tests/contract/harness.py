@@ -98,6 +98,10 @@ CASES: dict[str, tuple[str, ...]] = {
     "cyclegan": CYCLEGAN,
     "cyclegan hinge": (*CYCLEGAN, "loss=hinge_gan", "method.pool=0"),
     "cyclegan bce": (*CYCLEGAN, "loss=bce_gan", "method.discriminator.layers=2"),
+    "cyclegan unet": (
+        "method=cyclegan", "model=unet_generator", "model.width=4", "batch_size=2",
+        "method.discriminator.width=4", "method.pool=3",
+    ),
 }  # fmt: skip
 
 

@@ -341,7 +341,7 @@ EXPECTED = {
         "Likely",
         "Warns",
     },
-    "cyclegan": {"Translates"},
+    "cyclegan": {"Translates", "Validates", "Warns"},
 }
 
 
@@ -380,7 +380,8 @@ def test_capabilities_do_what_their_protocol_says(name: str, precision: str) -> 
                 assert features.ndim == 2
         if "Validates" in found:
             for values in method.validate(HeldOut(image, label)).values():
-                assert values.shape == (5,)
+                assert values.ndim == 1
+                assert 1 <= len(values) <= 5  # fewer where it is not known of every image
                 assert values.dtype == torch.float32
         pictures = []
         if "Reconstructs" in found:

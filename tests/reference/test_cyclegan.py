@@ -1,6 +1,6 @@
 """CycleGAN against the lecture notes' pseudo-code, line by line, with identity loss and pools."""
 
-# ruff: noqa: N806  (the capitals are the notes')
+# ruff: noqa: N802, N803, N806  (the capitals are the notes' and the authors')
 import copy
 
 import pytest
@@ -202,3 +202,76 @@ def test_a_translation_is_the_generators_image_in_zero_to_one() -> None:
     translated = method.translate(x, "a_to_b")
     assert translated.min() >= 0
     assert translated.max() <= 1
+
+
+def set_requires_grad(networks: list[nn.Module], wanted: bool) -> None:
+    for network in networks:
+        network.requires_grad_(wanted)
+
+
+def test_steps_are_the_authors_own_with_one_adam_over_both_discriminators() -> None:
+    """`optimize_parameters` of the authors' code; their D_A judges B, as netG_A's images do."""
+    method = cyclegan()
+    for network in (method.G_AB, method.G_BA, method.D_A, method.D_B):
+        network.double()
+    netG_A, netG_B, netD_A, netD_B = (
+        copy.deepcopy(network) for network in (method.G_AB, method.G_BA, method.D_B, method.D_A)
+    )
+
+    def adam(parameters: list[nn.Parameter]) -> torch.optim.Adam:
+        return torch.optim.Adam(parameters, lr=1e-3, betas=(0.5, 0.999))
+
+    groups = method.parameter_groups().items()
+    update = Update({name: adam(list(group)) for name, group in groups}, CPU, lambda _: 1.0, STEPS)
+    optimizer_G = adam([*netG_A.parameters(), *netG_B.parameters()])
+    optimizer_D = adam([*netD_A.parameters(), *netD_B.parameters()])
+    lambda_idt, lambda_A, lambda_B = 0.5, 10.0, 10.0
+    fake_A_pool: list[Tensor] = []
+    fake_B_pool: list[Tensor] = []
+
+    def criterionGAN(prediction: Tensor, target_is_real: bool) -> Tensor:
+        target = torch.full_like(prediction, 1.0 if target_is_real else 0.0)
+        return nn.functional.mse_loss(prediction, target)
+
+    def backward_D_basic(netD: nn.Module, real: Tensor, fake: Tensor) -> None:
+        loss_D_real = criterionGAN(netD(real), True)
+        loss_D_fake = criterionGAN(netD(fake.detach()), False)
+        ((loss_D_real + loss_D_fake) * 0.5).backward()
+
+    for step in range(STEPS):
+        real_A, real_B = 2 * torch.rand(2, 2, *SHAPE).double() - 1
+        torch.manual_seed(step)
+        update.begin(step)
+        method.step(Unpaired(real_A, real_B), update)
+        update.finish()
+
+        torch.manual_seed(step)
+        fake_B = netG_A(real_A)
+        rec_A = netG_B(fake_B)
+        fake_A = netG_B(real_B)
+        rec_B = netG_A(fake_A)
+
+        set_requires_grad([netD_A, netD_B], False)  # while the generators are optimised
+        optimizer_G.zero_grad()
+        loss_idt_A = nn.functional.l1_loss(netG_A(real_B), real_B) * lambda_B * lambda_idt
+        loss_idt_B = nn.functional.l1_loss(netG_B(real_A), real_A) * lambda_A * lambda_idt
+        loss_G_A = criterionGAN(netD_A(fake_B), True)
+        loss_G_B = criterionGAN(netD_B(fake_A), True)
+        loss_cycle_A = nn.functional.l1_loss(rec_A, real_A) * lambda_A
+        loss_cycle_B = nn.functional.l1_loss(rec_B, real_B) * lambda_B
+        loss_G = loss_G_A + loss_G_B + loss_cycle_A + loss_cycle_B + loss_idt_A + loss_idt_B
+        loss_G.backward()
+        optimizer_G.step()
+
+        set_requires_grad([netD_A, netD_B], True)
+        optimizer_D.zero_grad()
+        backward_D_basic(netD_A, real_B, literal_query(fake_B_pool, 3, fake_B).double())
+        backward_D_basic(netD_B, real_A, literal_query(fake_A_pool, 3, fake_A).double())
+        optimizer_D.step()
+
+        theirs = (netG_A, netG_B, netD_A, netD_B)
+        ours = (method.G_AB, method.G_BA, method.D_B, method.D_A)
+        for mine, other in zip(ours, theirs, strict=True):
+            for p, q in zip(mine.parameters(), other.parameters(), strict=True):
+                # Losses and pool are float32 here, float64 there; a step of Adam's is 1e-3.
+                torch.testing.assert_close(p, q, rtol=0, atol=5e-6)

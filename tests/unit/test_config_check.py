@@ -39,6 +39,7 @@ ENCODERS = (
 NEEDS = {
     "image_folder": ["dataset.root=somewhere"],
     "torchvision": ["model.arch=resnet18"],
+    "horse_to_deer": ["dataset.root=somewhere"],
 }  # what has to be given with an option
 
 

@@ -29,8 +29,9 @@ METHOD_LIST = f"There are {METHODS}"
 OPTIMIZERS = "There are adam, adam_gan, adamw, lars, muon, sgd"
 MODELS = (
     "There are capsnet, cnn, conv_autoencoder, mlp, mlp_autoencoder, patchgan, patchgan16, "
-    "resnet110, resnet18, resnet20, resnet32, resnet32x4, resnet34, resnet44, resnet50, resnet56, "
-    "resnet8, resnet8x4, resnet_generator, torchvision, tutorial_student, tutorial_teacher, vgg13, "
+    "patchgan34, resnet110, resnet18, resnet20, resnet32, resnet32x4, resnet34, resnet44, "
+    "resnet50, resnet56, resnet6_generator, resnet8, resnet8x4, resnet9_generator, "
+    "resnet_generator, torchvision, tutorial_student, tutorial_teacher, unet_generator, vgg13, "
     "vgg8, wrn16_2, wrn40_2"
 )
 
@@ -212,7 +213,7 @@ def test_every_mistake_of_every_kind_at_once() -> None:
         "one text is given as epochs=\"'...'\"",
         f"method=bylo: no such method. Did you mean method=byol? {METHOD_LIST}",
         "dataset=mnits: no such dataset. Did you mean dataset=mnist? There are cifar10, cifar100, "
-        "fashion_mini, fashion_mnist, image_folder, mnist",
+        "fashion_mini, fashion_mnist, image_folder, mnist, two_domains",
         "lr: unknown key (given 3). Did you mean optimizer.lr?",
         "foo: unknown key; there are method, model, loss, dataset, optimizer, schedule, augment, "
         "hardware, seed, epochs, steps, batch_size, accumulate, log_every, eval_every, patience, "

@@ -13,7 +13,7 @@ from dlrun.evaluation.pictures import COLUMNS, grid, pictures, view_picture
 from dlrun.methods.base import Method
 
 SIDE, CELL = 16, 64  # 16 pixels are enlarged fourfold
-GAP = 2
+GAP, BETWEEN = 2, 8
 
 
 def side(cells: int) -> int:
@@ -126,7 +126,12 @@ def test_translations_show_the_image_the_translation_and_what_comes_back() -> No
     found = pictures(inference(method, data, "symmetric"), seed=0)
     assert set(found) == {"translations"}
     picture = found["translations"]
-    assert picture.shape == (3, side(6), side(COLUMNS))
+    assert picture.shape[:2] == (3, side(6) + BETWEEN)  # a white band between the directions
+    half = side(3) + GAP
+    assert (picture[:, half : half + BETWEEN] == 1).all()
+    words = picture[:, :, : -side(COLUMNS)]
+    assert words.min() == 0 and words.shape[2] > 20
+    picture = torch.cat([picture[:, :half], picture[:, half + BETWEEN :]], 1)[..., -side(COLUMNS) :]
     assert data.val.labels is not None
     for first_row, domain in ((0, 0), (3, 1)):
         images = data.val.images[data.val.labels == domain].float() / 255

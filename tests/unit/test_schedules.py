@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dlrun.config.compose import compose_plain
 from dlrun.options import Choice, Duration
 from dlrun.registry import lookup
 from dlrun.training.schedules import rate_factor
@@ -46,6 +47,25 @@ def test_linear_is_constant_and_then_a_straight_line_to_zero() -> None:
     assert got == pytest.approx([1, 1, 1, 1, 1, 1, 0.8, 0.6, 0.4, 0.2])
     assert curve(choice("linear", constant=0.0), 4) == pytest.approx([1, 0.75, 0.5, 0.25])
     assert curve(choice("linear", constant=1.0), 4) == [1] * 4  # and no division by zero
+
+
+@pytest.mark.parametrize("batches", [1, 3])
+def test_the_shipped_linear_is_cyclegans_rate(batches: int) -> None:
+    """Section 5: the same for 100 epochs, then linearly to zero over the next 100.
+
+    The authors' code lowers it once an epoch, by `max(0, epoch + 1 - 100) / 101`: a stair that lies
+    within a step of it, 1/100, of the line.
+    """
+    shipped = compose_plain(["method=cyclegan"], None)
+    assert shipped["epochs"] == 200
+    options = {key: value for key, value in shipped["schedule"].items() if key != "name"}
+    schedule = choice(shipped["schedule"]["name"], **options)
+    got = curve(schedule, 200 * batches, batches)
+    for step, factor in enumerate(got):
+        epoch = step / batches
+        assert factor == pytest.approx(1.0 if epoch < 100 else (200 - epoch) / 100)
+        stair = 1.0 - max(0, int(epoch) + 1 - 100) / 101
+        assert abs(factor - stair) <= 0.01
 
 
 def test_step_multiplies_at_each_milestone() -> None:

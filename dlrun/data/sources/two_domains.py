@@ -1,0 +1,100 @@
+"""Two data sets as the domains of an unpaired method: horses from one place, deer from another."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from dlrun.data.sources.base import DataSource, SourceConfig, Splits
+from dlrun.errors import UserError
+from dlrun.options import Choice, Group, NonEmpty, Range
+from dlrun.registry import lookup, suggest
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from dlrun.data.table import Table
+
+_LUMA = (0.299, 0.587, 0.114)  # grey of red, green and blue: ITU-R BT.601, as Pillow's "L"
+
+
+class TwoDomains(DataSource):
+    """A is all of one data set or a class of it, B of another; their own classes are forgotten."""
+
+    @dataclass(frozen=True)
+    class Config(SourceConfig):
+        a: Annotated[Choice, Group("dataset")]
+        b: Annotated[Choice, Group("dataset")]
+        a_class: NonEmpty | None
+        b_class: NonEmpty | None
+        size: Annotated[int, Range(4, 4096)] | None  # pixels
+        channels: Literal["auto", 1, 3]
+
+    def load(self, config: Any, data_dir: Path) -> Splits:
+        """Both, brought to one shape.
+
+        Raises:
+            UserError: one of them cannot be had, or has no such class.
+        """
+        both = [
+            _one(config.a, config.a_class, "dataset.a_class", data_dir),
+            _one(config.b, config.b_class, "dataset.b_class", data_dir),
+        ]
+        tables = [table for pair in both for table in pair]
+        size = config.size or max(max(table.images.shape[2:]) for table in tables)
+        channels = config.channels
+        if channels == "auto":
+            channels = max(table.images.shape[1] for table in tables)
+        train, test = (_joined([pair[split] for pair in both], size, channels) for split in (0, 1))
+        return Splits(train, test, _names(config))
+
+
+def _one(choice: Choice, name: str | None, key: str, data_dir: Path) -> tuple["Table", "Table"]:
+    """Train and test of one data set, or of a class of it."""
+    splits: Splits = lookup("dataset", choice.name)().load(choice.options, data_dir)
+    if name is None:
+        return splits.train, splits.test
+    if not splits.class_names:
+        raise UserError(f"{key}: {choice.name} has no classes, expected null")
+    if name not in splits.class_names:
+        raise UserError(
+            f"{key}: {name!r} is no class of {choice.name}{suggest(name, [*splits.class_names])}"
+        )
+    return _of_class(splits.train, splits, name), _of_class(splits.test, splits, name)
+
+
+def _of_class(table: "Table", splits: Splits, name: str) -> "Table":
+    assert table.labels is not None
+    return table.subset((table.labels == splits.class_names.index(name)).nonzero()[:, 0])
+
+
+def _names(config: TwoDomains.Config) -> tuple[str, str]:
+    a, b = config.a_class or config.a.name, config.b_class or config.b.name
+    return (a, b) if a != b else (f"{a} A", f"{b} B")
+
+
+def _joined(tables: list["Table"], size: int, channels: int) -> "Table":
+    """One below the other; the label is the domain, 0 or 1."""
+    import torch
+
+    from dlrun.data.table import Table
+
+    labels = [torch.full((len(table),), domain) for domain, table in enumerate(tables)]
+    images = [_brought_to(table.images, size, channels) for table in tables]
+    return Table(torch.cat(images), torch.cat(labels))
+
+
+def _brought_to(images: "Tensor", size: int, channels: int) -> "Tensor":
+    """uint8 (N, C, H, W) to (N, channels, size, size): grey or colour, and resized."""
+    import torch
+    from torch.nn import functional as F
+
+    if tuple(images.shape[1:]) == (channels, size, size):
+        return images
+    parts = [images[:0].new_empty(0, channels, size, size)]
+    for part in images.split(1024):  # as floats, a whole data set would not fit
+        x = part.float()
+        if channels == 1 and part.shape[1] == 3:
+            x = (x * torch.tensor(_LUMA)[:, None, None]).sum(1, keepdim=True)
+        x = F.interpolate(x, (size, size), mode="bilinear", antialias=True, align_corners=False)
+        parts.append(x.round().clamp(0, 255).byte().expand(-1, channels, -1, -1))
+    return torch.cat(parts)
