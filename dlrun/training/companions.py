@@ -22,6 +22,7 @@ from dlrun.runs.files import read_json
 from dlrun.runs.folder import RunFolder
 from dlrun.runs.status import read_status
 from dlrun.training.inputs import settle_references
+from dlrun.training.rehearsal import rehearse
 
 _POLL_SECONDS = 1.0
 
@@ -33,12 +34,14 @@ def prepared(config: TrainConfig, train: Train, say: Callable[[str], None]) -> T
     """`config` with every run that it names settled, those that it needs trained first.
 
     Raises:
-        UserError: a run that it names is not there.
+        UserError: a run that it names is not there, or what is to be trained does not fit.
     """
     config = settled(config)
     options = config.method.options
     if config.method.name != "distill":
         return config
+    if options.teacher is None:
+        rehearse(config, teacher_config(config))
     if options.baseline:
         _trained(baseline_config(config), "baseline", train, say)
     if options.teacher is None:

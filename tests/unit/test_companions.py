@@ -121,6 +121,24 @@ def test_the_teachers_epochs_are_not_cut_by_the_students_steps() -> None:
     assert teacher_config(config("steps=10")).steps == 10
 
 
+@pytest.mark.parametrize(
+    "override", ["method.student_tap=stage9", "method.teacher_tap=layer4", "model=mlp"]
+)
+def test_what_does_not_fit_is_told_before_a_teacher_is_trained(override: str) -> None:
+    trainer = Trainer()
+    with pytest.raises(UserError, match=r"_tap: got|compares maps"):
+        trainer.prepare(config("loss=attention", "method.baseline=true", override))
+    assert trainer.asked == []
+
+
+def test_weights_to_begin_with_are_not_looked_for_twice(tmp_path: Path) -> None:
+    begun = tmp_path / "weights.pt"
+    begun.touch()  # a file that nobody reads here
+    trainer = Trainer()
+    trainer.prepare(config(f"model.init_from={begun}"))
+    assert len(trainer.asked) == 1
+
+
 # --- how often -----------------------------------------------------------------------------------
 
 
