@@ -1,8 +1,10 @@
 """`dlrun resume RUN`: the same run, the same folder, the exact step."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from dlrun.commands.arguments import Parser
+from dlrun.errors import UserError
 
 
 def run(arguments: list[str]) -> int:
@@ -18,25 +20,32 @@ def run(arguments: list[str]) -> int:
     parser.add_argument(
         "--outputs", default="outputs", help="where runs are looked for (%(default)s)"
     )
+    parser.add_argument(
+        "--devices",
+        type=int,
+        help="processes that go on together, where it is to be another number than before",
+    )
     options = parser.parse_args(arguments)
+    if options.devices is not None and options.devices < 1:
+        raise UserError(f"--devices: got {options.devices}, expected an integer >= 1")
 
-    from dlrun.commands.console import log_to, make_console
+    from dlrun.commands.launch import launch, processes
+    from dlrun.commands.start import go_on
     from dlrun.config.check import check
     from dlrun.runs.index import find_run
     from dlrun.runs.status import read_status
 
     folder = find_run(options.run, Path(options.outputs))
     plain = folder.read_config()
-    console = make_console()
-    log_to(console)
     status = read_status(folder)
     if status is not None and status.state == "completed":
-        console.print(f"{folder}: complete already, {status.step} steps; nothing to do")
+        print(f"{folder}: complete already, {status.step} steps; nothing to do")
         return 0
     config = check(plain)
-
-    from dlrun.commands.present import present
-    from dlrun.training.run import train
-
-    present(train(config, folder, console), console)
+    if options.devices is not None:
+        config = replace(config, hardware=replace(config.hardware, devices=options.devices))
+    count = processes(config.hardware)
+    if count > 1:
+        return launch(["resume", *arguments], count)
+    go_on(config, folder)
     return 0

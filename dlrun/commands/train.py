@@ -36,8 +36,7 @@ def run(arguments: list[str]) -> int:
     if options.cfg or options.info or options.hydra_help:
         return _hydra(arguments, config_dir)
     plain = compose_plain(options.overrides, config_dir)
-    _train(plain, None if config_dir else options.overrides)
-    return 0
+    return _train(plain, None if config_dir else options.overrides, arguments)
 
 
 def _parser() -> Parser:
@@ -53,19 +52,20 @@ def _parser() -> Parser:
     return parser
 
 
-def _train(plain: dict[str, Any], overrides: list[str] | None) -> None:
+def _train(plain: dict[str, Any], overrides: list[str] | None, arguments: list[str]) -> int:
     from dlrun.config.check import check
 
     keys = None if overrides is None else [text.partition("=")[0] for text in overrides]
     config = check(plain, keys)
 
-    from dlrun.commands.console import log_to, make_console
-    from dlrun.commands.present import present
+    from dlrun.commands.launch import launch, processes
     from dlrun.commands.start import start
 
-    console = make_console()
-    log_to(console)
-    present(start(config, console), console)
+    count = processes(config.hardware)
+    if count > 1:
+        return launch(["train", *arguments], count)
+    start(config)
+    return 0
 
 
 def _print_config(overrides: list[str], config_dir: str | None) -> int:

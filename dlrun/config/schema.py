@@ -31,6 +31,8 @@ class HardwareConfig:
     """What is asked of the machine; `training.hardware` decides what `auto` means on this one."""
 
     device: Literal["auto", "cpu", "cuda", "mps"]
+    devices: Count | Literal["auto"]
+    sync_batchnorm: bool
     precision: Literal["auto", "fp32", "bf16", "fp16"]
     memory_format: Literal["auto", "channels_last", "contiguous"]
     compile: bool

@@ -1,5 +1,6 @@
 """What a method wants to see, and how a batch of it is drawn from any table."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import ClassVar, Protocol, Self
@@ -45,7 +46,7 @@ class Images:
     @classmethod
     def draw(cls, source: "Source", number: int) -> Self:
         """A batch."""
-        rows = source.everything.batch(number, source.batch_size)
+        rows = source.rows(source.everything, number)
         return cls(source.view(rows), rows.to(source.device))
 
 
@@ -70,7 +71,7 @@ class Labelled:
     @classmethod
     def draw(cls, source: "Source", number: int) -> Self:
         """A batch."""
-        rows = source.everything.batch(number, source.batch_size)
+        rows = source.rows(source.everything, number)
         label = source.labels(rows)
         assert label is not None
         return cls(source.view(rows), label, rows.to(source.device), source.attributes(rows))
@@ -100,7 +101,7 @@ class Grouped:
     @classmethod
     def draw(cls, source: "Source", number: int) -> Self:
         """A batch."""
-        rows = source.groups.batch(number, source.batch_size)
+        rows = source.rows(source.groups, number)
         label = source.labels(rows)
         assert label is not None
         return cls(source.view(rows), label, rows.to(source.device))
@@ -127,7 +128,7 @@ class TwoViews:
     @classmethod
     def draw(cls, source: "Source", number: int) -> Self:
         """A batch."""
-        rows = source.everything.batch(number, source.batch_size)
+        rows = source.rows(source.everything, number)
         first, second = source.view(rows), source.view(rows, second=True)
         return cls(first, second, rows.to(source.device), source.labels(rows))
 
@@ -148,7 +149,7 @@ class Unpaired:
     @classmethod
     def draw(cls, source: "Source", number: int) -> Self:
         """A batch."""
-        a, b = (order.batch(number, source.batch_size) for order in source.domains)
+        a, b = (source.rows(order, number) for order in source.domains)
         return cls(source.view(a), source.view(b))
 
 
@@ -198,11 +199,15 @@ class Source:
         seed: int,
         device: torch.device,
         memory_format: torch.memory_format = torch.contiguous_format,
+        share: Callable[[Tensor], Tensor] = lambda rows: rows,
     ) -> None:
-        """Raises UserError where an epoch holds not even one batch."""
+        """Raises UserError where an epoch holds not even one batch.
+
+        `share`: of the rows (B,) of a batch, those that this process sees.
+        """
         self.data, self.kind, self.options = data, view, options
         self.batch_size, self.seed = batch_size, seed
-        self.device, self.memory_format = device, memory_format
+        self.device, self.memory_format, self.share = device, memory_format, share
         self.scale = PixelScale.of(pixels, data.mean, data.std).to(device)
         self.length = view.length(data)
         if batch_size > self.length:
@@ -215,6 +220,10 @@ class Source:
     def batches_per_epoch(self) -> int:
         """Whole batches; the incomplete last one is left out."""
         return self.length // self.batch_size
+
+    def rows(self, order: Order | GroupOrder, number: int) -> Tensor:
+        """The rows of batch `number` that this process sees, int64."""
+        return self.share(order.batch(number, self.batch_size))
 
     def batch(self, number: int) -> View:
         """Batch `number` of the run. Uses the default generators, which the caller has seeded."""
@@ -237,7 +246,7 @@ class Source:
     @cached_property
     def groups(self) -> GroupOrder:
         """Shuffled passes over the train split in groups of one class. Raises UserError."""
-        if self.batch_size < 2 * GROUP:
+        if len(self.share(torch.arange(self.batch_size))) < 2 * GROUP:
             raise UserError(
                 f"batch_size: got {self.batch_size}, but images come in groups of {GROUP} of one "
                 f"class; expected an integer >= {2 * GROUP}, best a multiple of {GROUP}"

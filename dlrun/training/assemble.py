@@ -20,6 +20,7 @@ from dlrun.registry import lookup
 from dlrun.training.hardware import Hardware, compile_networks, data_device, pick, pick_device
 from dlrun.training.inputs import facts_of
 from dlrun.training.optimizers import build_optimizers
+from dlrun.training.ranks import ALONE, Ranks
 from dlrun.training.schedules import rate_factor
 from dlrun.training.update import Update
 
@@ -37,6 +38,7 @@ class Experiment:
     total_steps: int
     steps_per_epoch: int
     trained: Callable[[str], Trained]
+    ranks: Ranks
     report: list[str]
     """What was loaded from where, for people."""
 
@@ -71,13 +73,15 @@ def build_method(
     return cls(config.method.options, build), build
 
 
-def _demand_a_batch(config: TrainConfig, method: Method) -> None:
+def _demand_a_batch(config: TrainConfig, method: Method, ranks: Ranks) -> None:
     """Batch norm over vectors has no variance in a batch of one. Raises UserError."""
     norms = (m for m in method.train().modules() if isinstance(m, nn.BatchNorm1d))
-    if config.batch_size == 1 and any(m.training for m in norms):  # a frozen one needs no batch
+    alone = config.batch_size == ranks.size
+    if alone and any(m.training for m in norms):  # a frozen one needs no batch
         raise UserError(
-            f"batch_size: got 1, but method {config.method.name} with model {config.model.name} "
-            "has batch norm, which needs two images; expected an integer >= 2"
+            f"batch_size: got {config.batch_size}, but method {config.method.name} with model "
+            f"{config.model.name} has batch norm, which needs two images; expected an integer >= "
+            f"{2 * ranks.size}"
         )
 
 
@@ -113,33 +117,53 @@ def _length(config: TrainConfig, data: DataSet) -> tuple[int, int]:
     return max(1, batches // config.accumulate), min(total, config.steps or total)
 
 
-def assemble(config: TrainConfig, trained: Callable[[str], Trained]) -> Experiment:
+def demand_shares(config: TrainConfig, ranks: Ranks) -> None:
+    """A batch is shared equally. Raises UserError."""
+    if config.batch_size % ranks.size:
+        raise UserError(
+            f"batch_size: got {config.batch_size}, but {ranks.size} processes share a batch; "
+            f"expected a multiple of {ranks.size}"
+        )
+    if config.hardware.sync_batchnorm and ranks.device.type != "cuda":
+        raise UserError(
+            "hardware.sync_batchnorm: got true, but torch synchronises batch norm on GPUs only; "
+            "expected false"
+        )
+
+
+def assemble(
+    config: TrainConfig, trained: Callable[[str], Trained], ranks: Ranks = ALONE
+) -> Experiment:
     """Opens the data, builds the method, picks the hardware.
 
     Args:
         config: of the run.
         trained: looks up weights that the config names.
+        ranks: the processes that train it together.
 
     Raises:
         UserError: any of them cannot be had as asked.
     """
     pick_device(config.hardware.device)  # a missing device is told before any data is read
+    demand_shares(config, ranks)
     data = open_dataset(config.dataset, config.data_dir)
     steps_per_epoch, total = _length(config, data)
     method, build = build_method(config, data, trained, total / steps_per_epoch)
-    _demand_a_batch(config, method)
+    _demand_a_batch(config, method, ranks)
     _demand_an_end(config, method, data)
     _demand_both_domains(method, data)
     hardware = pick(config.hardware, method, build.built)
     method.to(hardware.device)
     method.to(memory_format=hardware.memory_format)
+    if config.hardware.sync_batchnorm:
+        method = nn.SyncBatchNorm.convert_sync_batchnorm(method)
     if hardware.compile:
         compile_networks(method)
     data = data.to(data_device(config.hardware.data, hardware.device, data.bytes))
     view = method.view_for(config.method.options)
     source = Source(
         data, view, config.augment, method.pixels, config.batch_size, config.seed,
-        hardware.device, hardware.memory_format,
+        hardware.device, hardware.memory_format, ranks.share,
     )  # fmt: skip
     optimizers = build_optimizers(
         config.optimizer,
@@ -159,8 +183,9 @@ def assemble(config: TrainConfig, trained: Callable[[str], Trained]) -> Experime
             for name in optimizers
         },
         config.optimizer.name,
+        ranks,
     )
     return Experiment(
         config, data, method, hardware, source, update, total, steps_per_epoch, trained,
-        build.report,
+        ranks, build.report,
     )  # fmt: skip

@@ -59,6 +59,7 @@ class Loop:
         self.experiment, self.inference, self.folder = experiment, inference, folder
         self.tracker, self.view, self.status = tracker, view, status
         self.progress, self.describe = progress, describe
+        self.ranks = experiment.ranks
         config = experiment.config
         self.log_every = experiment.steps(config.log_every)
         self.eval_every = experiment.steps(config.eval_every)
@@ -75,7 +76,9 @@ class Loop:
             self._step(self.progress.step)
             self.progress.step += 1
             self._after_step()
-            if stop.signal is not None and not self.finished:
+            (signal,) = self.ranks.largest(stop.signal or 0)
+            if signal and not self.finished:
+                stop.signal = signal  # it may have reached another process alone
                 self.save()
                 return False
         return True
@@ -98,7 +101,7 @@ class Loop:
         experiment, accumulate = self.experiment, self.experiment.config.accumulate
         for part in range(accumulate):
             number = step * accumulate + part
-            seed_everything(experiment.config.seed, "step", number)
+            seed_everything(experiment.config.seed, "step", number, *self.ranks.purpose)
             batch = experiment.source.batch(number)
             experiment.update.begin(step, last_batch=part == accumulate - 1)
             with experiment.hardware.autocast():
@@ -120,7 +123,9 @@ class Loop:
             self._evaluate()
         if self.finished and self.progress.pending:  # out of patience
             self._log()
-        if self._save_due() or self.finished:
+        (due,) = self.ranks.largest(int(self._save_due()))  # their clocks differ
+        # Several processes are more easily lost: there is a checkpoint from the first step on.
+        if due or self.finished or (step == 1 and self.ranks.size > 1):
             self.save()
         self.status.beat(step)
 
@@ -155,6 +160,7 @@ class Loop:
         table = torch.stack(
             [torch.stack([row[n].double() for n in names]) for row in pending]
         ).cpu()
+        table = self.ranks.average(table)
         self._demand_finite(names, table)
         return dict(zip(names, table.mean(0).tolist(), strict=True))
 
@@ -177,23 +183,27 @@ class Loop:
         )
 
     def _evaluate(self) -> None:
-        """On val, under its own fixed seed; a new best is kept."""
+        """On val, under its own fixed seed, by the main process; a new best is kept."""
         experiment, progress = self.experiment, self.progress
-        seed = experiment.config.seed
-        numbers = evaluate(self.inference, "val", seed, thorough=False)
+        seed, main = experiment.config.seed, self.ranks.main
+        numbers: dict[str, float] = self.ranks.from_main(
+            evaluate(self.inference, "val", seed, thorough=False) if main else {}
+        )
         progress.val, progress.val_step = numbers, progress.step
         if numbers:
             named = {f"val/{name}": value for name, value in numbers.items()}
             self.tracker.log(progress.step, self._seconds(), named)
             self.view.update(progress.step, named)
-        for name, picture in pictures(self.inference, seed).items():
+        drawn = pictures(self.inference, seed) if main else {}
+        for name, picture in drawn.items():
             self.tracker.picture(progress.step, name, picture)
         key = experiment.method.key_metric
-        if key in numbers and better(key, numbers[key], progress.best_value):
+        if key is not None and key in numbers and better(key, numbers[key], progress.best_value):
             progress.best_value, progress.best_step = numbers[key], progress.step
-            checkpoint.save(self.folder.best, self.content())
+            if main:
+                checkpoint.save(self.folder.best, self.content())
         method = experiment.method
-        if isinstance(method, Warns):
+        if isinstance(method, Warns) and main:
             progress.warnings = method.warnings(numbers, experiment.update)
             self.view.warn(progress.warnings)
 
@@ -203,7 +213,7 @@ class Loop:
         return time.monotonic() - self._saved_at >= self.save_seconds
 
     def save(self) -> None:
-        """Replaces last.pt, unless what it would hold is not finite."""
+        """Replaces last.pt, unless what it would hold is not finite; the main process does."""
         self._means()
         parameters = [p for p in self.experiment.method.parameters() if p.numel()]
         largest = torch.stack([p.detach().abs().max().float() for p in parameters]).max()
@@ -213,8 +223,9 @@ class Loop:
                 "is kept. Lower optimizer.lr or set optimizer.clip_norm"
             )
         self._seconds()
-        self.tracker.sync()
-        checkpoint.save(self.folder.last, self.content())
+        if self.ranks.main:
+            self.tracker.sync()
+            checkpoint.save(self.folder.last, self.content())
         self._saved_at = time.monotonic()
 
     def content(self) -> dict[str, Any]:

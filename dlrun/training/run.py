@@ -1,6 +1,8 @@
 """The life of a run: begin or go on, train, judge once, sum up."""
 
 import re
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,6 +30,7 @@ from dlrun.training.assemble import Experiment, assemble
 from dlrun.training.inputs import Inputs
 from dlrun.training.judge import inference_of, judge
 from dlrun.training.loop import Loop, Progress
+from dlrun.training.ranks import ALONE, Ranks
 from dlrun.training.verify import verify_teacher
 
 
@@ -45,36 +48,59 @@ class Result:
         return None if value is None else float(value)
 
 
-def train(config: TrainConfig, folder: RunFolder, console: Console) -> Result:
+def train(config: TrainConfig, folder: RunFolder, console: Console, ranks: Ranks = ALONE) -> Result:
     """Trains `config` in `folder`, from its last checkpoint where it has one.
+
+    Of several processes the main one writes there; all are told the result.
 
     Raises:
         UserError: something asked for cannot be had.
         RunFailed: not finite, or out of memory; the last good checkpoint is kept.
         Interrupted: stopped on request, with a checkpoint.
     """
-    folder.lock()
+    with _own_place(folder, ranks) as own, StopRequest() as stop:
+        return _train(config, folder, own, console, stop, ranks)
+
+
+@contextmanager
+def _own_place(folder: RunFolder, ranks: Ranks) -> Iterator[RunFolder]:
+    """Where this process writes: the run's folder, taken, or one that is thrown away."""
+    if ranks.main:
+        folder.lock()
+        try:
+            yield folder
+        finally:
+            folder.unlock()
+        return
+    aside = Path(tempfile.mkdtemp(prefix="dlrun-"))
     try:
-        with StopRequest() as stop:
-            return _train(config, folder, console, stop)
+        yield RunFolder(aside)
     finally:
-        folder.unlock()
+        shutil.rmtree(aside, ignore_errors=True)
 
 
-def _train(config: TrainConfig, folder: RunFolder, console: Console, stop: StopRequest) -> Result:
+def _train(
+    config: TrainConfig,
+    folder: RunFolder,
+    own: RunFolder,
+    console: Console,
+    stop: StopRequest,
+    ranks: Ranks,
+) -> Result:
     plain = to_plain_types(config)
-    folder.prepare(plain)
-    folder.add_command(provenance.command_line())
-    status, log = StatusWriter(folder, 0, 0), Log(folder.log, console)
+    own.prepare(plain)
+    own.add_command(provenance.command_line())
+    status, log = StatusWriter(own, 0, 0), Log(own.log, console)
     with _failures_told(config, status, log), torch.random.fork_rng(devices=[]):
-        inputs = Inputs(folder, Path(config.outputs), plain["dataset"])
-        experiment = assemble(config, inputs)
+        with ranks.main_first():
+            inputs = Inputs(folder, Path(config.outputs), plain["dataset"])
+            experiment = assemble(config, inputs, ranks)
         method, hardware = experiment.method, experiment.hardware
-        provenance.record(folder, hardware.line, experiment.data.checksum, plain)
+        provenance.record(own, hardware.line, experiment.data.checksum, plain)
         with hardware.applied():
             progress = _restore(experiment, folder)
             status.status.step, status.status.total = progress.step, experiment.total_steps
-            tracker = Tracker(folder, progress.step, flatten(plain, _is_hparam))
+            tracker = Tracker(own, progress.step, flatten(plain, _is_hparam))
             _announce(log, experiment, folder, progress)
             try:
                 view = ProgressView(
@@ -88,7 +114,7 @@ def _train(config: TrainConfig, folder: RunFolder, console: Console, stop: StopR
                 if not progress.step and (verified := verify_teacher(inference)):
                     log.say(verified)
                 loop = Loop(
-                    experiment, inference, folder, tracker, view, status, progress,
+                    experiment, inference, own, tracker, view, status, progress,
                     lambda: describe(plain, experiment),
                 )  # fmt: skip
                 with view:
@@ -101,11 +127,12 @@ def _train(config: TrainConfig, folder: RunFolder, console: Console, stop: StopR
                         f"stopped early at step {progress.step} of {experiment.total_steps}: "
                         f"{config.patience} evaluations without a better val {method.key_metric}"
                     )
-                summary = judge(experiment, folder, tracker, progress, stop)
+                summary = judge(experiment, folder, tracker, progress, stop) if ranks.main else {}
+                summary = ranks.from_main(summary)
             finally:
                 tracker.close()
         status.status.step = progress.step
-        write_json(folder.summary, summary)
+        write_json(own.summary, summary)
         status.end("completed")
         log.keep(f"completed: {summary['test']['last']}")
     return Result(folder, summary)

@@ -8,6 +8,7 @@ from torch.optim import Optimizer
 
 from dlrun.errors import UserError
 from dlrun.training.hardware import Hardware
+from dlrun.training.ranks import ALONE, Ranks
 
 
 class Update:
@@ -21,6 +22,7 @@ class Update:
         accumulate: batches whose gradients make one optimizer step.
         clip_norm: largest norm of an optimizer's gradients, or None; or one for each by name.
         optimizer: the name of the option that the optimizers are of.
+        ranks: the processes that gradients are averaged over.
     """
 
     def __init__(
@@ -32,9 +34,10 @@ class Update:
         accumulate: int = 1,
         clip_norm: float | Mapping[str, float | None] | None = None,
         optimizer: str = "",
+        ranks: Ranks = ALONE,
     ) -> None:
         self.optimizers, self.hardware, self.rate = optimizers, hardware, rate
-        self.optimizer = optimizer
+        self.optimizer, self.ranks = optimizer, ranks
         self.total, self.accumulate = total, accumulate
         if not isinstance(clip_norm, Mapping):
             clip_norm = dict.fromkeys(optimizers, clip_norm)
@@ -87,6 +90,7 @@ class Update:
             share = loss if self.accumulate == 1 else loss / self.accumulate
             torch.autograd.backward(self.scaler.scale(share), inputs=self._parameters[name])
         if self._last_batch:
+            self.ranks.average_gradients(self._parameters[name])
             self._take_step(name)
 
     def finish(self) -> None:
