@@ -136,8 +136,8 @@ def test_a_lost_process_ends_the_run_and_it_can_be_resumed_by_one(
 ) -> None:
     make_project(tmp_path)
     options = (
-        "dataset=few", "epochs=100000", "method=autoencoder", "model=mlp_autoencoder", "model.hidden=[8]", "batch_size=16",
-        "steps=100000", "log_every=1",
+        "dataset=few", "epochs=100000", "method=autoencoder", "model=mlp_autoencoder",
+        "model.hidden=[8]", "batch_size=16", "log_every=1",
     )  # fmt: skip
     process = subprocess.Popen(
         [sys.executable, "-m", "dlrun", "train", *options, *TWO],

@@ -23,7 +23,7 @@ from dlrun.training.hardware import (
 
 ASKED = HardwareConfig(
     device="auto", precision="auto", memory_format="auto", compile=False, threads="auto",
-    deterministic=False, data="auto", anomaly=False,
+    deterministic=False, data="auto", anomaly=False, devices=1, sync_batchnorm=False,
 )  # fmt: skip
 
 
