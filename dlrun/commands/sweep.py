@@ -65,8 +65,9 @@ def sweep(overrides: list[str], config_dir: str | None) -> int:
             raise ConfigError(explain(loader, overrides, error)) from None
         finally:
             if jobs:
-                width = None if console.is_terminal else _WIDE  # a file has no edge
-                console.print(final_table(jobs), width=width)
+                if not console.is_terminal:  # a file has no edge
+                    console.width = _WIDE
+                console.print(final_table(jobs))
                 console.print(counted(jobs), highlight=False)
     return 0 if all(job.state == "completed" for job in jobs) else 1
 

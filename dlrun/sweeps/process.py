@@ -15,6 +15,7 @@ from dlrun.runs.status import note_end, read_status
 from dlrun.sweeps.plan import Job
 from dlrun.sweeps.shares import Shares, memory_kills
 
+COMMAND = (sys.executable, "-X", "faulthandler", "-m", "dlrun.commands.job")
 BUSY = 75
 """The exit code of a job that another process has begun in the same instant (EX_TEMPFAIL)."""
 # Sent by somebody from outside: the job itself is in order and can be gone on with.
@@ -38,7 +39,7 @@ class Process:
         write_json(told, {"overrides": job.overrides, "threads": threads})
         with open(job.folder.output, "a", encoding="utf-8") as output:
             self._popen = subprocess.Popen(
-                [sys.executable, "-X", "faulthandler", "-m", "dlrun.commands.job"],
+                COMMAND,
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.STDOUT,

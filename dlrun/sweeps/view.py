@@ -63,8 +63,8 @@ class SweepView:
         elif job.state in ("failed", "interrupted"):
             earlier = " before (sweep.retry=failed tries again)" if job.before else ""
             self._say(f"job {job.number} {job.state}{earlier}: {job.label}: {job.reason}")
-            if job.state == "failed" and job.folder.log.exists():
-                self._say(f"  {job.folder}/log.txt has the whole of it")
+            if job.state == "failed" and str(job.folder) not in job.reason:
+                self._say(f"  the traceback stands in {job.folder}/log.txt")
 
     def refresh(self) -> None:
         """The live table, or now and then a line for each job that runs."""
