@@ -78,7 +78,7 @@ class Process:
         job.reason = status.reason if status else ""
         if code == BUSY:
             job.state = "elsewhere"
-        elif code == 0:
+        elif code == 0 and status is not None and status.state == "completed":
             job.state, job.reason = "completed", ""
         elif code in (128 + signal.SIGINT, 128 + signal.SIGTERM) or (code < 0 and asked):
             job.state = "interrupted"
@@ -88,7 +88,9 @@ class Process:
             self._killed(signal.Signals(-code))
         else:
             job.state = "failed"
-            job.reason = job.reason or f"exit code {code}; {job.folder}/output.txt tells more"
+            if status is None or status.state != "failed":  # its own code left Python, say
+                job.reason = f"ended by itself, exit code {code}; see {job.folder}/output.txt"
+                note_end(job.folder, job.state, job.reason)
         return True
 
     def _killed(self, number: signal.Signals) -> None:
