@@ -10,6 +10,7 @@ from typing import Any, Literal
 from dlrun.config.check import to_plain_types
 from dlrun.config.schema import TrainConfig
 from dlrun.config.signature import signature
+from dlrun.locks import exclusive
 from dlrun.runs.files import read_json, write_json
 from dlrun.runs.folder import RunFolder
 
@@ -106,19 +107,6 @@ def _known_elsewhere(sweep_dir: Path) -> dict[str, Path]:
                 if not path.is_symlink() and path.is_dir():
                     found.setdefault(path.name, path)
     return found
-
-
-@contextmanager
-def exclusive(path: Path) -> Iterator[None]:
-    """Waits until no other process on this machine is inside."""
-    with open(path, "a") as file:
-        try:
-            import fcntl
-        except ImportError:  # Windows: kept apart by nothing
-            yield
-            return
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _key_metric(config: TrainConfig) -> str | None:
