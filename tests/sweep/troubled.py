@@ -30,15 +30,17 @@ class Trouble(VAE):
     class Config(VAE.Config):
         mode: str
         pause: float
+        number: int
 
     def step(self, batch, update):
         time.sleep(self.config.pause)
-        if update.step == 3 and self.config.mode == "raise":
+        mode = self.config.mode
+        if mode == "mixed":
+            mode = {0: "raise", 1: "kill"}.get(self.config.number // 10, "fine")
+        if update.step == 3 and mode == "raise":
             raise RuntimeError("as it was told")
-        if update.step == 3 and self.config.mode == "kill":
+        if update.step == 3 and mode == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
-        if update.step == 3 and self.config.mode == "crash":
-            os.kill(os.getpid(), signal.SIGSEGV)
         return super().step(batch, update)
 '''
 
@@ -52,6 +54,7 @@ method:
   name: few:Trouble
   mode: fine
   pause: 0.0
+  number: 0
 """
 
 
