@@ -8,6 +8,7 @@ import hashlib
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,10 @@ from dlrun.sweeps.view import SweepView, counted, final_table
 # They say how a sweep is run and not what it consists of.
 _ASIDE = ("sweep.", "hydra/launcher", "hydra.launcher")
 
+_EXTRAS = {
+    "ray": ("hydra_ray_launcher", "ray"),
+    "submitit": ("hydra_submitit_launcher", "slurm"),
+}
 _WIDE = 250  # characters
 
 
@@ -92,10 +97,25 @@ def _composed(overrides: list[str]) -> DictConfig:
     return config
 
 
+def _demand_installed(launcher: str) -> None:
+    """One line instead of Hydra's about a class that there is not."""
+    for start, (package, extra) in _EXTRAS.items():
+        if launcher.startswith(start) and not _installed(f"hydra_plugins.{package}"):
+            raise UserError(f"hydra/launcher={launcher} needs pip install 'dlrun[{extra}]'")
+
+
+def _installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # not even the package that it would be in
+        return False
+
+
 def _sweeper(loader: ConfigLoader, config: DictConfig, own: "_Sweep") -> tuple[Any, Planned]:
     """Hydra's sweeper, with us between it and its launcher."""
     from hydra._internal.callbacks import Callbacks
 
+    _demand_installed(config.hydra.runtime.choices["hydra/launcher"])
     remember(loader)
     sweeper = Plugins.instance().instantiate_sweeper(
         config=config,

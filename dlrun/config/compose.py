@@ -59,6 +59,8 @@ def compose_plain(overrides: list[str], config_dir: str | None) -> dict[str, Any
     with config_source(config_dir) as loader:
         try:
             config = compose(PRIMARY, overrides=overrides, return_hydra_config=True)
+            if of_sweeps := [text for text in overrides if text.startswith("sweep.")]:
+                raise ConfigError([f"{text}: of a sweep alone; add -m" for text in of_sweeps])
             _demand_own_names(config.hydra.runtime.choices, config_dir)
             with open_dict(config):
                 del config["hydra"]
