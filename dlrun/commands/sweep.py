@@ -1,133 +1,204 @@
-"""`dlrun train -m`: Hydra's sweep syntax and launchers, our run folders.
+"""`dlrun train -m`: Hydra's sweep syntax, sweepers and launchers; our processes and run folders.
 
 A job's folder is named by its config's signature, so the same command again skips what is done and
 goes on with what was cut off.
 """
 
-import gc
 import hashlib
-import sys
-import traceback
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import hydra
-from hydra.core.hydra_config import HydraConfig
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.plugins import Plugins
+from hydra.core.utils import setup_globals
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
-from rich.table import Table
 
 from dlrun.commands.console import log_to, make_console
-from dlrun.config.compose import REFUSALS, config_source, explain, to_plain
-from dlrun.config.explain import problems
-from dlrun.config.signature import signature
-from dlrun.errors import ConfigError, UserError
-from dlrun.runs.folder import RunFolder
+from dlrun.commands.job import task
+from dlrun.config.compose import PRIMARY, REFUSALS, config_source, explain
+from dlrun.config.schema import SweepConfig
+from dlrun.config.typed import Typed
+from dlrun.errors import ConfigError, Interrupted, UserError
+from dlrun.sweeps.launcher import Checked, Planned, remember
+from dlrun.sweeps.plan import Job, plan
+from dlrun.sweeps.pool import Pool
+from dlrun.sweeps.shares import share
+from dlrun.sweeps.view import SweepView, counted, final_table
 
+# They say how a sweep is run and not what it consists of.
+_ASIDE = ("sweep.", "hydra/launcher", "hydra.launcher")
 
-class JobFailed(Exception):
-    """Tells Hydra that a job failed; carries no traceback that would keep its model alive."""
+_EXTRAS = {
+    "ray": ("hydra_ray_launcher", "ray"),
+    "submitit": ("hydra_submitit_launcher", "slurm"),
+}
+_WIDE = 250  # characters
 
 
 def sweep(overrides: list[str], config_dir: str | None) -> int:
-    """Runs every job; 1 where one failed."""
-    with config_source(config_dir) as loader:
-        found = problems(loader, overrides, sweep=True)
-    if found:
-        raise ConfigError(found)
+    """Runs every job; 1 where one did not come to its end.
+
+    Raises:
+        ConfigError: something is wrong with one of the jobs; nothing was started.
+        Interrupted: stopped on request, the jobs that ran with a checkpoint.
+    """
     console = make_console()
     log_to(console)
-    rows: list[tuple[str, str, str, str]] = []
-    own = "-".join(sorted(overrides))
-    digest = hashlib.sha1(own.encode(), usedforsecurity=False).hexdigest()[:8]
-    OmegaConf.register_new_resolver("sweep_name", lambda name: name or digest, replace=True)
-    sys.argv = ["dlrun train", "-m", *overrides]
-    if config_dir:
-        sys.argv += ["--config-dir", config_dir]
-
-    @hydra.main(version_base="1.3", config_path="pkg://dlrun.conf", config_name="train")
-    def job(config: DictConfig) -> float | None:
-        return _job(config, rows, console)
-
-    try:
-        job()
-    except JobFailed:
-        pass  # told when it happened; the others went on
-    except REFUSALS as error:
-        with config_source(config_dir) as loader:
+    jobs: list[Job] = []
+    with config_source(config_dir) as loader:
+        planned: Planned | None = None
+        try:
+            config = _composed(overrides)
+            own = _Sweep(console, jobs, config)
+            with _nothing_left(Path(config.hydra.sweep.dir)):
+                sweeper, planned = _sweeper(loader, config, own)
+                arguments = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
+                sweeper.sweep(arguments=arguments)
+        except _Enough:
+            pass  # the table tells
+        except REFUSALS as error:
+            if planned is not None and planned.began:
+                raise
             raise ConfigError(explain(loader, overrides, error)) from None
-    finally:
-        if rows:
-            console.print(_table(rows))
-    return 1 if any(state == "failed" for _, state, _, _ in rows) else 0
+        finally:
+            if jobs:
+                if not console.is_terminal:  # a file has no edge
+                    console.width = _WIDE
+                console.print(final_table(jobs))
+                console.print(counted(jobs), highlight=False)
+    return 0 if all(job.state == "completed" for job in jobs) else 1
 
 
-def _job(
-    config: DictConfig, rows: list[tuple[str, str, str, str]], console: Console
-) -> float | None:
-    changed = " ".join(HydraConfig.get().overrides.task) or "(defaults)"
-    console.print(f"\njob {len(rows)}: {changed}", highlight=False, markup=False)
-    failure = None
+def _composed(overrides: list[str]) -> DictConfig:
+    """The sweep's own config. Its folder, where it has no name, is named by the command."""
+    hydra = GlobalHydra.instance().hydra
+    assert hydra is not None
+    setup_globals()
+
+    def compose(texts: list[str]) -> DictConfig:
+        return hydra.compose_config(
+            PRIMARY, texts, run_mode=RunMode.MULTIRUN, with_log_configuration=False
+        )
+
+    config = compose(overrides)
+    if config.name is None and not any(o.startswith("hydra.sweep.dir=") for o in overrides):
+        what = "-".join(sorted(o for o in overrides if not o.startswith(_ASIDE)))
+        digest = hashlib.sha1(what.encode(), usedforsecurity=False).hexdigest()[:8]
+        path = f"{config.outputs}/sweeps/{digest}".replace("'", "\\'")
+        config = compose([*overrides, f"hydra.sweep.dir='{path}'"])
+    return config
+
+
+def _demand_installed(launcher: str) -> None:
+    """One line instead of Hydra's about a class that there is not."""
+    for start, (package, extra) in _EXTRAS.items():
+        if launcher.startswith(start) and not _installed(f"hydra_plugins.{package}"):
+            raise UserError(f"hydra/launcher={launcher} needs pip install 'dlrun[{extra}]'")
+
+
+def _installed(module: str) -> bool:
     try:
-        result = _train(config, console)
-    except UserError as error:
-        failure = str(error)
-    except Exception as error:  # a bug of a method must not take the other jobs with it
-        traceback.print_exc()
-        failure = f"{type(error).__name__}: {error}"
-    finally:
-        _clean_up()
-    if failure is not None:
-        print(f"dlrun: job failed: {failure}", file=sys.stderr)
-        rows.append((changed, "failed", failure.splitlines()[0][:60], ""))
-        raise JobFailed(failure)
-    summary, folder, was_done = result
-    key = summary.get("key_metric")
-    value = summary.get("best", {}).get("val")
-    figure = f"val {key} {value:.4g}" if key and value is not None else ""
-    rows.append((changed, "done before" if was_done else "completed", figure, str(folder)))
-    return None if value is None else float(value)
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # not even the package that it would be in
+        return False
 
 
-def _train(config: DictConfig, console: Console) -> tuple[dict[str, Any], RunFolder, bool]:
-    from dlrun.commands.present import present
-    from dlrun.commands.start import prepare
-    from dlrun.config.check import check, to_plain_types
-    from dlrun.runs.files import read_json, write_json
-    from dlrun.runs.status import read_status
-    from dlrun.training.companions import settled
-    from dlrun.training.run import train
+def _sweeper(loader: ConfigLoader, config: DictConfig, own: "_Sweep") -> tuple[Any, Planned]:
+    """Hydra's sweeper, with us between it and its launcher."""
+    from hydra._internal.callbacks import Callbacks
 
-    parent = Path(HydraConfig.get().sweep.dir)
-    parent.mkdir(parents=True, exist_ok=True)
-    meant = read_json(parent / "meant.json")  # the runs that names such as `last` meant at first
-    typed = settled(check(to_plain(config)), meant)
-    write_json(parent / "meant.json", meant)
-    folder = RunFolder((parent / signature(to_plain_types(typed))).absolute())
-    folder.path.mkdir(parents=True, exist_ok=True)
-    status = read_status(folder)
-    if status is not None and status.state == "completed":
-        console.print(f"done before: {folder}", highlight=False, markup=False)
-        return read_json(folder.summary), folder, True
-    result = train(prepare(typed, console), folder, console)
-    present(result, console, next_steps=False)
-    return result.summary, folder, False
+    _demand_installed(config.hydra.runtime.choices["hydra/launcher"])
+    remember(loader)
+    sweeper = Plugins.instance().instantiate_sweeper(
+        config=config,
+        hydra_context=HydraContext(config_loader=loader, callbacks=Callbacks(config)),
+        task_function=task,
+    )
+    assert sweeper.launcher is not None
+    sweeper.launcher = planned = Planned(sweeper.launcher, loader, config, own.run)
+    return sweeper, planned
 
 
-def _clean_up() -> None:
-    gc.collect()
-    if "torch" in sys.modules:
-        import torch
+class _Sweep:
+    """Runs what Hydra's sweeper asks for; keeps every job of it in `jobs`."""
 
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-            torch.cuda.reset_peak_memory_stats()
+    def __init__(self, console: Console, jobs: list[Job], config: DictConfig) -> None:
+        self.console, self.jobs = console, jobs
+        self.folder = Path(config.hydra.sweep.dir)
+        typed = Typed()
+        section = OmegaConf.to_container(config.sweep, resolve=True)
+        assert isinstance(section, dict)
+        asked = typed.build(SweepConfig, {str(k): v for k, v in section.items()}, "sweep")
+        if typed.problems:
+            raise ConfigError(typed.problems)
+        self.asked: SweepConfig = asked
+
+    def run(self, checked: Checked, first: int, launcher: Launcher | None) -> list[Job]:
+        """One batch, to its end.
+
+        Raises:
+            Interrupted: asked to stop; all that ran has stopped.
+        """
+        began = time.time()
+        jobs = plan(checked, self.folder, first)
+        self.jobs += jobs
+        shares = share(self.asked, [job.config for job in jobs])
+        with SweepView(self.console, jobs, shares.jobs) as view:
+            pool = Pool(jobs, shares, self.asked, view, began)
+            for job in jobs:
+                pool.settle(job)
+            if launcher is None:
+                self._say(f"sweep {self.folder}: {counted(jobs)}; {shares.line}")
+                pool.run()
+            else:
+                self._say(f"sweep {self.folder}: {counted(jobs)}")
+                self._elsewhere(jobs, pool, launcher, first)
+        if pool.signal is not None:
+            raise Interrupted(
+                pool.signal, f"sweep stopped ({counted(self.jobs)}); the same command goes on"
+            )
+        if self.asked.fail_fast and any(job.state == "failed" for job in jobs):
+            raise _Enough
+        return jobs
+
+    def _elsewhere(self, jobs: list[Job], pool: Pool, launcher: Launcher, first: int) -> None:
+        """By another of Hydra's launchers, which is given what is left to do."""
+        left = [job for job in jobs if job.state in ("waiting", "elsewhere")]
+        if not left:
+            return
+        try:
+            launcher.launch([job.overrides for job in left], initial_job_idx=first)
+        except Exception as error:  # a worker was lost, say; the folders tell what was done
+            self._say(f"the launcher failed: {type(error).__name__}: {error}")
+        for job in left:
+            pool.settle(job)
+
+    def _say(self, text: str) -> None:
+        self.console.print(text, highlight=False, markup=False)
 
 
-def _table(rows: list[tuple[str, str, str, str]]) -> Table:
-    table = Table(title="sweep", title_justify="left")
-    for column in ("job", "status", "figure", "run"):
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*row)
-    return table
+class _Enough(UserError):
+    """sweep.fail_fast: no further batch."""
+
+
+@contextmanager
+def _nothing_left(folder: Path) -> Iterator[None]:
+    """Takes away what the sweeper has written where the jobs turn out to be wrong."""
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        yield
+    except (ConfigError, *REFUSALS):
+        if folder in made:
+            (folder / "multirun.yaml").unlink(missing_ok=True)
+            for path in made:
+                if path.is_dir() and not any(path.iterdir()):
+                    path.rmdir()
+        raise

@@ -20,6 +20,8 @@ from yaml import YAMLError
 from dlrun.errors import ConfigError
 
 PRIMARY = "train"
+NOT_OF_A_RUN = ("hydra", "sweep")
+"""Sections of the primary config that no run knows of."""
 REFUSALS = (HydraException, OmegaConfBaseException, YAMLError, ValueError)
 """What Hydra raises for a user's mistake; ValueError for a group that is given a number, and for a
 file that is no UTF-8."""
@@ -57,6 +59,8 @@ def compose_plain(overrides: list[str], config_dir: str | None) -> dict[str, Any
     with config_source(config_dir) as loader:
         try:
             config = compose(PRIMARY, overrides=overrides, return_hydra_config=True)
+            if of_sweeps := [text for text in overrides if text.startswith("sweep.")]:
+                raise ConfigError([f"{text}: of a sweep alone; add -m" for text in of_sweeps])
             _demand_own_names(config.hydra.runtime.choices, config_dir)
             with open_dict(config):
                 del config["hydra"]
@@ -82,10 +86,11 @@ def explain(
 
 
 def to_plain(config: DictConfig) -> dict[str, Any]:
-    """Resolved and plain. What has to be given and was not stays '???'."""
-    plain = OmegaConf.to_container(config, resolve=True)
+    """A run's part, resolved and plain. What has to be given and was not stays '???'."""
+    parts = [str(key) for key in config if key not in NOT_OF_A_RUN]
+    plain = OmegaConf.to_container(OmegaConf.masked_copy(config, parts), resolve=True)
     assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items() if key != "hydra"}
+    return {str(key): value for key, value in plain.items()}
 
 
 def group_options(loader: ConfigLoader) -> dict[str, list[str]]:

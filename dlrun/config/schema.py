@@ -43,6 +43,15 @@ class HardwareConfig:
 
 
 @dataclass(frozen=True)
+class SweepConfig:
+    """How `dlrun train -m` goes about its jobs; no run knows of it."""
+
+    jobs: Count | Literal["auto"]
+    retry: Literal["failed"] | None
+    fail_fast: bool
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """One run, complete. Nothing below the command line sees anything else, nothing changes it."""
 

@@ -4,6 +4,7 @@ import os
 import secrets
 import shlex
 import string
+import time
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
@@ -16,6 +17,7 @@ from dlrun.errors import UserError
 from dlrun.runs.files import write_text
 
 _TRIES = 100
+_LOCK_TRIES, _LOCK_PAUSE = 10, 0.02  # seconds
 
 
 class RunFolder:
@@ -30,6 +32,7 @@ class RunFolder:
         self.metrics = path / "metrics.jsonl"
         self.summary = path / "summary.json"
         self.log = path / "log.txt"
+        self.output = path / "output.txt"
         self.last = path / "checkpoints" / "last.pt"
         self.best = path / "checkpoints" / "best.pt"
         self.tensorboard = path / "tensorboard"
@@ -84,10 +87,16 @@ class RunFolder:
         Raises:
             UserError: another process has it.
         """
-        self._lock = open(self.path / ".lock", "a")  # noqa: SIM115  held open on purpose
-        if not _try_lock(self._lock):
-            self._lock = None
-            raise UserError(f"{self}: another process is training this run right now")
+        if self._lock is not None:
+            return
+        file = open(self.path / ".lock", "a")  # noqa: SIM115  held open on purpose
+        for _ in range(_LOCK_TRIES):  # somebody may be looking, which takes an instant
+            if _try_lock(file):
+                self._lock = file
+                return
+            time.sleep(_LOCK_PAUSE)
+        file.close()
+        raise UserError(f"{self}: another process is training this run right now")
 
     def unlock(self) -> None:
         """Gives it back."""
@@ -101,19 +110,22 @@ class RunFolder:
             return True
         try:
             with open(self.path / ".lock") as file:
-                return not _try_lock(file)
+                return not _try_lock(file, shared=True)
         except OSError:
             return False
 
 
-def _try_lock(file: IO[str]) -> bool:
-    """The kernel lets go of it when the process dies, so a killed run never stays locked."""
+def _try_lock(file: IO[str], shared: bool = False) -> bool:
+    """The kernel lets go of it when the process dies, so a killed run never stays locked.
+
+    Two processes that only look take it `shared`, and so do not take each other for a training.
+    """
     if os.name == "nt":  # there is no flock; two processes are then kept apart by nothing
         return True
     import fcntl
 
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except OSError:
         return False
     return True

@@ -4,8 +4,10 @@ import os
 import socket
 import time
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Literal
 
+from dlrun.errors import UserError
 from dlrun.runs.files import read_json, write_json
 from dlrun.runs.folder import RunFolder
 
@@ -64,3 +66,22 @@ def read_status(folder: RunFolder) -> Status | None:
     if status.state == "running" and status.host == socket.gethostname() and not folder.in_use():
         status.state, status.reason = "interrupted", "killed"
     return status
+
+
+def note_end(folder: RunFolder, state: State, reason: str) -> None:
+    """Says how a run ended whose process could not say it; not of one that is complete or begun."""
+    try:
+        folder.lock()
+    except UserError:  # somebody goes on with it already
+        return
+    try:
+        status, now = read_status(folder), time.time()
+        if status is None:
+            status = Status(state, 0, 0, now, now, os.getpid(), socket.gethostname())
+        if status.state != "completed":
+            status.state, status.reason, status.heartbeat = state, reason, now
+            write_json(folder.status, asdict(status))
+            with open(folder.log, "a", encoding="utf-8") as log:
+                log.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} {reason}\n")
+    finally:
+        folder.unlock()

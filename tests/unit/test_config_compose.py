@@ -141,6 +141,7 @@ FORM = {
     "epochs=3;": "not understood; close what is open, and give text with any of ,:=()[]{} as "
     "epochs=\"'text'\"",
     "method=byol,vae": "several values are a sweep, which needs -m: dlrun train -m method=byol,vae",
+    "sweep.jobs=2": "sweep.jobs=2: of a sweep alone; add -m",
     "name=a,b": "several values are a sweep, which needs -m: dlrun train -m name=a,b, and one text "
     "is given as name=\"'...'\"",
     "method=glob(*)": "several values are a sweep, which needs -m: dlrun train -m method=glob(*)",

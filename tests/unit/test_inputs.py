@@ -1,5 +1,6 @@
 """What a run takes from others: which one is meant, and the copy that it keeps."""
 
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -163,8 +164,9 @@ def test_in_a_sweep_a_name_means_one_run_for_all_jobs(
     def train(config: Any, folder: RunFolder, console: Any) -> Any:
         asked.append(config.model.options.init_from)
         folder.prepare(to_plain_types(config))
-        status = {"state": "completed", "step": 1, "total": 1, "started": 0.0, "heartbeat": 0.0}
-        write_json(folder.status, status | {"pid": 1, "host": "elsewhere"})
+        status = {"state": "completed", "step": 1, "total": 1, "started": 0.0}
+        status |= {"heartbeat": time.time(), "pid": 1, "host": "elsewhere"}
+        write_json(folder.status, status)
         summary = {"key_metric": "accuracy", "best": {"val": 0.5, "step": 1}}
         write_json(folder.summary, summary)
         return SimpleNamespace(folder=folder, summary=summary)
@@ -173,7 +175,7 @@ def test_in_a_sweep_a_name_means_one_run_for_all_jobs(
     monkeypatch.setattr("sys.argv", [])
     monkeypatch.setattr("dlrun.training.run.train", train)
     monkeypatch.setattr("dlrun.commands.present.present", lambda *_, **__: None)
-    command = ["method=supervised", "model.init_from=last", "seed=0,1"]
+    command = ["method=supervised", "model.init_from=last", "seed=0,1", "hydra/launcher=basic"]
     assert sweep(command, None) == 0
     expected = str(first.path.relative_to(tmp_path))
     assert asked == [expected, expected]

@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 from dlrun.data.sources.base import DataSource, Splits
 from dlrun.errors import UserError
+from dlrun.locks import exclusive
 
 
 class _TorchvisionData(DataSource):
@@ -30,7 +31,11 @@ class _TorchvisionData(DataSource):
         kind = getattr(datasets, self.torchvision_name)
         try:
             data_dir.mkdir(parents=True, exist_ok=True)
-            splits = [kind(str(data_dir), train=train, download=True) for train in (True, False)]
+            # Torchvision unpacks in place, and another process would read half of a file.
+            with exclusive(data_dir / f".{self.torchvision_name}.lock"):
+                splits = [
+                    kind(str(data_dir), train=train, download=True) for train in (True, False)
+                ]
         except Exception as error:  # network, checksum, disk, damaged file: each in its own way
             raise UserError(self._what_to_do(data_dir, error)) from error
         tables = []

@@ -1,0 +1,164 @@
+"""Runs a sweep's jobs, several at a time; shares the work with other sweeps of the same jobs."""
+
+import os
+import signal
+import time
+from types import FrameType
+from typing import Protocol
+
+from dlrun.config.check import to_plain_types
+from dlrun.config.schema import SweepConfig
+from dlrun.runs.files import read_json
+from dlrun.runs.status import read_status
+from dlrun.sweeps.plan import Job
+from dlrun.sweeps.process import Process
+from dlrun.sweeps.shares import Shares
+
+_PAUSE = 0.05  # seconds between looks at the processes
+_LOOK_EVERY = 0.5  # seconds between looks at files
+
+
+class View(Protocol):
+    """Who is told what happens."""
+
+    def changed(self, job: Job) -> None:
+        """A job has begun or is over."""
+
+    def refresh(self) -> None:
+        """Called all the time."""
+
+
+class Pool:
+    """The jobs of one sweep on this machine.
+
+    Args:
+        jobs: in the order in which they are begun.
+        shares: of the machine.
+        asked: what to do about failures.
+        view: told of every change.
+        began: when the sweep did, seconds since 1970; what failed before may be tried again.
+    """
+
+    def __init__(
+        self, jobs: list[Job], shares: Shares, asked: SweepConfig, view: View, began: float
+    ) -> None:
+        self.jobs, self.shares, self.asked, self.view = jobs, shares, asked, view
+        self.began = began
+        self.signal: int | None = None
+        self._stopping = False
+        self._running: list[Process] = []
+        self._looked = 0.0
+
+    def run(self) -> None:
+        """Until every job is over, or until it was asked to stop and all that ran has stopped.
+
+        While it runs, SIGINT, SIGTERM and SIGHUP ask all jobs to save and stop; a second SIGINT
+        ends them at once.
+        """
+        handled = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        before = {number: signal.signal(number, self._handle) for number in handled}
+        try:
+            while self._running or (self._open() and not self._stopping):
+                if self.signal is not None and not self._stopping:
+                    self._stop()
+                self._reap()
+                self._look()
+                if not self._stopping:
+                    self._fill()
+                self.view.refresh()
+                time.sleep(_PAUSE)
+        finally:
+            for process in self._running:  # only after an error of our own
+                process.ask_to_stop()
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _open(self) -> bool:
+        return any(job.state in ("waiting", "elsewhere") for job in self.jobs)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.signal is not None and number == signal.SIGINT:
+            for process in self._running:
+                process.kill()
+            show_cursor = b"\x1b[?25h" if os.isatty(2) else b""  # the live table had hidden it
+            os.write(2, show_cursor + b"\nstopped at once; the last saved checkpoints stand\n")
+            os._exit(128 + number)
+        self.signal = self.signal or number
+        if number == signal.SIGINT:
+            os.write(2, b"\nall jobs finish their step and save (Ctrl-C again stops at once)\n")
+
+    def _stop(self) -> None:
+        self._stopping = True
+        for process in self._running:
+            process.ask_to_stop()
+
+    def _reap(self) -> None:
+        for process in list(self._running):
+            if not process.ended(self._stopping):
+                continue
+            self._running.remove(process)
+            job = process.job
+            job.seconds_left = None
+            if job.state == "completed":
+                job.value = best(job)
+            self.view.changed(job)
+            if job.state in ("failed", "interrupted") and self.asked.fail_fast:
+                self._stop()
+
+    def _look(self) -> None:
+        """At the files: progress of our own jobs, and what became of those of other sweeps."""
+        if time.monotonic() - self._looked < _LOOK_EVERY:
+            return
+        self._looked = time.monotonic()
+        for process in self._running:
+            process.look()
+        for job in self.jobs:
+            if job.state == "elsewhere":
+                self.settle(job)
+
+    def settle(self, job: Job) -> None:
+        """What the job's folder says: over, being trained elsewhere, or to be trained."""
+        was, status = job.state, read_status(job.folder)
+        if status is not None:
+            job.step, job.total = status.step, status.total
+        if status is not None and status.state == "completed":
+            job.state, job.value = "completed", best(job)
+        elif job.folder.in_use():
+            job.state = "elsewhere"
+        elif status is not None and status.state == "failed" and not self._again(status.heartbeat):
+            job.state, job.reason = "failed", status.reason
+        else:
+            job.state = "waiting"
+        over = job.state in ("completed", "failed")
+        job.before = over and status is not None and status.heartbeat < self.began
+        if job.state != was:
+            self.view.changed(job)
+
+    def _again(self, failed_at: float) -> bool:
+        return self.asked.retry == "failed" and failed_at < self.began
+
+    def _fill(self) -> None:
+        """Begins jobs while there is room."""
+        free = set(range(self.shares.jobs)) - {process.place for process in self._running}
+        ours = {process.job.folder.path for process in self._running}
+        for job in self.jobs:
+            if not free:
+                return
+            if job.state != "waiting" or job.folder.path in ours:
+                continue
+            self.settle(job)
+            if job.state == "waiting":
+                plain = to_plain_types(job.config)
+                process = Process(job, free.pop(), self.shares, plain, self.began)
+                self._running.append(process)
+                ours.add(job.folder.path)
+                job.state = "running"
+                self.view.changed(job)
+
+
+def best(job: Job) -> float | None:
+    """The best val value of a job that is complete."""
+    summary = read_json(job.folder.summary)
+    job.key_metric = summary.get("key_metric", job.key_metric)
+    value = summary.get("best", {}).get("val")
+    return None if value is None else float(value)

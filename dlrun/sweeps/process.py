@@ -1,0 +1,135 @@
+"""One job of a sweep in a process of its own, seen from the sweep."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from dlrun.runs.files import read_json, write_json
+from dlrun.runs.status import note_end, read_status
+from dlrun.sweeps.plan import Job
+from dlrun.sweeps.shares import Shares, memory_kills
+
+COMMAND = (sys.executable, "-X", "faulthandler", "-m", "dlrun.commands.job")
+BUSY = 75
+"""The exit code of a job that another process has begun in the same instant (EX_TEMPFAIL)."""
+# Sent by somebody from outside: the job itself is in order and can be gone on with.
+_TAIL = 20_000  # bytes of metrics.jsonl that are looked at
+_FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+class Process:
+    """Starts a job; `place` is the share of the machine that it has until it ends.
+
+    Its standard input stays open and is never written to again: a job reads the end of it when the
+    sweep is no more, however that came, and then saves and stops by itself.
+    """
+
+    def __init__(self, job: Job, place: int, shares: Shares, plain: dict[str, Any], began: float):
+        self.job, self.place, self.started = job, place, time.monotonic()
+        self._kills = memory_kills()
+        self._first: tuple[float, int] | None = None
+        told = job.folder.path / "job.json"
+        threads = read_json(told).get("threads", shares.threads)  # sums depend on their number
+        write_json(told, {"overrides": job.overrides, "threads": threads})
+        with open(job.folder.output, "a", encoding="utf-8") as output:
+            self._popen = subprocess.Popen(
+                COMMAND,
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "PYTHONUNBUFFERED": "1", **shares.environment(place, threads)},
+                start_new_session=True,  # a terminal's Ctrl-C is for the sweep, which asks its jobs
+            )
+        order = {"folder": str(job.folder.path), "config": plain, "overrides": job.overrides}
+        assert self._popen.stdin is not None
+        with suppress(BrokenPipeError):  # it died already, which is seen when its end is looked at
+            self._popen.stdin.write(json.dumps(order | {"began": began}).encode() + b"\n")
+            self._popen.stdin.flush()
+
+    def ask_to_stop(self) -> None:
+        """It finishes its step and saves."""
+        self._popen.terminate()
+
+    def kill(self) -> None:
+        """At once."""
+        self._popen.kill()
+
+    def ended(self, asked: bool) -> bool:
+        """Whether it is over; then its job says how.
+
+        Args:
+            asked: whether it was asked to stop.
+        """
+        code = self._popen.poll()
+        if code is None:
+            return False
+        if self._popen.stdin is not None:
+            with suppress(BrokenPipeError):
+                self._popen.stdin.close()
+        job, status = self.job, read_status(self.job.folder)
+        if status is not None:
+            job.step, job.total = status.step, status.total
+        job.reason = status.reason if status else ""
+        if code == BUSY:
+            job.state = "elsewhere"
+        elif code == 0 and status is not None and status.state == "completed":
+            job.state, job.reason = "completed", ""
+        elif code in (128 + signal.SIGINT, 128 + signal.SIGTERM) or (code < 0 and asked):
+            job.state = "interrupted"
+            if code < 0 or not job.reason:
+                job.reason = "stopped before it could save"
+        elif code < 0:
+            self._killed(signal.Signals(-code))
+        else:
+            job.state = "failed"
+            if status is None or status.state != "failed":  # its own code left Python, say
+                job.reason = f"ended by itself, exit code {code}; see {job.folder}/output.txt"
+                note_end(job.folder, job.state, job.reason)
+        return True
+
+    def _killed(self, number: signal.Signals) -> None:
+        """By a signal that the sweep did not send; the job's folder is told, which cannot know."""
+        out_of_memory = number == signal.SIGKILL and memory_kills() > self._kills
+        job = self.job
+        job.state = "interrupted" if number in _FROM_OUTSIDE else "failed"
+        job.reason = f"killed by {number.name}"
+        if out_of_memory:
+            job.reason += " of the kernel, out of memory: lower sweep.jobs or batch_size"
+        elif job.state == "failed":
+            job.reason += f"; {job.folder}/output.txt tells where"
+        note_end(job.folder, job.state, job.reason)
+
+    def look(self) -> None:
+        """How far it has come, what it measures, how long it will take at that pace."""
+        job, now = self.job, time.monotonic()
+        status = read_json(job.folder.status)
+        if status.get("pid") != self._popen.pid:  # it has not come so far as to write its own
+            return
+        job.step, job.total = status["step"], status["total"]
+        job.value = latest(job.folder.metrics, f"val/{job.key_metric}") or job.value
+        if self._first is None and job.step:
+            self._first = now, job.step
+        if self._first is not None and job.step > self._first[1]:
+            pace = (now - self._first[0]) / (job.step - self._first[1])
+            job.seconds_left = pace * (job.total - job.step)
+
+
+def latest(metrics: Path, name: str) -> float | None:
+    """The last value of `name` in the last lines of a metrics.jsonl."""
+    try:
+        with open(metrics, "rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))
+            lines = file.read().decode(errors="replace").splitlines()
+    except OSError:
+        return None
+    for line in reversed(lines):
+        if name in line:
+            with suppress(ValueError, KeyError):  # the first of them may be cut off
+                return float(json.loads(line)[name])
+    return None

@@ -1,0 +1,139 @@
+"""What a person sees of a sweep: a live table, or lines without a terminal, and the final table."""
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from types import TracebackType
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from dlrun.sweeps.plan import Job, State
+
+_LINES_EVERY = 30.0  # seconds between progress lines where there is no terminal
+_REDRAW_EVERY = 0.25  # seconds
+_COLOURS: dict[State, str] = {
+    "completed": "green", "running": "cyan", "elsewhere": "magenta", "interrupted": "yellow",
+    "failed": "red", "waiting": "dim",
+}  # fmt: skip
+_TOLD = {"elsewhere": "another process", "waiting": "not begun"}
+
+
+class SweepView:
+    """Told by the pool; prints."""
+
+    def __init__(self, console: Console, jobs: Sequence[Job], at_a_time: int) -> None:
+        self.console, self.jobs, self.at_a_time = console, jobs, at_a_time
+        self._began = self._drawn = self._line_at = time.monotonic()
+        self._started: dict[int, float] = {}
+        self._took: list[float] = []
+        self._live: Live | None = None
+        if console.is_terminal:
+            self._live = Live(console=console, auto_refresh=False, transient=True)
+
+    def __enter__(self) -> "SweepView":
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def changed(self, job: Job) -> None:
+        """One line."""
+        if job.state == "running":
+            self._started[job.number] = time.monotonic()
+            begun = f"goes on at step {job.step} of {job.total}" if job.step else "started"
+            self._say(f"job {job.number} {begun}: {job.label}  ({job.folder})")
+        elif job.state == "completed":
+            if job.number in self._started:
+                self._took.append(time.monotonic() - self._started[job.number])
+            done = "done before" if job.before else "completed"
+            self._say(f"job {job.number} {done}: {job.label}  {figure(job)}".rstrip())
+        elif job.state == "elsewhere":
+            self._say(f"job {job.number} is being trained by another process: {job.label}")
+        elif job.state in ("failed", "interrupted"):
+            earlier = " before (sweep.retry=failed tries again)" if job.before else ""
+            self._say(f"job {job.number} {job.state}{earlier}: {job.label}: {job.reason}")
+            if job.state == "failed" and str(job.folder) not in job.reason:
+                self._say(f"  the traceback stands in {job.folder}/log.txt")
+
+    def refresh(self) -> None:
+        """The live table, or now and then a line for each job that runs."""
+        now = time.monotonic()
+        if self._live is not None and now - self._drawn >= _REDRAW_EVERY:
+            self._drawn = now
+            self._live.update(self._table(), refresh=True)
+        elif self._live is None and now - self._line_at >= _LINES_EVERY:
+            self._line_at = now
+            for job in self.jobs:
+                if job.state == "running" and job.total:
+                    left = f", {_time(job.seconds_left)} left" if job.seconds_left else ""
+                    self._say(f"job {job.number} step {job.step}/{job.total}{left}  {figure(job)}")
+
+    def _say(self, text: str) -> None:
+        self.console.print(text.rstrip(), highlight=False, markup=False)
+
+    def _table(self) -> Table:
+        """What runs, what failed, and how much is left."""
+        table = Table(title=self._title(), title_justify="left", box=None, padding=(0, 2, 0, 0))
+        for name in ("job", "state", "done", "figure", "left"):
+            table.add_column(name, no_wrap=name != "job")
+        shown = [job for job in self.jobs if job.state in ("running", "elsewhere")]
+        for job in shown[: max(3, self.console.height - 6)]:
+            done = f"{job.step / job.total:.0%}" if job.total else ""
+            state = Text(_TOLD.get(job.state, job.state), style=_COLOURS[job.state])
+            left = _time(job.seconds_left) if job.seconds_left is not None else ""
+            table.add_row(Text(f"{job.number} {job.label}"), state, done, figure(job), left)
+        return table
+
+    def _title(self) -> str:
+        counts = Counter(job.state for job in self.jobs)
+        parts = [f"{counts[s]} {_TOLD.get(s, s)}" for s in _COLOURS if counts[s]]
+        left = ""
+        if self._took:
+            mean = sum(self._took) / len(self._took)
+            running = sum(mean for job in self.jobs if job.state == "running") / 2
+            left = f", about {_time((counts['waiting'] * mean + running) / self.at_a_time)} left"
+        return f"sweep of {len(self.jobs)} jobs: {', '.join(parts)}{left}"
+
+
+def figure(job: Job) -> str:
+    """'val accuracy 0.91', or nothing yet."""
+    if job.key_metric is None or job.value is None:
+        return ""
+    return f"val {job.key_metric} {job.value:.4g}"
+
+
+def final_table(jobs: Sequence[Job]) -> Table:
+    """Every job: how it ended, its best figure on val or the reason, its folder."""
+    table = Table(title="sweep", title_justify="left")
+    for column in ("job", "status", "figure", "run"):
+        table.add_column(column, overflow="fold")
+    for job in jobs:
+        state = Text(_TOLD.get(job.state, job.state), style=_COLOURS[job.state])
+        told = figure(job) if job.state == "completed" else job.reason.partition("\n")[0]
+        table.add_row(Text(job.label), state, Text(told), Text(str(job.folder)))
+    return table
+
+
+def counted(jobs: Sequence[Job]) -> str:
+    """'85 completed, 10 failed, 5 interrupted'."""
+    counts = Counter(job.state for job in jobs)
+    return ", ".join(f"{counts[s]} {_TOLD.get(s, s)}" for s in _COLOURS if counts[s])
+
+
+def _time(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02} min"
+    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"

@@ -1,0 +1,195 @@
+"""The pool's decisions, with jobs that learn nothing: a script that writes what a run would."""
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from dlrun.config.check import check
+from dlrun.config.compose import compose_plain
+from dlrun.config.schema import SweepConfig
+from dlrun.sweeps import pool as pools
+from dlrun.sweeps import process as processes
+from dlrun.sweeps.plan import Job, plan
+from dlrun.sweeps.pool import Pool
+from dlrun.sweeps.shares import Shares, share
+from dlrun.sweeps.view import SweepView, counted, final_table
+
+CHILD = """
+import fcntl, json, os, signal, sys, time
+order = json.loads(sys.stdin.readline())
+folder, what = order["folder"], order["overrides"][0].partition("=")[2]
+lock = open(folder + "/.lock", "a")
+try:
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+except OSError:
+    sys.exit(75)
+def status(state, reason=""):
+    with open(folder + "/status.json", "w") as file:
+        json.dump({"state": state, "step": 3, "total": 9, "started": 0.0, "heartbeat": time.time(),
+                   "pid": os.getpid(), "host": os.uname().nodename, "reason": reason}, file)
+with open(folder + "/begun", "a") as file:
+    file.write(" ".join(os.environ.get(k, "-") for k in
+                        ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")) + "\\n")
+status("running")
+def stop(number, frame):
+    status("interrupted", "stopped at step 3, saved")
+    sys.exit(143)
+if what.startswith("fail"):
+    status("failed", "ValueError: told to")
+    sys.exit(1)
+if what.startswith("silent"):
+    sys.exit(int(what[6:]))
+if what.startswith("kill"):
+    os.kill(os.getpid(), signal.SIGKILL)
+if what.startswith("crash"):
+    os.kill(os.getpid(), signal.SIGABRT)
+if what.startswith("wait"):
+    signal.signal(signal.SIGTERM, stop)
+    sys.stdin.read()
+    stop(0, None)
+with open(folder + "/summary.json", "w") as file:
+    json.dump({"key_metric": "loss", "best": {"val": len(what), "step": 3}}, file)
+status("completed")
+"""
+
+
+@pytest.fixture(autouse=True)
+def _stand_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    script = tmp_path / "child.py"
+    script.write_text(CHILD)
+    monkeypatch.setattr(processes, "COMMAND", (sys.executable, "-S", "-E", str(script)))
+    monkeypatch.setattr(pools, "_PAUSE", 0.005)
+    monkeypatch.setattr(pools, "_LOOK_EVERY", 0.02)
+
+
+CONFIG = check(compose_plain(["hardware=cpu"], None))
+
+
+def planned(folder: Path, *whats: str) -> list[Job]:
+    """One job for each, told apart by its seed."""
+    from dataclasses import replace
+
+    configs = [
+        ([f"what={what}", "steps=9"], replace(CONFIG, seed=seed)) for seed, what in enumerate(whats)
+    ]
+    return plan(configs, folder / "sweep")
+
+
+def ran(jobs: list[Job], at_a_time: int = 2, **asked: Any) -> tuple[Pool, str]:
+    """The pool after it ran them, and what was printed."""
+    console = Console(width=200, record=True, quiet=True)
+    view = SweepView(console, jobs, at_a_time)
+    settings = SweepConfig(**{"jobs": at_a_time, "retry": None, "fail_fast": False} | asked)
+    pool = Pool(jobs, Shares(at_a_time, 1, (), ""), settings, view, time.time())
+    pool.run()
+    console.quiet = False
+    console.print(final_table(jobs))
+    return pool, console.export_text()
+
+
+def test_every_job_is_told_as_it_ended(tmp_path: Path) -> None:
+    whats = ["fine", "fail", "kill", "crash", "silent3", "silent0", *(f"fine{n}" for n in range(6))]
+    jobs = planned(tmp_path, *whats)
+    _, out = ran(jobs, at_a_time=3)
+    assert [job.state for job in jobs[:5]] == [
+        "completed", "failed", "interrupted", "failed", "failed",
+    ]  # fmt: skip
+    assert [job.reason.partition(";")[0] for job in jobs[:6]] == [
+        "", "ValueError: told to", "killed by SIGKILL", "killed by SIGABRT",
+        "ended by itself, exit code 3", "ended by itself, exit code 0",
+    ]  # fmt: skip
+    assert counted(jobs) == "7 completed, 1 interrupted, 4 failed"
+    assert jobs[0].value == 4 and jobs[0].key_metric == "loss"
+    assert "what=kill" in out and "killed by SIGKILL" in out
+    assert json.loads(jobs[2].folder.status.read_text())["reason"] == "killed by SIGKILL"
+    assert "killed by SIGABRT" in jobs[3].folder.log.read_text()
+
+
+def test_again_only_what_is_left_is_done(tmp_path: Path) -> None:
+    whats = ["fine", "fail", "kill"]
+    first, _ = planned(tmp_path, *whats), ran(planned(tmp_path, *whats))
+    counts: dict[str | None, list[int]] = {}
+    for retry in (None, "failed"):
+        jobs = planned(tmp_path, *whats)
+        ran(jobs, retry=retry)
+        assert [job.state for job in jobs] == ["completed", "failed", "interrupted"]
+        assert jobs[1].before == (retry is None)
+        begun = [(job.folder.path / "begun").read_text().count("\n") for job in first]
+        counts[retry] = begun
+    assert counts == {None: [1, 1, 2], "failed": [1, 2, 3]}
+
+
+def test_the_first_failure_stops_the_others_where_that_is_wanted(tmp_path: Path) -> None:
+    jobs = planned(tmp_path, "wait", "fail", "fine", "fine2")
+    ran(jobs, fail_fast=True)
+    states = [job.state for job in jobs]
+    assert states == ["interrupted", "failed", "waiting", "waiting"]
+    assert jobs[0].reason == "stopped at step 3, saved"
+
+
+def test_a_job_that_another_process_trains_is_waited_for(tmp_path: Path) -> None:
+    mine, others = planned(tmp_path, "fine", "fine2"), planned(tmp_path, "fine", "fine2")
+    others[0].folder.lock()
+
+    class Later(SweepView):
+        def refresh(self) -> None:
+            if mine[1].state == "completed" and mine[0].state == "elsewhere":
+                others[0].folder.unlock()
+
+    view = Later(Console(quiet=True), mine, 2)
+    Pool(mine, Shares(2, 1, (), ""), SweepConfig(2, None, False), view, time.time()).run()
+    assert [job.state for job in mine] == ["completed", "completed"]
+
+
+def test_the_same_job_twice_is_done_once(tmp_path: Path) -> None:
+    configs = [(["what=fine"], CONFIG), (["what=fine", "seed=0"], CONFIG)]
+    jobs = plan(configs, tmp_path / "sweep")
+    ran(jobs)
+    assert [job.state for job in jobs] == ["completed", "completed"]
+    assert (jobs[0].folder.path / "begun").read_text().count("\n") == 1
+
+
+def test_threads_and_gpus_are_divided(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    jobs = planned(tmp_path, "wait", "wait2", "fail")
+    settings = SweepConfig(3, None, True)
+    view = SweepView(Console(quiet=True), jobs, 3)
+    Pool(jobs, Shares(3, 5, ("0", "2"), ""), settings, view, time.time()).run()
+    begun = [path.read_text() for path in sorted((tmp_path / "sweep").rglob("begun"))]
+    assert set(begun) <= {"5 0\n", "5 2\n"} and len(begun) >= 1
+
+
+def test_shares(monkeypatch: pytest.MonkeyPatch) -> None:
+    from dlrun.sweeps import shares
+
+    free = 64 * 2.0**30
+    monkeypatch.setattr(shares, "_cores", lambda: 8)
+    monkeypatch.setattr(shares, "_gpus", lambda: ("0", "1"))
+    monkeypatch.setattr(shares, "_free_memory", lambda: free)
+    auto = SweepConfig("auto", None, False)
+    assert share(auto, [CONFIG] * 20).jobs == 8
+    assert share(auto, [CONFIG] * 3).threads == 2
+    assert share(SweepConfig(4, None, False), [CONFIG] * 20).threads == 2
+    gpu = check(compose_plain(["hardware=auto"], None))
+    assert share(auto, [gpu] * 20).gpus == ("0", "1")
+    assert share(auto, [gpu] * 20).jobs == 2
+    free = 4 * 2.0**30
+    few = share(auto, [CONFIG] * 20)
+    assert few.jobs == 2 and "memory" in few.line
+
+
+def test_what_another_sweep_has_is_linked_unless_a_sweep_has_a_name(tmp_path: Path) -> None:
+    sweeps = tmp_path / "sweeps"
+    (one,) = plan([([], CONFIG)], sweeps / "0123abcd")
+    (two,) = plan([([], CONFIG)], sweeps / "4567abcd")
+    (named,) = plan([([], CONFIG)], sweeps / "anew")
+    assert two.folder.path.samefile(one.folder.path)
+    assert not named.folder.path.samefile(one.folder.path)
+    one.folder.path.rmdir()  # whoever deletes it does not harm the other
+    (again,) = plan([([], CONFIG)], sweeps / "4567abcd")
+    assert again.folder.path.is_dir() and again.folder.path.parent.name == "4567abcd"

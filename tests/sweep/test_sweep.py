@@ -1,0 +1,118 @@
+"""Sweeps in real processes: interrupted, killed, two at once."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from troubled import COMMON, make_troubled, start
+
+SLOW = [*COMMON, "method.pause=0.2"]
+
+
+def begin(project: Path, *overrides: str) -> "subprocess.Popen[str]":
+    return start(project, "train", "-m", *overrides)
+
+
+def told(process: "subprocess.Popen[str]") -> str:
+    return str(process.communicate(timeout=240)[0])
+
+
+def jobs(project: Path) -> list[Path]:
+    """Their folders, links to another sweep's left out."""
+    found = (path.parent for path in (project / "outputs").rglob("job.json"))
+    return sorted(path for path in found if not path.is_symlink())
+
+
+def steps(job: Path) -> list[int]:
+    rows = [json.loads(line) for line in (job / "metrics.jsonl").read_text().splitlines()]
+    return [row["step"] for row in rows if "train/loss" in row]
+
+
+def starts(job: Path) -> int:
+    return len((job / "command.txt").read_text().splitlines())
+
+
+def state(job: Path) -> str:
+    return str(json.loads((job / "status.json").read_text())["state"])
+
+
+def wait_for_steps(project: Path, process: "subprocess.Popen[str]", count: int, most: int) -> None:
+    """Until `count` jobs have logged three steps; none of them may have come to `most`."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        logged = [path.read_text().count("\n") for path in project.rglob("metrics.jsonl")]
+        if sum(number >= 3 for number in logged) >= count:
+            assert max(logged) < most
+            return
+        assert process.poll() is None, told(process)
+        time.sleep(0.01)
+    raise AssertionError("no steps within two minutes")
+
+
+def test_the_sweep_is_killed_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    """Its jobs notice, save and stop; the second sweep begins while they still do so."""
+    project = make_troubled(tmp_path)
+    command = [*SLOW, "steps=60", "seed=0,1"]
+    first = begin(project, *command, "sweep.jobs=2")
+    wait_for_steps(project, first, count=2, most=40)
+    first.kill()
+    first.wait()
+    second = begin(project, *command, "sweep.jobs=2", "method.pause=0.2")
+    out = told(second)
+    assert second.returncode == 0, out
+    assert len(jobs(project)) == 2
+    for job in jobs(project):
+        assert state(job) == "completed"
+        assert steps(job) == list(range(1, 61))
+        assert starts(job) == 2
+        assert "stopped at step" in (job / "log.txt").read_text()
+    assert re.search("│ seed=0 +│ completed +│ val negative_elbo", out)
+    assert "2 completed" in out.splitlines()
+
+
+def test_interrupted_it_saves_what_runs_and_begins_nothing_more(tmp_path: Path) -> None:
+    project = make_troubled(tmp_path)
+    process = begin(project, *SLOW, "steps=300", "seed=0,1", "sweep.jobs=1")
+    wait_for_steps(project, process, count=1, most=200)
+    process.send_signal(signal.SIGINT)
+    out = told(process)
+    assert process.returncode == 130, out
+    (job,) = jobs(project)
+    assert state(job) == "interrupted"
+    reached = re.search(r"stopped at step (\d+), saved", (job / "log.txt").read_text())
+    assert reached and int(reached[1]) >= 3
+    assert "sweep stopped (1 interrupted, 1 not begun); the same command goes on" in out
+    assert "Traceback" not in out
+
+
+def test_two_sweeps_at_once_share_the_jobs_that_both_have(tmp_path: Path) -> None:
+    project = make_troubled(tmp_path)
+    fine = [*COMMON, "steps=8", "sweep.jobs=1"]
+    both = [begin(project, *fine, "seed=0,1"), begin(project, *fine, "seed=0,2")]
+    outs = [told(process) for process in both]
+    assert [process.returncode for process in both] == [0, 0], outs
+    assert len(jobs(project)) == 3
+    assert [starts(job) for job in jobs(project)] == [1, 1, 1]
+    assert all("2 completed" in out.splitlines() for out in outs), outs
+    assert sum("being trained by another process" in out or "done before" in out for out in outs)
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        ("sweep.jobs=0", "sweep.jobs: got 0, expected an integer >= 1 or auto"),
+        ("sweep.retry=all", "sweep.retry: got all, expected failed or null"),
+    ],
+)
+def test_wrong_settings(tmp_path: Path, given: str, line: str) -> None:
+    process = begin(tmp_path, "seed=0,1", given)
+    assert told(process) == f"dlrun: {line}\n"
+    assert process.returncode == 2
+    assert not (tmp_path / "outputs").exists()
