@@ -30,7 +30,7 @@ _FLAGS = {
     "train": ("--cfg", "--config-dir", "--help", "--multirun"),
     "resume": ("--help", "--outputs"),
     "show": ("--help", "--outputs"),
-    "ls": ("--help", "--json"),
+    "ls": ("--csv", "--help", "--json", "--limit", "--outputs", "--reverse", "--sort"),
     "doctor": ("--data-dir", "--help"),
     "completion": ("--help", "bash"),
 }
