@@ -2,8 +2,8 @@
 
     python benchmarks/ls.py                  # about half a minute
 
-Run folders as `dlrun train` leaves them (small files only), whole processes, the median of five. The
-first list reads every folder and makes the index, the others confirm it by the files' times.
+Run folders as `dlrun train` leaves them (small files only), whole processes, the median of five.
+The first list reads every folder and makes the index, the others confirm it by the files' times.
 """
 
 import json
@@ -24,7 +24,7 @@ DLRUN = [sys.executable, "-m", "dlrun"]
 
 
 def make(outputs: Path) -> None:
-    configs = {name: compose_plain([f"method={name}"]) for name in METHODS}
+    configs = {name: compose_plain([f"method={name}"], None) for name in METHODS}
     test = {which: {f"metric_{i}": i / 7 for i in range(9)} for which in ("last", "best")}
     for number in range(RUNS):
         method = METHODS[number % len(METHODS)]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from dlrun.commands.arguments import Parser
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import Console
 
     from dlrun.runs.record import Record
 
@@ -26,7 +26,8 @@ examples:
 
 keys: any of config.yaml (seed, optimizer.lr, model, ...); status, run, done, step, seconds;
 val.best; test.METRIC of the best checkpoint, test.last.METRIC of the last one."""
-_COLOURS = {"completed": "green", "running": "cyan", "interrupted": "yellow", "failed": "red"}
+_HEADER = ("run", "status", "method", "data set", "seed", "best on val")
+_COLOURS = {"completed": 32, "running": 36, "interrupted": 33, "failed": 31}  # ANSI
 
 
 def run(arguments: list[str]) -> int:
@@ -115,30 +116,34 @@ def _list(place: Path, filters: Sequence[Any], options: argparse.Namespace) -> N
     elif not runs:
         console.print(nothing_found(everything, filters), highlight=False, markup=False)
     else:
-        console.print(_table(runs))
+        print("\n".join(_table(runs, console)))
 
 
-def _table(runs: Sequence["Record"]) -> "Table":
-    from rich import box
-    from rich.markup import escape
-    from rich.table import Table
+def _table(runs: Sequence["Record"], console: "Console") -> list[str]:
+    from dlrun.commands.columns import columns
 
-    table = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False, pad_edge=False)
-    for column in ("run", "status", "method", "data set", "seed", "best on val"):
-        table.add_column(column, no_wrap=column != "data set", overflow="fold")
-    for run in runs:
-        row = _row(run)
-        best = "" if row["best"] is None else f"{row['metric']} {row['best']:.4g}"
-        done = "" if run.state == "completed" else f" {run.step / max(1, run.total):.0%}"
-        table.add_row(
-            escape(row["run"]),
-            f"[{_COLOURS.get(run.state, 'white')}]{run.state}{done}[/]",
-            escape(row["method"]),
-            escape(row["dataset"]),
-            "" if row["seed"] is None else str(row["seed"]),
-            escape(best),
-        )
-    return table
+    coloured = console.is_terminal and console.color_system is not None
+
+    def paint(column: int, cell: str) -> str:
+        colour = _COLOURS.get(cell.partition(" ")[0]) if coloured and column == 1 else None
+        return f"\x1b[{colour}m{cell}\x1b[0m" if colour else cell
+
+    width = console.width if console.is_terminal else 10_000
+    return columns(_HEADER, [_cells(run) for run in runs], width, shorten=3, paint=paint)
+
+
+def _cells(run: "Record") -> tuple[str, ...]:
+    done = "" if run.state == "completed" else f" {run.step / max(1, run.total):.0%}"
+    best = "" if run.best_val is None else f"{run.key_metric} {run.best_val:.4g}"
+    seed = run.config.get("seed")
+    return (
+        run.name,
+        f"{run.state}{done}",
+        run.method,
+        run.dataset,
+        "" if seed is None else str(seed),
+        best,
+    )
 
 
 def _row(run: "Record") -> dict[str, Any]:
