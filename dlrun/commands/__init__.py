@@ -4,6 +4,7 @@ VERBS = {
     "train": "train one run, or a sweep with -m",
     "resume": "go on with a run that was cut off, at the exact step",
     "ls": "list runs: status, method, data set, key metric",
+    "compare": "runs or a sweep side by side: what differs, figures, seeds, paired tests",
     "show": "one run in detail: figures, pictures, config",
     "doctor": "what this machine has, what dlrun makes of it, what data is here",
     "completion": "print a shell script that completes verbs, groups and options",

@@ -8,8 +8,13 @@ from typing import Any
 _NOT_PART = ("outputs", "data_dir", "name", "log_every", "checkpoint_every")
 
 
+def computes(key: str) -> bool:
+    """Whether a key, such as `optimizer.lr`, has a part in what a run computes."""
+    return key.partition(".")[0] not in _NOT_PART
+
+
 def signature(plain: dict[str, Any]) -> str:
     """Eight hexadecimal digits of the values, however they came about."""
-    part = {key: value for key, value in plain.items() if key not in _NOT_PART}
+    part = {key: value for key, value in plain.items() if computes(key)}
     text = json.dumps(part, sort_keys=True, separators=(",", ":"))
     return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()[:8]

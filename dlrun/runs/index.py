@@ -1,22 +1,17 @@
 """Finding runs by folder, name or the beginning of a name."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from dlrun.errors import UserError
 from dlrun.runs.folder import RunFolder
+from dlrun.runs.scan import scan
 
 
 def all_runs(outputs: Path) -> Iterator[RunFolder]:
     """Every run below `outputs`, oldest first."""
-    found = []
-    for where, folders, files in os.walk(outputs):
-        if "config.yaml" in files and "status.json" in files:
-            found.append(Path(where).absolute())
-            folders.clear()
-    for path in sorted(found, key=lambda path: (path / "config.yaml").stat().st_mtime):
-        yield RunFolder(path)
+    for found in scan(outputs):
+        yield RunFolder(Path(found.path))
 
 
 def find_run(given: str, outputs: Path) -> RunFolder:

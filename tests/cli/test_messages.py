@@ -113,7 +113,11 @@ def test_a_wrong_configuration(
         (["show", "last"], "last: no run of that name below outputs; `dlrun ls` lists them"),
         (["resume", "."], ".: no run there (no config.yaml)"),
         (["ls"], "outputs: no such folder; runs are made by `dlrun train`"),
-        (["ls", "else where"], "else where: no such folder; runs are made by `dlrun train`"),
+        (
+            ["ls", "else where"],
+            "else where: no such folder, nor a sweep below outputs; runs are made by "
+            "`dlrun train`, and a filter has an =, such as status=failed",
+        ),
     ],
 )
 def test_a_run_that_is_not_there(

@@ -1,0 +1,1 @@
+"""What many runs say together: filters, groups of seeds, comparisons, curves."""

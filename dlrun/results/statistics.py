@@ -1,0 +1,112 @@
+"""Means, standard deviations and Student's t, for the handful of numbers that seeds give.
+
+Small enough not to ask for scipy, which the tests hold it against.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+_TINY = 1e-300
+_ENOUGH = 500  # terms of the fraction; a hundred reach full precision where it is used
+
+
+@dataclass(frozen=True)
+class Spread:
+    """What `n` runs that differ in their seeds reached."""
+
+    mean: float
+    std: float | None
+    """Of the sample, with n - 1; None for one run."""
+    n: int
+
+
+@dataclass(frozen=True)
+class Paired:
+    """A paired t-test of b - a over the same seeds."""
+
+    difference: float
+    low: float
+    high: float
+    """The 95% interval of the difference."""
+    t: float
+    p: float
+    """Two-sided: how often as much or more would be seen if there were no difference."""
+    n: int
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Mean and standard deviation of at least one value."""
+    n = len(values)
+    mean = math.fsum(values) / n
+    if n < 2:
+        return Spread(mean, None, n)
+    return Spread(mean, math.sqrt(math.fsum((x - mean) ** 2 for x in values) / (n - 1)), n)
+
+
+def paired(a: Sequence[float], b: Sequence[float]) -> Paired | None:
+    """The test of b - a, pair by pair; None of fewer than two pairs or what is not finite.
+
+    Where all pairs differ by the same there is no spread to judge by: t is infinite and p is 0, or
+    t is 0 and p is 1 where they do not differ at all.
+    """
+    if len(a) != len(b):
+        raise ValueError(f"{len(a)} and {len(b)} values are no pairs")
+    differences = [y - x for x, y in zip(a, b, strict=True)]
+    if len(differences) < 2 or not all(map(math.isfinite, differences)):
+        return None
+    told = spread(differences)
+    assert told.std is not None
+    error = told.std / math.sqrt(told.n)
+    if error == 0:
+        t = math.copysign(math.inf, told.mean) if told.mean else 0.0
+        return Paired(told.mean, told.mean, told.mean, t, 0.0 if told.mean else 1.0, told.n)
+    half = t_quantile(0.975, told.n - 1) * error
+    t = told.mean / error
+    p = 2 * t_tail(abs(t), told.n - 1)
+    return Paired(told.mean, told.mean - half, told.mean + half, t, p, told.n)
+
+
+def t_tail(t: float, freedom: int) -> float:
+    """P(T > t) of Student's distribution, for t >= 0."""
+    return 0.5 * _incomplete_beta(freedom / (freedom + t * t), freedom / 2, 0.5)
+
+
+def t_quantile(probability: float, freedom: int) -> float:
+    """The t below which `probability`, in [0.5, 1), of Student's distribution lies."""
+    low, high = 0.0, 1.0
+    while t_tail(high, freedom) > 1 - probability:
+        low, high = high, 2 * high
+    while (middle := (low + high) / 2) not in (low, high):
+        low, high = (middle, high) if t_tail(middle, freedom) > 1 - probability else (low, middle)
+    return middle
+
+
+def _incomplete_beta(x: float, a: float, b: float) -> float:
+    """The regularised I_x(a, b) by its continued fraction (Abramowitz and Stegun, 26.5.8)."""
+    if x <= 0 or x >= 1:
+        return float(x >= 1)
+    if x > (a + 1) / (a + b + 2):  # where the fraction of the mirrored integral is quicker
+        return 1 - _incomplete_beta(1 - x, b, a)
+    log_front = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b)
+    front = math.exp(log_front + a * math.log(x) + b * math.log1p(-x)) / a
+    # Lentz's evaluation: c and d are ratios of successive numerators and denominators.
+    value, c, d = 1.0, 1.0, 0.0
+    for i in range(_ENOUGH):
+        m = i // 2
+        if i == 0:
+            term = 1.0
+        elif i % 2 == 0:
+            term = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
+        else:
+            term = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
+        d = 1 / _not_zero(1 + term * d)
+        c = _not_zero(1 + term / c)
+        value *= c * d
+        if abs(1 - c * d) < 1e-15:
+            break
+    return front * (value - 1)
+
+
+def _not_zero(value: float) -> float:
+    return value if abs(value) > _TINY else _TINY

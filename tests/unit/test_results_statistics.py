@@ -1,0 +1,71 @@
+"""Student's t against scipy's."""
+
+import math
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dlrun.results.statistics import paired, spread, t_quantile, t_tail
+
+scipy_stats = pytest.importorskip("scipy.stats", reason="scipy is the oracle here")
+VALUES = st.floats(-100, 100)
+
+
+@pytest.mark.parametrize("freedom", [1, 2, 3, 4, 7, 10, 30, 100, 1000])
+def test_the_tail_is_scipys(freedom: int) -> None:
+    for t in (0.0, 1e-6, 0.1, 0.7, 1.0, 2.5, 6.0, 40.0, 1e4):
+        expected = scipy_stats.t.sf(t, freedom)
+        assert t_tail(t, freedom) == pytest.approx(expected, rel=1e-9, abs=1e-300)
+
+
+@pytest.mark.parametrize("freedom", [1, 2, 3, 5, 9, 29, 250])
+def test_the_quantile_is_scipys(freedom: int) -> None:
+    for probability in (0.5, 0.6, 0.9, 0.975, 0.995, 0.9999):
+        expected = scipy_stats.t.ppf(probability, freedom)
+        assert t_quantile(probability, freedom) == pytest.approx(expected, rel=1e-9, abs=1e-9)
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 20])
+def test_the_paired_test_is_scipys(n: int) -> None:
+    draw = random.Random(n)
+    a = [draw.gauss(0.8, 0.05) for _ in range(n)]
+    b = [x + draw.gauss(0.02, 0.01) for x in a]
+    own, theirs = paired(a, b), scipy_stats.ttest_rel(b, a)
+    assert own is not None
+    low, high = theirs.confidence_interval(0.95)
+    assert (own.t, own.p) == pytest.approx((theirs.statistic, theirs.pvalue), rel=1e-8)
+    assert (own.low, own.high) == pytest.approx((low, high), rel=1e-8)
+
+
+@given(st.lists(st.tuples(VALUES, VALUES), min_size=2, max_size=12))
+def test_turning_the_sides_round_turns_the_sign_alone(pairs: list[tuple[float, float]]) -> None:
+    a, b = zip(*pairs, strict=True)
+    one, other = paired(a, b), paired(b, a)
+    assert one is not None and other is not None
+    assert one.p == other.p and 0 <= one.p <= 1
+    assert one.low <= one.difference <= one.high
+    assert (one.difference, one.low, one.high) == (-other.difference, -other.high, -other.low)
+
+
+def test_by_hand() -> None:
+    told = spread([1.0, 2.0, 3.0])
+    assert (told.mean, told.std, told.n) == (2.0, 1.0, 3)
+    assert spread([4.0]).std is None
+    # Differences 1, 2, 3: t = 2 / (1 / sqrt(3)), and P(|T_2| > t) = 1 - t / sqrt(t^2 + 2).
+    test = paired([0.0, 0.0, 0.0], [1.0, 2.0, 3.0])
+    assert test is not None
+    t = 2 * math.sqrt(3)
+    assert (test.t, test.p) == pytest.approx((t, 1 - t / math.sqrt(t * t + 2)))
+    assert test.high - test.difference == pytest.approx(4.30265273 / math.sqrt(3))
+
+
+def test_no_spread_and_too_few() -> None:
+    same, none = paired([1.0, 2.0], [1.0, 2.0]), paired([1.0, 2.0], [1.5, 2.5])
+    assert same is not None and (same.t, same.p) == (0.0, 1.0)
+    assert none is not None and (none.t, none.p, none.low, none.high) == (math.inf, 0.0, 0.5, 0.5)
+    assert paired([1.0], [2.0]) is None
+    assert paired([1.0, math.nan], [2.0, 3.0]) is None
+    with pytest.raises(ValueError, match="no pairs"):
+        paired([1.0], [])
