@@ -30,6 +30,7 @@ _FLAGS = {
     "train": ("--cfg", "--config-dir", "--help", "--multirun"),
     "resume": ("--help", "--outputs"),
     "show": ("--help", "--outputs"),
+    "report": ("--help", "--open", "--out", "--outputs"),
     "ls": ("--help", "--json"),
     "doctor": ("--data-dir", "--help"),
     "completion": ("--help", "bash"),
@@ -66,8 +67,11 @@ def complete(line: str) -> list[str]:
         return [verb for verb in VERBS if verb.startswith(word)]
     verb, *before = before
     candidates = [flag for flag in _FLAGS.get(verb, ()) if word and flag.startswith(word)]
-    if verb in ("resume", "show"):
-        candidates += _runs(_after("--outputs", before) or "outputs", word)
+    if verb in ("resume", "show", "report"):
+        outputs = _after("--outputs", before) or "outputs"
+        candidates += _runs(outputs, word)
+        if verb == "report":
+            candidates += _sweeps(outputs, word)
     elif verb == "train" and not word.startswith("-"):
         candidates += _overrides(before, word)
     elif verb == "completion" and not word:
@@ -85,6 +89,10 @@ def _runs(outputs: str, word: str) -> list[str]:
 
     names = [run.name for run in all_runs(Path(outputs))]
     return [name for name in (*names, *(["last"] if names else [])) if name.startswith(word)]
+
+
+def _sweeps(outputs: str, word: str) -> list[str]:
+    return sorted(p.name for p in (Path(outputs) / "sweeps").glob("*") if p.name.startswith(word))
 
 
 def _overrides(before: list[str], word: str) -> list[str]:

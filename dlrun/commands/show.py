@@ -21,10 +21,9 @@ def run(arguments: list[str]) -> int:
     from dlrun.commands.console import make_console
     from dlrun.commands.present import compared, figures, look_at, notes
     from dlrun.config.typed import flatten, show
-    from dlrun.runs.files import read_json
+    from dlrun.runs.files import read_json, read_metrics
     from dlrun.runs.index import find_run
     from dlrun.runs.status import read_status
-    from dlrun.runs.tracking import read_metrics
 
     folder = find_run(options.run, Path(options.outputs))
     plain, status, summary = folder.read_config(), read_status(folder), read_json(folder.summary)

@@ -105,18 +105,6 @@ def cut_back(path: Path, step: int) -> None:
     write_text(path, "".join(line + "\n" for line in kept))
 
 
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Every finished line."""
-    rows = []
-    if path.exists():
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                rows.append(json.loads(line))
-            except ValueError:
-                break
-    return rows
-
-
 def _save_png(image: Tensor, path: Path) -> None:
     from PIL import Image
 

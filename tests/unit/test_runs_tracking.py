@@ -7,8 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
+from dlrun.runs.files import read_metrics
 from dlrun.runs.folder import RunFolder, claim
-from dlrun.runs.tracking import Tracker, cut_back, read_metrics
+from dlrun.runs.tracking import Tracker, cut_back
 
 
 @pytest.fixture
