@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from dlrun.evaluation.metrics import describe
+from dlrun.evaluation.metrics import METRICS, describe
 from dlrun.report.groups import Group, spread
 
 POINTS = 60_000  # of all curves together: about 3 MB
@@ -85,8 +85,10 @@ def charts(groups: Sequence[Group]) -> list[dict[str, Any]]:
                     series.append({"group": index, "split": split, **_columns(whole, most)})
         if series:
             kind = describe(metric)
+            # What is only told while training, such as the learning rate, is no aim.
+            arrow = kind.arrow if metric in METRICS or "val" in splits else ""
             found.append(
-                {"name": metric, "label": kind.label.strip(), "arrow": kind.arrow, "series": series}
+                {"name": metric, "label": kind.label.strip(), "arrow": arrow, "series": series}
             )
     return found
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from PIL import Image
 
 from dlrun.report.groups import Group
-from dlrun.report.read import Run
+from dlrun.report.read import Run, order
 
 BYTES = 3_500_000  # of all pictures together, before base64 adds a third
 COUNT = 240  # of all pictures together
@@ -56,7 +56,7 @@ class Gallery:
 def galleries(groups: Sequence[Group]) -> list[Gallery]:
     """One for each kind of picture, within the limits above, the best groups first."""
     labelled = _labelled(groups)
-    kinds = {kind: None for run, _ in labelled for kind in run.pictures}
+    kinds = sorted({kind for run, _ in labelled for kind in run.pictures}, key=order)
     most = max(1, COUNT // _FEWEST // max(1, len(kinds)))
     shown = labelled[:most]
     films = sum(len(run.pictures) for run, _ in shown)
@@ -66,7 +66,7 @@ def galleries(groups: Sequence[Group]) -> list[Gallery]:
     with ThreadPoolExecutor() as pool:  # Pillow encodes outside of the interpreter's lock
         return [
             _gallery(kind, shown, chosen[kind], labelled[most:], BYTES // max(1, count), pool)
-            for kind in sorted(kinds, key=lambda kind: kind == "views")
+            for kind in kinds
         ]
 
 

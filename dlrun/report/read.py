@@ -9,6 +9,10 @@ from dlrun.runs.files import read_json, read_metrics
 from dlrun.runs.folder import RunFolder
 from dlrun.runs.status import Status, read_status
 
+_ORDER = (
+    "reconstructions", "translations", "predictions", "samples", "samples_mixture", "traversals",
+    "interpolations", "neighbours",
+)  # fmt: skip
 TESTED = ("trivial", "untrained", "last", "best")
 
 
@@ -78,9 +82,9 @@ def _pictures(samples: Path) -> dict[str, list[tuple[int, Path]]]:
         kind, _, step = path.stem.rpartition("-")
         if kind and step.isdecimal():
             found.setdefault(kind, []).append((int(step), path))
-    return {kind: sorted(found[kind]) for kind in sorted(found, key=_order)}
+    return {kind: sorted(found[kind]) for kind in sorted(found, key=order)}
 
 
-def _order(kind: str) -> tuple[bool, str]:
-    """What the network was shown comes after what it made of it."""
-    return kind == "views", kind
+def order(kind: str) -> tuple[int, str]:
+    """What a person looks for first; a user's own kinds, then what the network was shown, last."""
+    return _ORDER.index(kind) if kind in _ORDER else len(_ORDER) + (kind == "views"), kind

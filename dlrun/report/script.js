@@ -127,7 +127,7 @@
     const middle = (box.left + box.right) / 2;
     svg.append(make("text", { x: middle, y: box.bottom + 37, "text-anchor": "middle" }, name));
     const up = (box.top + box.bottom) / 2;
-    svg.append(make("text", { transform: `translate(11 ${up}) rotate(-90)`, "text-anchor": "middle" }, label));
+    svg.append(make("text", { transform: `translate(11 ${up}) rotate(-90)`, "text-anchor": "middle" }, label.length > 36 ? `${label.slice(0, 35)}…` : label));
   }
 
   // Charts ----------------------------------------------------------------------------------------
