@@ -1,7 +1,6 @@
 """Runs that differ only in their seed are one group; what sets it apart is its label."""
 
 import math
-import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -35,6 +34,11 @@ class Group:
         """Of the first of its runs that has one."""
         return next((run.key_metric for run in self.runs if run.key_metric), None)
 
+    @property
+    def family(self) -> tuple[str, str]:
+        """Data set and key metric: only within one are figures compared."""
+        return self.runs[0].config.get("dataset.name", "?"), self.key_metric or "~"
+
     def test(self, column: str, name: str) -> Spread | None:
         """Over its runs that were judged on the test split."""
         return spread(r.test(column)[name] for r in self.runs if name in r.test(column))
@@ -52,9 +56,11 @@ def spread(values: Iterable[float]) -> Spread | None:
         return None
     if any(math.isnan(value) for value in known):
         return Spread(math.nan, math.nan, math.nan, math.nan, len(known))
-    infinite = any(math.isinf(value) for value in known)
-    deviation = statistics.stdev(known) if len(known) > 1 and not infinite else None
-    mean = math.fsum(known) / len(known) if not infinite else sum(known)
+    if any(math.isinf(value) for value in known):
+        return Spread(sum(known), min(known), max(known), None, len(known))
+    mean = math.fsum(known) / len(known)
+    squares = math.fsum((value - mean) ** 2 for value in known)
+    deviation = math.sqrt(squares / (len(known) - 1)) if len(known) > 1 else None
     return Spread(mean, min(known), max(known), deviation, len(known))
 
 
@@ -95,9 +101,18 @@ def _label(keys: list[str], values: tuple[str, ...], chosen: list[int]) -> str:
     return ", ".join(f"{keys[i].removesuffix('.name')}={values[i] or 'none'}" for i in chosen)
 
 
-def _rank(group: Group) -> tuple[str, bool, float]:
-    """Only groups of one key metric can be compared; a mean that is no number comes last."""
+def families(groups: Sequence[Group]) -> list[list[Group]]:
+    """The groups that can be compared with each other, in the order given."""
+    found: dict[tuple[str, str], list[Group]] = {}
+    for group in groups:
+        found.setdefault(group.family, []).append(group)
+    return list(found.values())
+
+
+def _rank(group: Group) -> tuple[bool, tuple[str, str], bool, float]:
+    """By family, in it by the key metric; a mean that is no number comes last."""
     key, value = group.key_metric, group.best_val()
     if key is None or value is None or math.isnan(value.mean):
-        return key or "~", True, 0.0
-    return key, False, -value.mean if describe(key).higher_is_better else value.mean
+        return key is None, group.family, True, 0.0
+    better = -value.mean if describe(key).higher_is_better else value.mean
+    return False, group.family, False, better

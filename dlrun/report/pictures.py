@@ -14,10 +14,10 @@ from dlrun.report.groups import Group
 from dlrun.report.read import Run, order
 
 BYTES = 3_500_000  # of all pictures together, before base64 adds a third
-COUNT = 240  # of all pictures together
+COUNT = 160  # of all pictures together
 STEPS = 20  # of one film at most
-_FEWEST = 2  # steps of one film, the first and the last
-_QUALITIES = (85, 60, 35)  # of lossy WebP, tried in turn until a picture is small enough
+_FEWEST = 3  # steps of one film
+_QUALITIES = (80, 55, 30)  # of lossy WebP, tried in turn until a picture is small enough
 
 
 @dataclass(frozen=True)

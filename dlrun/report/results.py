@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from dlrun.evaluation.metrics import describe
-from dlrun.report.groups import Group, Spread, spread
+from dlrun.report.groups import Group, Spread, families, spread
 from dlrun.report.html import Safe, details, join, section, table, tag
 from dlrun.report.read import TESTED, Run
 
@@ -21,13 +21,22 @@ def figure(value: Spread | None, form: str) -> str:
 
 
 def hero(groups: Sequence[Group]) -> Safe:
-    """The key result in large, beside what it is to be compared with."""
-    group = groups[0]
-    key = group.key_metric
-    value = group.test("best", key) if key else None
-    if key is None or value is None:
+    """The key result in large, beside what it is to be compared with; one for each family."""
+    judged = [
+        family
+        for family in families(groups)
+        if family[0].key_metric and family[0].test("best", family[0].key_metric)
+    ]
+    if not judged:
         return _not_judged(groups)
-    metric = describe(key)
+    return join(_key_result(family, several=len(judged) > 1) for family in judged)
+
+
+def _key_result(family: Sequence[Group], several: bool) -> Safe:
+    group = family[0]
+    dataset, key = group.family
+    metric, value = describe(key), group.test("best", key)
+    assert value is not None
     others = join(
         tag("div", tag("dt", name), tag("dd", figure(group.test(column, key), metric.form)))
         for column, name in (
@@ -36,18 +45,18 @@ def hero(groups: Sequence[Group]) -> Safe:
         if group.test(column, key) is not None
     )  # fmt: skip
     over = f", mean ± standard deviation over {value.count} runs" if value.count > 1 else ""
-    of = f"Of {len(groups)} settings the best on val: {group.label}. " if len(groups) > 1 else ""
+    of = f"Of {len(family)} settings the best on val: {group.label}. " if len(family) > 1 else ""
+    of = f"{group.label}. " if several and not of else of
+    where = f"test split of {dataset}" if several else "test split"
+    note = f"{of}Chosen by val {key}{over}; the test split chose nothing.{_trivial(key)}"
     return tag(
         "div",
-        tag("p", f"{metric.label.strip()} {metric.arrow}, test split, best weights", class_="what"),
+        tag("p", f"{metric.label.strip()} {metric.arrow}, {where}, best weights", class_="what"),
         tag("p", figure(value, metric.form), class_="large"),
         tag("dl", others, class_="beside"),
-        tag(
-            "p", f"{of}Chosen by val {key}{over}; the test split chose nothing.{_trivial(key)}",
-            class_="note",
-        ),
+        tag("p", note, class_="note"),
         class_="hero",
-    )  # fmt: skip
+    )
 
 
 def _trivial(key: str) -> str:
@@ -75,7 +84,8 @@ def results(groups: Sequence[Group]) -> Safe:
         return Safe("")
     if len(groups) == 1:
         return section("Figures", _one(judged[0]), _compared(judged), id_="figures")
-    return section("Figures", _ranking(groups), *_all(judged), _compared(judged), id_="figures")
+    rankings = [_ranking(family) for family in families(groups) if family[0].key_metric]
+    return section("Figures", *rankings, *_all(judged), _compared(judged), id_="figures")
 
 
 def _one(group: Group) -> Safe:
@@ -102,28 +112,26 @@ def _one(group: Group) -> Safe:
     return join([table("Test split", head, rows(outer)), note if baselines else "", more or ""])
 
 
-def _ranking(groups: Sequence[Group]) -> Safe:
-    """The groups, the best first, with a dot for each run."""
-    key = groups[0].key_metric
-    form = describe(key).form if key else ".4g"
-    every = [
-        run.test("best")[key]
-        for group in groups
-        for run in group.runs
-        if key and key in run.test("best")
-    ]
+def _ranking(family: Sequence[Group]) -> Safe:
+    """The groups of a family, the best first, with a dot for each run."""
+    dataset, key = family[0].family
+    metric = describe(key)
+    every = [run.test("best").get(key, math.nan) for group in family for run in group.runs]
     rows = []
-    for place, group in enumerate(groups, 1):
-        val = group.best_val() if group.key_metric == key else None
-        columns = [group.test(c, key) if key else None for c in ("best", "last")]
+    for place, group in enumerate(family, 1):
+        best = group.test("best", key)
+        judged, count = best.count if best else 0, len(group.runs)
         rows.append(
             [
-                f"{place}. {group.label}", len(group.runs), figure(val, form),
-                figure(columns[0], form), _strip(group.runs, key, every),
-                figure(columns[1], form),
+                f"{place}. {group.label}",
+                count if judged == count else f"{judged} of {count}",
+                figure(group.best_val(), metric.form),
+                figure(best, metric.form),
+                _strip(group.runs, key, every),
+                figure(group.test("last", key), metric.form),
             ]
-        )  # fmt: skip
-    named = f"{describe(key).label.strip()} {describe(key).arrow}" if key else "figure"
+        )
+    title = f"{metric.label.strip()} {metric.arrow} on {dataset}, the best on val first"
     head = (
         "setting",
         "runs",
@@ -132,10 +140,10 @@ def _ranking(groups: Sequence[Group]) -> Safe:
         "each run",
         "test, last weights",
     )
-    return table(f"{named}, the best on val first", head, rows, sortable=True)
+    return table(title, head, rows, sortable=True)
 
 
-def _strip(runs: Sequence[Run], key: str | None, every: list[float]) -> Safe:
+def _strip(runs: Sequence[Run], key: str, every: list[float]) -> Safe:
     """A dot for each run on a scale that all rows share; the numbers stand beside it."""
     finite = [value for value in every if math.isfinite(value)]
     if not finite:
@@ -146,7 +154,7 @@ def _strip(runs: Sequence[Run], key: str | None, every: list[float]) -> Safe:
         tag("circle", cx=f"{6 + (width - 12) * (v - low) / ((high - low) or 1):.1f}",
             cy=height / 2, r=4)
         for run in runs
-        for v in [run.test("best").get(key or "", math.nan)]
+        for v in [run.test("best").get(key, math.nan)]
         if math.isfinite(v)
     ]  # fmt: skip
     line = tag("line", x1=6, x2=width - 6, y1=height / 2, y2=height / 2)
