@@ -6,6 +6,7 @@ VERBS = {
     "ls": "list runs: status, method, data set, key metric",
     "compare": "runs or a sweep side by side: what differs, figures, seeds, paired tests",
     "show": "one run in detail: figures, pictures, config",
+    "report": "one HTML file of a run or a sweep: curves, figures, pictures, provenance",
     "doctor": "what this machine has, what dlrun makes of it, what data is here",
     "completion": "print a shell script that completes verbs, groups and options",
 }

@@ -28,11 +28,12 @@ complete -o nospace -o default -F _dlrun dlrun
 """
 _FLAGS = {
     "train": ("--cfg", "--config-dir", "--help", "--multirun"),
-    "resume": ("--help", "--outputs"),
+    "resume": ("--devices", "--help", "--outputs"),
     "show": ("--help", "--outputs"),
     "compare": ("--csv", "--help", "--json", "--metric", "--outputs"),
     "leaderboard": ("--csv", "--help", "--json", "--metric", "--outputs"),
     "plot": ("--help", "--metric", "--out", "--outputs", "--over"),
+    "report": ("--help", "--open", "--out", "--outputs"),
     "rm": ("--dry-run", "--help", "--outputs", "--yes"),
     "gc": ("--days", "--dry-run", "--help", "--outputs", "--yes"),
     "ls": ("--csv", "--help", "--json", "--limit", "--outputs", "--reverse", "--sort"),
@@ -71,10 +72,10 @@ def complete(line: str) -> list[str]:
         return [verb for verb in VERBS if verb.startswith(word)]
     verb, *before = before
     candidates = [flag for flag in _FLAGS.get(verb, ()) if word and flag.startswith(word)]
-    if verb in ("resume", "show", "compare", "plot", "rm"):
+    if verb in ("resume", "show", "report", "compare", "plot", "rm"):
         outputs = _after("--outputs", before) or "outputs"
         candidates += _runs(outputs, word)
-        if verb in ("compare", "plot"):
+        if verb in ("report", "compare", "plot"):
             candidates += _sweeps(outputs, word)
     elif verb == "train" and not word.startswith("-"):
         candidates += _overrides(before, word)

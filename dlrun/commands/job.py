@@ -76,9 +76,13 @@ def train_in(plain: dict[str, Any], folder: RunFolder, console: "Console", began
         from dlrun.commands.present import present
         from dlrun.commands.start import prepare
         from dlrun.config.check import check
+        from dlrun.training.ranks import joined
         from dlrun.training.run import train
 
-        present(train(prepare(check(plain), console), folder, console), console, next_steps=False)
+        config = check(plain)
+        with joined(config.hardware) as ranks:  # several are for `dlrun train` alone
+            result = train(prepare(config, console), folder, console, ranks)
+        present(result, console, next_steps=False)
     except Exception as error:
         status = read_status(folder)
         if status is None or status.state != "failed" or status.heartbeat < began:

@@ -96,4 +96,5 @@ def _own_code(plain: dict[str, Any]) -> dict[str, str]:
 
 def command_line() -> list[str]:
     """What was typed, with the program's short name."""
-    return ["dlrun", *sys.argv[1:]]
+    verb = ["train"] if sys.argv[0] == "dlrun train" else []  # as a sweep gives them to Hydra
+    return ["dlrun", *verb, *sys.argv[1:]]

@@ -1,0 +1,266 @@
+"""The report's parts: bands, thinning, groups, escaping, pictures, what a word means."""
+
+import base64
+import io
+import json
+import math
+import random
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from report_runs import make_run, make_sweep
+
+from dlrun.errors import UserError
+from dlrun.report import pictures as limits
+from dlrun.report.curves import charts, curve, thin
+from dlrun.report.groups import differing, grouped, spread
+from dlrun.report.html import json_for_script, tag, text
+from dlrun.report.page import page
+from dlrun.report.pictures import galleries, spaced
+from dlrun.report.read import Run, read_run
+from dlrun.report.results import figure
+from dlrun.report.select import select
+from dlrun.runs.folder import RunFolder
+
+
+def runs_of(folder: Path) -> list[Run]:
+    return [read_run(RunFolder(path)) for path in sorted(folder.iterdir())]
+
+
+def test_a_band_is_the_mean_and_the_spread_over_the_seeds_at_each_step() -> None:
+    first = [
+        {"step": 10, "time": 1.0, "val/a": 1.0},
+        {"step": 20, "time": 2.0, "val/a": 4.0},
+        {"step": 20, "time": 2.0, "train/a": 9.0},
+    ]
+    second = [
+        {"step": 10, "time": 3.0, "val/a": 3.0},
+        {"step": 20, "time": 6.0, "val/a": math.nan},
+        {"step": 30, "time": 9.0, "val/a": 8.0},
+    ]
+    found = curve([first, second], "val/a")
+    assert found.steps == [10, 20, 30]
+    assert found.seconds == [2.0, 2.0, 9.0]
+    assert found.mean == [2.0, 4.0, 8.0]
+    assert found.low == [1.0, 4.0, 8.0]
+    assert found.high == [3.0, 4.0, 8.0]
+    assert found.deviation == pytest.approx([math.sqrt(2), 0.0, 0.0])
+    assert found.count == [2, 1, 1]
+
+
+def test_spread_by_hand() -> None:
+    found = spread([1.0, 2.0, 6.0])
+    assert found is not None
+    assert (found.mean, found.low, found.high, found.count) == (3.0, 1.0, 6.0, 3)
+    assert found.deviation == pytest.approx(math.sqrt(7))
+    assert figure(found, ".1f") == "3.0 ± 2.6"
+    assert figure(spread([0.5]), ".3f") == "0.500"
+    assert figure(spread([1.0, math.nan]), ".3f") == "nan ± nan"
+    assert figure(spread([1.0, math.inf]), ".3f") == "inf"
+    assert spread([]) is None
+
+
+@given(
+    st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=500),
+    st.integers(4, 60),
+)
+def test_thinning_keeps_the_ends_and_the_extremes(values: list[float], most: int) -> None:
+    kept = thin(values, values, most)
+    assert kept == sorted(set(kept))
+    assert len(kept) <= max(most, 4)
+    assert kept[0] == 0
+    assert kept[-1] == len(values) - 1
+    chosen = [values[i] for i in kept]
+    assert min(chosen) == min(values)
+    assert max(chosen) == max(values)
+
+
+def test_a_spike_of_one_step_survives_in_a_long_run() -> None:
+    noise = random.Random(0)
+    values = [noise.random() for _ in range(20_000)]
+    values[12_345] = 50.0
+    assert 12_345 in thin(values, values, 100)
+
+
+def test_runs_that_differ_only_in_seed_are_one_group_and_the_best_comes_first(
+    tmp_path: Path,
+) -> None:
+    runs = runs_of(make_sweep(tmp_path))
+    assert differing(runs) == ["optimizer.lr", "seed"]
+    first, second = grouped(runs)
+    assert (first.label, second.label) == ("optimizer.lr=0.1", "optimizer.lr=0.01")
+    assert [len(first.runs), len(second.runs)] == [3, 3]
+    best = first.test("best", "accuracy")
+    assert best is not None
+    assert best.mean == pytest.approx(0.81)
+    assert best.deviation == pytest.approx(0.01)
+
+
+def test_of_a_loss_the_lowest_comes_first_and_what_has_no_result_last(tmp_path: Path) -> None:
+    make_run(tmp_path / "a", 0.9, lr=1.0, key_metric="loss")
+    make_run(tmp_path / "b", 0.2, lr=2.0, key_metric="loss")
+    make_run(tmp_path / "c", None, lr=3.0)
+    make_run(tmp_path / "d", math.nan, lr=4.0, key_metric="loss")
+    labels = [group.label for group in grouped(runs_of(tmp_path))]
+    assert labels[:2] == ["optimizer.lr=2.0", "optimizer.lr=1.0"]
+    assert set(labels[2:]) == {"optimizer.lr=3.0", "optimizer.lr=4.0"}
+
+
+def test_charts_hold_the_key_metric_first_and_the_bands(tmp_path: Path) -> None:
+    first, second = charts(grouped(runs_of(make_sweep(tmp_path))))
+    assert (first["name"], first["arrow"]) == ("accuracy", "↑")
+    assert second["name"] == "loss"
+    series = first["series"][0]
+    assert (series["group"], series["split"]) == (0, "val")
+    assert series["steps"] == [10, 20, 30]
+    assert series["seconds"] == [2.0, 3.0, 4.0]
+    assert series["mean"][-1] == pytest.approx(0.81)
+    assert (series["low"][-1], series["high"][-1]) == (0.8, 0.82)
+    assert series["count"] == [3, 3, 3]
+
+
+HOSTILE = "<script>alert(1)</script>\"'&</figure>"
+
+
+def test_text_cannot_become_markup() -> None:
+    assert text(HOSTILE) == (
+        "&lt;script&gt;alert(1)&lt;/script&gt;&quot;&#x27;&amp;&lt;/figure&gt;"
+    )
+    made = tag("img", alt=HOSTILE, hidden=True, title=None)
+    assert made.startswith('<img alt="&lt;script')
+    assert made.endswith('" hidden>')
+    assert made.count("<") == 1
+    inside = json_for_script({"label": "</script><!--" + HOSTILE})
+    assert "<" not in inside
+    assert json.loads(inside) == {"label": "</script><!--" + HOSTILE}
+
+
+def test_what_a_user_wrote_stays_text_in_the_whole_page(tmp_path: Path) -> None:
+    # No slash: it could not be in a folder's name.
+    name = "<script>alert(1)<img src=x onerror=alert(2)>"
+    run = make_run(tmp_path / name, 0.5, state="failed", reason=HOSTILE, warnings=[HOSTILE])
+    (run / "command.txt").write_text(f"2026-01-02 03:04:05 dlrun train name='{HOSTILE}'\n")
+    (run / "log.txt").write_text(HOSTILE)
+    with open(run / "metrics.jsonl", "a") as file:
+        file.write(json.dumps({"step": 40, "time": 9.0, f"val/{HOSTILE}": 1.0}) + "\n")
+    (run / "samples" / "<b>x-000001.png").write_bytes(
+        (run / "samples" / "predictions-000010.png").read_bytes()
+    )
+    content = page([read_run(RunFolder(run))], name)
+    assert "$" + "{" not in content.split("<script>")[0]
+    counts: dict[str, int] = {}
+
+    class Counter(HTMLParser):
+        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            counts[tag] = counts.get(tag, 0) + 1
+            assert not any(key.startswith("on") for key, _ in attrs)
+            if tag == "img":
+                assert (dict(attrs)["src"] or "").startswith("data:image/")
+                assert dict(attrs)["alt"]
+
+    Counter().feed(content)
+    assert counts["script"] == 2  # the data and the page's own
+    assert counts["img"] == 4
+    assert "b" not in counts
+
+
+def test_nothing_is_loaded_from_elsewhere(tmp_path: Path) -> None:
+    content = page(runs_of(make_sweep(tmp_path)), "sizes")
+    without = content.replace("http://www.w3.org/2000/svg", "")  # a name, not an address
+    assert "http://" not in without
+    assert "https://" not in without
+    assert "default-src 'none'" in content
+
+
+def test_an_unfinished_run_is_told_with_its_reason(tmp_path: Path) -> None:
+    run = make_run(
+        tmp_path / "run", None, state="failed", reason="train/loss is not finite at step 20"
+    )
+    content = page([read_run(RunFolder(run))], "run")
+    assert "train/loss is not finite at step 20" in content
+    assert "not judged on the test split" in content
+    assert "dlrun resume" in content
+    assert "val/accuracy" in content
+
+
+def test_a_run_that_has_only_begun_makes_a_page(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", None, state="running")
+    for path in [run / "metrics.jsonl", run / "command.txt", run / "provenance.json",
+                 run / "status.json", *(run / "samples").iterdir()]:  # fmt: skip
+        path.unlink()
+    assert "not judged" in page([read_run(RunFolder(run))], "run")
+
+
+def test_spaced_takes_the_first_and_the_last() -> None:
+    assert spaced(list(range(0, 101, 10)), 3) == [0, 50, 100]
+    assert spaced([5, 7], 3) == [5, 7]
+
+
+def test_pictures_are_many_and_large_and_still_fit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run(tmp_path / "run", 0.5)
+    noise = random.Random(0)
+    for step in range(100, 160):
+        image = Image.frombytes("RGB", (150, 100), noise.randbytes(45_000))
+        image.save(run / "samples" / f"samples-{step:06d}.png")
+    monkeypatch.setattr(limits, "BYTES", 100_000)
+    by_kind = {gallery.kind: gallery for gallery in galleries(grouped([read_run(RunFolder(run))]))}
+    (film,) = by_kind["samples"].films
+    steps = [frame.step for frame in film.frames]
+    assert len(steps) == limits.STEPS
+    assert (steps[0], steps[-1]) == (100, 159)
+    assert {(frame.width, frame.height) for frame in film.frames} == {(150, 100)}
+    contents = [base64.b64decode(frame.source.partition(",")[2]) for frame in film.frames]
+    assert sum(map(len, contents)) < 100_000
+    assert Image.open(io.BytesIO(contents[0])).format == "WEBP"
+
+
+def test_enlarged_pictures_are_stored_small_without_loss(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run(tmp_path / "run", 0.5, steps=(10,))
+    small = Image.frombytes("L", (101, 60), random.Random(0).randbytes(6060))
+    large = small.resize((202, 120), Image.Resampling.NEAREST)
+    path = run / "samples" / "samples-000010.png"
+    large.save(path, compress_level=0)
+    monkeypatch.setattr(limits, "BYTES", 2 * 13_000)
+    found = {g.kind: g for g in galleries(grouped([read_run(RunFolder(run))]))}["samples"]
+    (frame,) = found.films[0].frames
+    kept = Image.open(io.BytesIO(base64.b64decode(frame.source.partition(",")[2])))
+    assert kept.size == (101, 60)
+    assert kept.convert("L").tobytes() == small.tobytes()
+    assert (frame.width, frame.height) == (202, 120)
+
+
+def test_equal_pictures_are_shown_once_and_damaged_ones_told(tmp_path: Path) -> None:
+    for name in ("0.1", "0.2"):
+        make_run(tmp_path / name, 0.5)
+    broken = tmp_path / "0.2" / "samples" / "samples-000010.png"
+    broken.write_bytes(b"\x89PNG no more")
+    first, second = galleries(grouped(runs_of(tmp_path)))
+    assert [film.same for film in first.films] == [2]
+    assert (second.films, second.damaged) == ((), (str(broken),))
+
+
+def test_what_a_word_means(tmp_path: Path) -> None:
+    outputs = tmp_path / "outputs"
+    sweep = make_sweep(outputs)
+    run = make_run(outputs / "fashion_mini" / "supervised" / "260101-abcd", 0.5)
+    for word in ("sizes", "siz", str(sweep)):
+        found = select([word], outputs)
+        assert (len(found.runs), found.title) == (6, "sizes"), word
+        assert found.out == sweep / "report.html"
+    for word in ("260101", "260101-abcd", str(run)):
+        assert select([word], outputs).out == run / "report.html", word
+    both = select(["260101", "sizes", str(run)], outputs)
+    assert (len(both.runs), both.out) == (7, Path("report.html"))
+    for word, line in (("nothing", "no run of that name"), (str(tmp_path / "outputs" / "sweeps" /
+                       "sizes" / "0.1-0" / "samples"), "no run in this folder"),
+                       ("0.1", "runs begin like that")):  # fmt: skip
+        with pytest.raises(UserError, match=line):
+            select([word], outputs)
