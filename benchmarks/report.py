@@ -3,8 +3,8 @@
     python benchmarks/report.py              # about two minutes on two cores
 
 The run folders are made here, as large as real ones: 2,000 lines of metrics and 10 pictures each,
-of grainy random images, which are the hardest to compress. The browser is a headless Chromium, where
-there is one; usable is when the page has loaded and the curves are drawn.
+of grainy random images, which are the hardest to compress. The browser is a headless Chromium,
+where there is one; usable is when the page has loaded and the curves are drawn.
 """
 
 import json
