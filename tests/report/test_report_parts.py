@@ -295,3 +295,17 @@ def test_figures_of_two_data_sets_are_not_ranked_with_each_other(tmp_path: Path)
     assert "accuracy ↑ on cifar10, the best on val first" in content
     assert "accuracy ↑ on fashion_mini, the best on val first" in content
     assert "Of 2 settings" not in content
+
+
+def test_of_too_many_runs_the_best_keep_their_pictures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for lr in (0.1, 0.2, 0.3):
+        make_run(tmp_path / str(lr), lr, lr=lr, steps=(10, 20, 30, 40))
+    monkeypatch.setattr(limits, "COUNT", 6)
+    (gallery,) = galleries(grouped(runs_of(tmp_path)))
+    assert [film.label for film in gallery.films] == ["optimizer.lr=0.3", "optimizer.lr=0.2"]
+    assert gallery.steps == (10, 30, 40)
+    assert gallery.left_out == 1
+    content = page(runs_of(tmp_path), "many")
+    assert "1 more run with such pictures not shown" in content
