@@ -46,7 +46,7 @@ def _panel(index: int, gallery: Gallery) -> Safe:
     legend = _LEGENDS.get(gallery.kind)
     about = [f"{legend[0].upper()}{legend[1:]}."] if legend else []
     if gallery.left_out:
-        about.append(f"{gallery.left_out} more runs have such pictures; these are the best ones.")
+        about.append(f"Of the best runs; {_more(gallery.left_out)} with such pictures not shown.")
     about += [f"{file}: damaged, not shown." for file in gallery.damaged]
     cards = [_card(title, film) for film in films]
     more = cards[_SHOWN:]
@@ -56,7 +56,7 @@ def _panel(index: int, gallery: Gallery) -> Safe:
         tag("p", " ".join(about), class_="note") if about else None,
         _slider(index, gallery.steps) if len(gallery.steps) > 1 else None,
         tag("div", *cards[:_SHOWN], class_="films single" if len(cards) == 1 else "films"),
-        details(f"{len(more)} more runs", tag("div", *more, class_="films")) if more else None,
+        details(_more(len(more)), tag("div", *more, class_="films")) if more else None,
         role="tabpanel", id=f"panel-{index}", aria_labelledby=f"tab-{index}", class_="panel",
     )  # fmt: skip
 
@@ -77,13 +77,17 @@ def _slider(index: int, steps: Sequence[int]) -> Safe:
 def _card(title: str, film: Film) -> Safe:
     """The last frame is shown until the slider moves."""
     last = film.frames[-1]
-    same = f" and {film.same - 1} more runs, the same in all" if film.same > 1 else ""
+    same = f" and {_more(film.same - 1)}, the same in all" if film.same > 1 else ""
     frames = (_image(title, film, frame, frame is last) for frame in film.frames)
     caption = tag(
         "figcaption", f"{film.label}{same}, step ",
         tag("span", f"{last.step:,}", class_="at"),
     )  # fmt: skip
     return tag("figure", tag("div", join(frames), class_="frames"), caption, class_="film")
+
+
+def _more(count: int) -> str:
+    return "1 more run" if count == 1 else f"{count} more runs"
 
 
 def _image(title: str, film: Film, frame: Frame, shown: bool) -> Safe:

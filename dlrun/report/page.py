@@ -10,6 +10,7 @@ from typing import Any
 
 from dlrun import __version__
 from dlrun.report import facts, films
+from dlrun.report.bars import group_bars
 from dlrun.report.curves import charts
 from dlrun.report.groups import Group, grouped
 from dlrun.report.html import Safe, json_for_script, section, tag, text
@@ -24,7 +25,8 @@ def page(runs: Sequence[Run], title: str) -> str:
     drawn = charts(groups)
     script, style = _part("script.js"), _part("style.css")
     parts = [
-        facts.unfinished(runs), facts.warnings(groups), results(groups), _curves(groups, drawn),
+        facts.unfinished(runs), facts.warnings(groups), results(groups), group_bars(groups),
+        _curves(groups, drawn),
         films.pictures(galleries(groups)), facts.differences(groups), facts.commands(groups),
         facts.provenance(runs),
     ]  # fmt: skip
@@ -72,6 +74,7 @@ def _menu(parts: Sequence[Safe]) -> Safe:
     """Links to the sections that are there."""
     names = {
         "unfinished": "Not complete", "warnings": "Warnings", "figures": "Figures",
+        "groups": "Groups",
         "curves": "Curves", "pictures": "Pictures", "config": "Config", "command": "Command",
         "provenance": "Provenance",
     }  # fmt: skip

@@ -102,7 +102,7 @@ def _one(group: Group) -> Safe:
 
     head = ("metric", "trivial", "untrained", "last", best)
     outer = [name for name in names if "/" not in name]
-    inner = [name for name in names if "/" in name]
+    inner = [n for n in names if "/" in n and not n.startswith("group/")]  # those have bars
     more = details("Of each part", table("Test split, parts", head, rows(inner))) if inner else None
     baselines = "; ".join(
         f"{describe(n).label.strip()} of {describe(n).trivial}"

@@ -24,7 +24,7 @@
   function format(value) {
     if (value === 0) return "0";
     const size = Math.abs(value);
-    if (size >= 1e6 || size < 1e-3) return value.toExponential(2).replace("e+", "e");
+    if (size >= 1e6 || size < 1e-3) return (+value.toPrecision(3)).toExponential().replace("e+", "e");
     if (size >= 1000) return Math.round(value).toLocaleString("en");
     return String(+value.toPrecision(4));
   }

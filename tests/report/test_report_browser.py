@@ -63,7 +63,7 @@ class Page:
         """Waits for a condition."""
         from selenium.webdriver.support.ui import WebDriverWait
 
-        WebDriverWait(self.driver, 20).until(lambda _: self.js(code), code)
+        WebDriverWait(self.driver, 60).until(lambda _: self.js(code), code)
 
     def errors(self) -> list[str]:
         """What the console complains of."""

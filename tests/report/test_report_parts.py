@@ -264,3 +264,48 @@ def test_what_a_word_means(tmp_path: Path) -> None:
                        ("0.1", "runs begin like that")):  # fmt: skip
         with pytest.raises(UserError, match=line):
             select([word], outputs)
+
+
+def test_groups_of_images_are_bars_the_worst_first(tmp_path: Path) -> None:
+    numbers = {
+        "accuracy": 0.7, "worst_group_recall": 0.25,
+        "group/gender=male/recall": 0.75, "group/gender=male/n": 40, "group/gender=male/low": 0.6,
+        "group/gender=male/high": 0.86, "group/gender=<i>/recall": 0.25, "group/gender=<i>/n": 8,
+        "group/gender=none/n": 0,
+    }  # fmt: skip
+    test = dict.fromkeys(("trivial", "untrained", "last", "best"), numbers)
+    run = make_run(tmp_path / "run", 0.7, test=test)
+    content = page([read_run(RunFolder(run))], "run")
+    bars = content.partition('class="bars"')[2].partition("<details>")[0]
+    names = [part.partition("<")[0] for part in bars.split("<strong>")[1:]]
+    assert names == ["gender=&lt;i&gt;", "gender=male", "gender=none"]
+    assert "width:75.00%" in bars
+    assert "left:60.00%;width:26.00%" in bars
+    assert "8 images" in bars
+    assert bars.count('class="fill"') == 2
+
+
+def test_figures_of_two_data_sets_are_not_ranked_with_each_other(tmp_path: Path) -> None:
+    make_run(tmp_path / "a", 0.5)
+    config = make_run(tmp_path / "b", 0.9) / "config.yaml"
+    config.write_text(config.read_text().replace("fashion_mini", "cifar10"))
+    make_run(tmp_path / "c", None, lr=0.7, state="failed", reason="out of memory")
+    content = page(runs_of(tmp_path), "both")
+    assert content.count('class="hero"') == 2
+    assert "accuracy ↑ on cifar10, the best on val first" in content
+    assert "accuracy ↑ on fashion_mini, the best on val first" in content
+    assert "Of 2 settings" not in content
+
+
+def test_of_too_many_runs_the_best_keep_their_pictures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for lr in (0.1, 0.2, 0.3):
+        make_run(tmp_path / str(lr), lr, lr=lr, steps=(10, 20, 30, 40))
+    monkeypatch.setattr(limits, "COUNT", 6)
+    (gallery,) = galleries(grouped(runs_of(tmp_path)))
+    assert [film.label for film in gallery.films] == ["optimizer.lr=0.3", "optimizer.lr=0.2"]
+    assert gallery.steps == (10, 30, 40)
+    assert gallery.left_out == 1
+    content = page(runs_of(tmp_path), "many")
+    assert "1 more run with such pictures not shown" in content
