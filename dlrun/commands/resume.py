@@ -22,6 +22,7 @@ def run(arguments: list[str]) -> int:
 
     from dlrun.commands.console import log_to, make_console
     from dlrun.config.check import check
+    from dlrun.config.recorded import completed
     from dlrun.runs.index import find_run
     from dlrun.runs.status import read_status
 
@@ -33,7 +34,7 @@ def run(arguments: list[str]) -> int:
     if status is not None and status.state == "completed":
         console.print(f"{folder}: complete already, {status.step} steps; nothing to do")
         return 0
-    config = check(plain)
+    config = check(completed(plain))
 
     from dlrun.commands.present import present
     from dlrun.training.run import train

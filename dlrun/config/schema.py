@@ -52,6 +52,7 @@ class TrainConfig:
     schedule: Annotated[Choice, Group("schedule")]
     augment: AugmentConfig
     hardware: HardwareConfig
+    groups: tuple[NonEmpty, ...] | None
     seed: Whole
     epochs: Count
     steps: Count | None

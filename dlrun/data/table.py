@@ -76,7 +76,8 @@ class DataSet:
     """The three splits and what is known of all of them.
 
     `val` chooses the best epoch, `test` is touched once at the end. `mean` and `std`, each (C,) in
-    units of [0, 1], are those of the train split.
+    units of [0, 1], are those of the train split. `positive` is the class that counts as positive,
+    None where none does. `groups` are the columns whose combinations the test is reported for.
     """
 
     name: str
@@ -88,6 +89,8 @@ class DataSet:
     mean: Tensor
     std: Tensor
     checksum: str
+    positive: int | None = None
+    groups: tuple[str, ...] = ()
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

@@ -178,7 +178,8 @@ def make_folder(root: Path, splits: tuple[str, ...] = ("",)) -> None:
 
 def opened(root: Path, **changed: Any) -> DataSet:
     standard = {
-        "val_fraction": 0.3, "domains": None, "root": str(root), "size": 6, "channels": "auto",
+        "val_fraction": 0.3, "domains": None, "positive": None,
+        "root": str(root), "size": 6, "channels": "auto",
         "test_fraction": 0.25, "bad_files": "error", "attributes": "attributes.csv",
     }  # fmt: skip
     config = ImageFolder.Config(**(standard | changed))
@@ -242,7 +243,8 @@ def test_the_folder_may_be_given_in_any_way(
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(root if given in (".", "../root") else tmp_path)
     config = ImageFolder.Config(
-        val_fraction=0.3, domains=None, root=given, size=6, channels="auto", test_fraction=0.25,
+        val_fraction=0.3, domains=None, positive=None, root=given, size=6, channels="auto",
+        test_fraction=0.25,
         bad_files="error", attributes="attributes.csv",
     )  # fmt: skip
     splits = ImageFolder().load(config, tmp_path / "cache")

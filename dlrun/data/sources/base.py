@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 
-from dlrun.options import Range
+from dlrun.options import NonEmpty, Range
 
 if TYPE_CHECKING:
     from dlrun.data.table import Table
@@ -17,6 +17,7 @@ class SourceConfig:
 
     val_fraction: Annotated[float, Range(0, 1, high_open=True)]
     domains: tuple[str, str] | None
+    positive: NonEmpty | None
 
 
 class Splits(NamedTuple):
