@@ -1,6 +1,7 @@
 """Images as whole tensors: no loader, no workers, a batch is an index."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -78,6 +79,7 @@ class DataSet:
     `val` chooses the best epoch, `test` is touched once at the end. `mean` and `std`, each (C,) in
     units of [0, 1], are those of the train split. `positive` is the class that counts as positive,
     None where none does. `groups` are the columns whose combinations the test is reported for.
+    `words` name the values of a column, where they have names. `report` is for people.
     """
 
     name: str
@@ -91,6 +93,8 @@ class DataSet:
     checksum: str
     positive: int | None = None
     groups: tuple[str, ...] = ()
+    words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    report: tuple[str, ...] = ()
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

@@ -124,7 +124,7 @@ def assemble(config: TrainConfig, trained: Callable[[str], Trained]) -> Experime
         UserError: any of them cannot be had as asked.
     """
     pick_device(config.hardware.device)  # a missing device is told before any data is read
-    data = open_dataset(config.dataset, config.data_dir, config.groups)
+    data = open_dataset(config.dataset, config.data_dir, config.bias, config.groups)
     steps_per_epoch, total = _length(config, data)
     method, build = build_method(config, data, trained, total / steps_per_epoch)
     _demand_a_batch(config, method)
@@ -162,5 +162,5 @@ def assemble(config: TrainConfig, trained: Callable[[str], Trained]) -> Experime
     )
     return Experiment(
         config, data, method, hardware, source, update, total, steps_per_epoch, trained,
-        build.report,
+        [*data.report, *build.report],
     )  # fmt: skip
