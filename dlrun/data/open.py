@@ -14,6 +14,8 @@ from dlrun.errors import UserError
 from dlrun.options import Choice
 from dlrun.registry import lookup, suggest
 
+_MOST_GROUPS = 64  # a table that a person reads
+
 
 def cache_folder(data_dir: str | None) -> Path:
     """Where downloads and decoded images are: `data_dir`, $DLRUN_DATA, or the user's cache."""
@@ -65,7 +67,7 @@ def open_dataset(
     if groups is None:  # those of a class's frequency are of the positives only, or of none
         groups = tuple(name for name in done.groups if name != FREQUENCY or positive is None)
     mean, std = pixel_statistics(train.images)
-    return DataSet(
+    data = DataSet(
         name=choice.name,
         train=train,
         val=val,
@@ -80,6 +82,8 @@ def open_dataset(
         words=done.words,
         report=done.report,
     )
+    _demand_few(data)
+    return data
 
 
 def _check(name: str, splits: Splits) -> None:
@@ -117,6 +121,16 @@ def _class_of(name: str, classes: tuple[str, ...], key: str) -> int:
     if name not in classes:
         raise UserError(f"{key}: {name!r} is no class of it{suggest(name, list(classes))}")
     return classes.index(name)
+
+
+def _demand_few(data: DataSet) -> None:
+    """A group of hardly an image says nothing. Raises UserError."""
+    count = len(data.combinations()) if data.groups else 0
+    if count > _MOST_GROUPS:
+        raise UserError(
+            f"groups: {', '.join(data.groups)} have {count} combinations, expected at most "
+            f"{_MOST_GROUPS}"
+        )
 
 
 def _groups(names: tuple[str, ...], table: Table) -> tuple[str, ...]:

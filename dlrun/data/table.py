@@ -107,6 +107,18 @@ class DataSet:
         """How many classes there are; 0 without labels."""
         return len(self.class_names)
 
+    def combinations(self) -> Tensor:
+        """The values of the columns `groups` that some image has, sorted, int64 (G, columns).
+
+        Those of images of which a column is not known, -1, are left out.
+        """
+        columns = [
+            torch.stack([table.attributes[name].cpu() for name in self.groups], 1)
+            for table in (self.train, self.val, self.test)
+        ]
+        found: Tensor = torch.cat(columns).unique(dim=0)
+        return found[(found >= 0).all(1)]
+
     def to(self, device: torch.device) -> "DataSet":
         """Every split on `device`."""
         return replace(
