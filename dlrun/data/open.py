@@ -79,7 +79,7 @@ def open_dataset(
         checksum=checksum,
         positive=positive,
         groups=_groups(groups, train),
-        words=done.words,
+        words={**splits.words, **done.words},
         report=done.report,
     )
     _demand_few(data)

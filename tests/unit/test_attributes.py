@@ -25,7 +25,7 @@ def read(folder: Path, text: str | bytes) -> dict[str, Tensor]:
     """The columns of a CSV file for the four images below `folder`."""
     path = folder / "attributes.csv"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return read_attributes(path, folder, [f"{folder}/{name}" for name in NAMES])
+    return read_attributes(path, folder, [f"{folder}/{name}" for name in NAMES])[0]
 
 
 def column(folder: Path, *cells: str) -> Tensor:
@@ -42,6 +42,16 @@ def assert_is(found: Tensor, *values: float | None) -> None:
         expected = torch.tensor([-1 if v is None else v for v in values])
     assert found.dtype == expected.dtype
     torch.testing.assert_close(found, expected, rtol=0, atol=0, equal_nan=True)
+
+
+def test_words_come_back_by_their_number(tmp_path: Path) -> None:
+    path = tmp_path / "attributes.csv"
+    path.write_text(
+        "file,pet,age\ncat/1.png,yes,3\ncat/2.png,,4\ndog/1.png,no,5\ndog/2.png,yes,6\n"
+    )
+    columns, words = read_attributes(path, tmp_path, [f"{tmp_path}/{name}" for name in NAMES])
+    assert words == {"pet": ("no", "yes")}
+    assert columns["pet"].tolist() == [1, -1, 0, 1]
 
 
 # --- what a cell means ---------------------------------------------------------------------------
