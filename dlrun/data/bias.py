@@ -16,7 +16,7 @@ from dlrun.errors import UserError
 from dlrun.randomness import permutation
 
 ALIGNED, FREQUENCY = "aligned", "frequency"
-ALIGNED_WORDS, FREQUENCY_WORDS = ("conflicting", "aligned"), ("few", "medium", "many")
+ALIGNED_WORDS, FREQUENCY_WORDS = ("no", "yes"), ("few", "medium", "many")
 
 
 @dataclass(frozen=True)
