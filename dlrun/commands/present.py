@@ -62,7 +62,8 @@ def grouped(summary: dict[str, Any]) -> Table | None:
     measure = "recall" if of_positives else "accuracy"
     columns = {"precision": "precision", "false_positive_rate": "false positives"}
     shown = [key for key in columns if any(key in numbers for numbers in best.values())]
-    table = Table(title=f"{measure} by group, test split", title_justify="left")
+    of = f" of {summary['positive']}" if of_positives else ""
+    table = Table(title=f"{measure}{of} by group, test split", title_justify="left")
     if of_positives and not shown:
         table.caption = "precision and false positives are above: negatives have no group"
     table.add_column("", overflow="fold")

@@ -11,7 +11,7 @@ def summary(**numbers: float) -> dict[str, Any]:
     """Of a run whose best epoch has these numbers and whose last has half of the recall."""
     last = {key: value / 2 if key.endswith("recall") else value for key, value in numbers.items()}
     test = {"trivial": {}, "untrained": {}, "last": last, "best": numbers}
-    return {"test": test, "best": {"step": 7}, "dataset": "own"}
+    return {"test": test, "best": {"step": 7}, "dataset": "own", "positive": "face"}
 
 
 def text(shown: Any) -> str:
@@ -31,7 +31,7 @@ EMPTY = {"group/sex=new/n": 0.0, "group/sex=new/negatives": 0.0}
 
 def test_a_row_for_each_group() -> None:
     shown = text(grouped(summary(**OLD, **RATES, **EMPTY)))
-    assert "recall by group, test split" in shown and "false positives" in shown
+    assert "recall of face by group, test split" in shown and "false positives" in shown
     row = next(line for line in shown.splitlines() if "sex=old" in line)
     cells = [cell.strip() for cell in row.strip("│ ").split("│")]
     assert cells == ["sex=old", "100", "0.400", "0.800", "0.711 - 0.867", "0.750", "0.500"]
