@@ -6,6 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from dlrun.evaluation.groups import by_group
 from dlrun.evaluation.metrics import describe
 from dlrun.runs.folder import RunFolder
 from dlrun.training.run import Result
@@ -23,6 +24,8 @@ def present(result: Result, console: Console, next_steps: bool = True) -> None:
     console.print(figures(summary))
     for line in notes(summary):
         console.print(line, highlight=False, markup=False)
+    if (groups := grouped(summary)) is not None:
+        console.print(groups)
     if summary.get("comparison"):
         console.print(compared(summary["comparison"]))
     if not next_steps:
@@ -47,6 +50,36 @@ def figures(summary: dict[str, Any]) -> Table:
             for column in ("trivial", "untrained", "last", "best")
         ]
         table.add_row(f"{metric.label} {metric.arrow}", *cells)
+    return table
+
+
+def grouped(summary: dict[str, Any]) -> Table | None:
+    """The test split's numbers of each group; None where none were asked for."""
+    last, best = (by_group(summary["test"][column]) for column in ("last", "best"))
+    if not best:
+        return None
+    of_positives = any("negatives" in numbers for numbers in best.values())
+    measure = "recall" if of_positives else "accuracy"
+    columns = {"precision": "precision", "false_positive_rate": "false positives"}
+    shown = [key for key in columns if any(key in numbers for numbers in best.values())]
+    of = f" of {summary['positive']}" if of_positives else ""
+    table = Table(title=f"{measure}{of} by group, test split", title_justify="left")
+    if of_positives and not shown:
+        table.caption = "precision and false positives are above: negatives have no group"
+    table.add_column("", overflow="fold")
+    heads = ("images", "last", "best", "95% interval", *(columns[key] for key in shown))
+    for head in heads:
+        table.add_column(head, justify="right")
+    for name, numbers in best.items():
+        interval = f"{numbers['low']:.3f} - {numbers['high']:.3f}" if numbers["n"] else "no images"
+        table.add_row(
+            name,
+            f"{numbers['n']:,.0f}",
+            _cell(last[name].get(measure), ".3f"),
+            _cell(numbers.get(measure), ".3f"),
+            interval,
+            *(_cell(numbers.get(key), ".3f") for key in shown),
+        )
     return table
 
 

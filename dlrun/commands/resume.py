@@ -32,6 +32,7 @@ def run(arguments: list[str]) -> int:
     from dlrun.commands.launch import launch, processes
     from dlrun.commands.start import go_on
     from dlrun.config.check import check
+    from dlrun.config.recorded import completed
     from dlrun.runs.index import find_run
     from dlrun.runs.status import read_status
 
@@ -41,7 +42,7 @@ def run(arguments: list[str]) -> int:
     if status is not None and status.state == "completed":
         print(f"{folder}: complete already, {status.step} steps; nothing to do")
         return 0
-    config = check(plain)
+    config = check(completed(plain))
     if options.devices is not None:
         config = replace(config, hardware=replace(config.hardware, devices=options.devices))
     count = processes(config.hardware)

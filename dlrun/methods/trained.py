@@ -39,7 +39,7 @@ class Facts:
     """What networks have to know of a data set.
 
     `mean` and `std` are those of each channel in [0, 1]; `checksum` is of its images and labels;
-    `domains` are A and B, or none.
+    `domains` are A and B, or none; `positive` is the class that counts as positive, or none.
     """
 
     image_shape: tuple[int, int, int]
@@ -49,6 +49,7 @@ class Facts:
     attributes: Mapping[str, Column] = field(default_factory=dict)
     checksum: str | None = None
     domains: tuple[Domain, ...] = ()
+    positive: int | None = None
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,9 @@ def facts_of(data: DataSet) -> Facts:
     mean, std = tuple(data.mean.tolist()), tuple(data.std.tolist())
     columns = {name: _column(data, name) for name in data.train.attributes}
     return Facts(
-        data.image_shape, data.class_names, mean, std, columns, data.checksum, _domains(data)
-    )
+        data.image_shape, data.class_names, mean, std, columns, data.checksum, _domains(data),
+        data.positive,
+    )  # fmt: skip
 
 
 def _domains(data: DataSet) -> tuple[Domain, ...]:
@@ -126,7 +127,7 @@ class Inputs:
             pixels=content["pixels"],
             step=content["step"],
             accuracy=content["val"].get("accuracy") if current else None,
-            same_options=plain["dataset"] == self.plain_dataset,
+            same_options=_images_of(plain["dataset"]) == _images_of(self.plain_dataset),
         )
 
 
@@ -158,6 +159,15 @@ def _slim(path: Path) -> dict[str, Any]:
         key: value
         for key, value in content.items()
         if key not in ("format", "optimizers", "scaler", "pending")
+    }
+
+
+def _images_of(dataset: dict[str, Any]) -> dict[str, Any]:
+    """Its options but for `positive`, which says nothing of the images and older runs lack."""
+    return {
+        key: _images_of(item) if isinstance(item, dict) else item
+        for key, item in dataset.items()
+        if key != "positive"
     }
 
 

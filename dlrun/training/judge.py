@@ -68,7 +68,7 @@ def judge(
     compared = comparison(
         experiment, inference_of(experiment, method), {"last": last, "best": best}, taught
     )
-    key = method.key_metric
+    key, data = method.key_metric, experiment.data
     named = {f"test/last/{name}": value for name, value in last.items()}
     named |= {f"test/best/{name}": value for name, value in best.items()}
     if key in last:
@@ -89,6 +89,7 @@ def judge(
         "best": {"step": progress.best_step or progress.step, "val": progress.best_value},
         "warnings": progress.warnings,
         "comparison": compared,
+        "positive": None if data.positive is None else data.class_names[data.positive],
         "test": {"trivial": baseline, "untrained": untrained, "last": last, "best": best},
     }
 

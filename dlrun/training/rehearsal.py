@@ -20,7 +20,7 @@ def rehearse(config: TrainConfig, teacher: TrainConfig) -> None:
     Raises:
         UserError: a path or a loss that does not fit these networks.
     """
-    data = open_dataset(config.dataset, config.data_dir)
+    data = open_dataset(config.dataset, config.data_dir, config.bias, config.groups)
     config, teacher = _from_scratch(config), _from_scratch(teacher)
     network = build_method(teacher, data, _nothing, 1.0)[0]
 

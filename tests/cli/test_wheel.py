@@ -229,7 +229,9 @@ CONF = {
     """,
     "model/flat.yaml": "name: own:Flat\nwidth: 8\n",
     "loss/own_margin.yaml": "name: own:Margin\nmargin: 1.0\n",
-    "dataset/stripes.yaml": "name: own:Stripes\nval_fraction: 0.2\ndomains: null\nsize: 6\n",
+    "dataset/stripes.yaml": (
+        "name: own:Stripes\nval_fraction: 0.2\ndomains: null\npositive: null\nsize: 6\n"
+    ),
 }
 
 

@@ -52,7 +52,7 @@ def make_project(folder: Path) -> Path:
     (folder / "conf" / "dataset").mkdir(parents=True)
     (folder / "few.py").write_text(DATA_SOURCE)
     (folder / "conf" / "dataset" / "few.yaml").write_text(
-        "name: few:Few\nval_fraction: 0.2\ndomains: [Sneaker, Ankle boot]\n"
+        "name: few:Few\nval_fraction: 0.2\ndomains: [Sneaker, Ankle boot]\npositive: null\n"
     )
     return folder
 

@@ -25,7 +25,7 @@ def read(folder: Path, text: str | bytes) -> dict[str, Tensor]:
     """The columns of a CSV file for the four images below `folder`."""
     path = folder / "attributes.csv"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return read_attributes(path, folder, [f"{folder}/{name}" for name in NAMES])
+    return read_attributes(path, folder, [f"{folder}/{name}" for name in NAMES])[0]
 
 
 def column(folder: Path, *cells: str) -> Tensor:
@@ -42,6 +42,16 @@ def assert_is(found: Tensor, *values: float | None) -> None:
         expected = torch.tensor([-1 if v is None else v for v in values])
     assert found.dtype == expected.dtype
     torch.testing.assert_close(found, expected, rtol=0, atol=0, equal_nan=True)
+
+
+def test_words_come_back_by_their_number(tmp_path: Path) -> None:
+    path = tmp_path / "attributes.csv"
+    path.write_text(
+        "file,pet,age\ncat/1.png,yes,3\ncat/2.png,,4\ndog/1.png,no,5\ndog/2.png,yes,6\n"
+    )
+    columns, words = read_attributes(path, tmp_path, [f"{tmp_path}/{name}" for name in NAMES])
+    assert words == {"pet": ("no", "yes")}
+    assert columns["pet"].tolist() == [1, -1, 0, 1]
 
 
 # --- what a cell means ---------------------------------------------------------------------------
@@ -178,7 +188,8 @@ def make_folder(root: Path, splits: tuple[str, ...] = ("",)) -> None:
 
 def opened(root: Path, **changed: Any) -> DataSet:
     standard = {
-        "val_fraction": 0.3, "domains": None, "root": str(root), "size": 6, "channels": "auto",
+        "val_fraction": 0.3, "domains": None, "positive": None,
+        "root": str(root), "size": 6, "channels": "auto",
         "test_fraction": 0.25, "bad_files": "error", "attributes": "attributes.csv",
     }  # fmt: skip
     config = ImageFolder.Config(**(standard | changed))
@@ -242,7 +253,8 @@ def test_the_folder_may_be_given_in_any_way(
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(root if given in (".", "../root") else tmp_path)
     config = ImageFolder.Config(
-        val_fraction=0.3, domains=None, root=given, size=6, channels="auto", test_fraction=0.25,
+        val_fraction=0.3, domains=None, positive=None, root=given, size=6, channels="auto",
+        test_fraction=0.25,
         bad_files="error", attributes="attributes.csv",
     )  # fmt: skip
     splits = ImageFolder().load(config, tmp_path / "cache")

@@ -29,7 +29,8 @@ RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
 def options(root: Path, **changed: Any) -> ImageFolder.Config:
     standard = {
-        "val_fraction": 0.1, "domains": None, "root": str(root), "size": 8, "channels": "auto",
+        "val_fraction": 0.1, "domains": None, "positive": None,
+        "root": str(root), "size": 8, "channels": "auto",
         "test_fraction": 0.25, "bad_files": "error", "attributes": None,
     }  # fmt: skip
     return ImageFolder.Config(**(standard | changed))

@@ -24,7 +24,7 @@ from dlrun.data.table import Table
 from dlrun.errors import UserError
 from dlrun.options import Choice
 
-CONFIG = SourceConfig(val_fraction=0.1, domains=None)
+CONFIG = SourceConfig(val_fraction=0.1, domains=None, positive=None)
 
 
 @pytest.fixture(autouse=True)
@@ -323,7 +323,7 @@ def test_cache_folder_is_absolute_and_never_the_current_one(
 
 
 def open_mini(val_fraction: float = 0.1, domains: tuple[str, str] | None = None) -> Any:
-    return open_dataset(Choice("fashion_mini", SourceConfig(val_fraction, domains)), None)
+    return open_dataset(Choice("fashion_mini", SourceConfig(val_fraction, domains, None)), None)
 
 
 def test_open_holds_out_val_and_measures_train() -> None:
@@ -373,8 +373,9 @@ def open_own(monkeypatch: pytest.MonkeyPatch, splits: Splits, **options: Any) ->
             return splits
 
     monkeypatch.setattr("dlrun.data.open.lookup", lambda group, name: Own)
-    config = SourceConfig(**{"val_fraction": 0.25, "domains": None, **options})
-    return open_dataset(Choice("own", config), None)
+    groups = options.pop("groups", None)
+    config = SourceConfig(**{"val_fraction": 0.25, "domains": None, "positive": None, **options})
+    return open_dataset(Choice("own", config), None, groups=groups)
 
 
 def images(n: int, size: int = 4) -> Tensor:
@@ -416,3 +417,51 @@ def test_a_data_set_that_breaks_the_contract(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_source_without_load() -> None:
     with pytest.raises(TypeError, match=r"abstract method '?load"):
         DataSource()  # type: ignore[abstract]
+
+
+# --- what counts as positive, and the groups of the report ---------------------------------------
+
+
+def test_positive_is_the_second_of_two_classes_or_the_one_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    table = Table(images(8), torch.tensor([0, 1] * 4))
+    two = Splits(table, table, ("face", "nonface"))
+    assert open_own(monkeypatch, two).positive == 1
+    assert open_own(monkeypatch, two, positive="face").positive == 0
+    three = Splits(table, table, ("a", "b", "c"))
+    assert open_own(monkeypatch, three).positive is None
+    assert open_own(monkeypatch, three, positive="c").positive == 2
+    with pytest.raises(UserError, match=r"^dataset.positive: 'fase' is no .* Did you mean face\?"):
+        open_own(monkeypatch, two, positive="fase")
+    bare = Splits(Table(images(8), None), Table(images(2), None), ())
+    assert open_own(monkeypatch, bare).positive is None
+    with pytest.raises(UserError, match=r"^dataset.positive: these images have no classes"):
+        open_own(monkeypatch, bare, positive="face")
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("gendr",), "'gendr' is no column with classes. Did you mean gender?"),
+        (("zebra",), "'zebra' is no column with classes; expected one of gender, race"),
+        (("age",), "the column 'age' holds numbers, expected one with classes: gender, race"),
+        (("race", "race"), "got 'race' twice"),
+    ],
+)
+def test_groups_that_are_no_columns_with_classes(
+    monkeypatch: pytest.MonkeyPatch, names: tuple[str, ...], message: str
+) -> None:
+    columns = {"race": torch.arange(8), "gender": torch.arange(8), "age": torch.arange(8.0)}
+    table = Table(images(8), torch.tensor([0, 1] * 4), columns)
+    splits = Splits(table, table, ("a", "b"))
+    with pytest.raises(UserError) as caught:
+        open_own(monkeypatch, splits, groups=names)
+    assert str(caught.value) == f"groups: {message}"
+    assert open_own(monkeypatch, splits, groups=("gender", "race")).groups == ("gender", "race")
+
+
+def test_groups_where_there_is_no_column(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = Table(images(8), torch.tensor([0, 1] * 4))
+    with pytest.raises(UserError, match=r"^groups: 'race' is no column .* the images have none"):
+        open_own(monkeypatch, Splits(table, table, ("a", "b")), groups=("race",))

@@ -15,7 +15,13 @@ FILE_COLUMN = "file"
 """Names an image by its path below the folder."""
 
 
-def read_attributes(path: Path, root: Path, images: Sequence[str]) -> "dict[str, Tensor]":
+Words = dict[str, tuple[str, ...]]
+"""The values of a column of words, by their number."""
+
+
+def read_attributes(
+    path: Path, root: Path, images: Sequence[str]
+) -> "tuple[dict[str, Tensor], Words]":
     """The columns of `path`, a CSV file, in the order of `images`.
 
     Whole numbers of 0 and more, and words, are classes: int64 (N,), -1 where a cell is empty or an
@@ -26,6 +32,9 @@ def read_attributes(path: Path, root: Path, images: Sequence[str]) -> "dict[str,
         path: its first line names the columns, one of which is `file`.
         root: the folder that the images lie below.
         images: their paths.
+
+    Returns:
+        The columns, and the words of those that have them.
 
     Raises:
         UserError: it is not there, is no such file, or knows none of the images.
@@ -39,10 +48,13 @@ def read_attributes(path: Path, root: Path, images: Sequence[str]) -> "dict[str,
             f"dataset.attributes: {path} knows none of the images; expected paths below {root} in "
             f"its column {FILE_COLUMN}, such as {images[0].removeprefix(prefix)}"
         )
-    return {
-        name: _column(name, [("" if row is None else row[name] or "").strip() for row in found])
-        for name in names
-    }
+    columns, words = {}, {}
+    for name in names:
+        cells = [("" if row is None else row[name] or "").strip() for row in found]
+        columns[name], known = _column(name, cells)
+        if known:
+            words[name] = known
+    return columns, words
 
 
 def _rows(path: Path) -> tuple[list[dict[str, str]], list[str]]:
@@ -65,7 +77,8 @@ def _rows(path: Path) -> tuple[list[dict[str, str]], list[str]]:
     return rows, [name for name in names if name != FILE_COLUMN]
 
 
-def _column(name: str, cells: list[str]) -> "Tensor":
+def _column(name: str, cells: list[str]) -> "tuple[Tensor, tuple[str, ...]]":
+    """Its values, and the words that they stand for, none where they are numbers."""
     import torch
 
     given = [cell for cell in cells if cell]
@@ -73,16 +86,16 @@ def _column(name: str, cells: list[str]) -> "Tensor":
         whole = [int(cell) if cell else -1 for cell in cells]
         if max(whole) > torch.iinfo(torch.int64).max:
             raise _too_large(name)
-        return torch.tensor(whole)
+        return torch.tensor(whole), ()
     try:
         numbers = [float(cell) if cell else math.nan for cell in cells]
     except ValueError:
         words = {word: number for number, word in enumerate(sorted(set(given)))}
-        return torch.tensor([words[cell] if cell else -1 for cell in cells])
+        return torch.tensor([words[cell] if cell else -1 for cell in cells]), tuple(words)
     column = torch.tensor(numbers, dtype=torch.float32)
     if column.isinf().any():
         raise _too_large(name)
-    return column
+    return column, ()
 
 
 def _too_large(name: str) -> UserError:

@@ -1,11 +1,13 @@
 """What a data set is: options, and a way to read its two splits."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 
-from dlrun.options import Range
+from dlrun.options import NonEmpty, Range
 
 if TYPE_CHECKING:
     from dlrun.data.table import Table
@@ -17,18 +19,21 @@ class SourceConfig:
 
     val_fraction: Annotated[float, Range(0, 1, high_open=True)]
     domains: tuple[str, str] | None
+    positive: NonEmpty | None
 
 
 class Splits(NamedTuple):
     """What a data set gives: train and test with the same image shape, and the classes' names.
 
-    `checksum` may be left None and is then computed.
+    `checksum` may be left None and is then computed. `words` name the values of an attribute, by
+    their number, where they have names.
     """
 
     train: "Table"
     test: "Table"
     class_names: tuple[str, ...]
     checksum: str | None = None
+    words: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 
 
 class DataSource(ABC):

@@ -12,13 +12,16 @@ import os
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from dlrun.data.sources.attributes import read_attributes
+from dlrun.data.sources.attributes import Words, read_attributes
 from dlrun.data.sources.base import DataSource, SourceConfig, Splits
 from dlrun.data.sources.layout import Files, find_images
 from dlrun.errors import UserError
 from dlrun.options import NonEmpty, Range
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _CACHE_FORMAT = 3  # goes into the cache's key: raise it when decoding changes
 _log = logging.getLogger("dlrun")
@@ -55,9 +58,10 @@ class ImageFolder(DataSource):
         kept = [
             path for (path, _), good in zip(files, stored["kept"].tolist(), strict=True) if good
         ]
-        attributes = {}
+        attributes: dict[str, Tensor] = {}
+        words: Words = {}
         if config.attributes is not None:
-            attributes = read_attributes(root / config.attributes, root, kept)
+            attributes, words = read_attributes(root / config.attributes, root, kept)
         labels = stored["labels"] if files.class_names else None
         table = Table(stored["images"], labels, attributes)
         is_test = stored["is_test"]
@@ -75,6 +79,7 @@ class ImageFolder(DataSource):
             table.subset(test_rows),
             files.class_names,
             table.checksum() if attributes else stored["checksum"],
+            words,
         )
 
 
