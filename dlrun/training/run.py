@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from dlrun.runs.status import StatusWriter
 from dlrun.runs.tracking import Tracker
 from dlrun.training import checkpoint
 from dlrun.training.assemble import Experiment, assemble
-from dlrun.training.inputs import Inputs
+from dlrun.training.inputs import Inputs, facts_of
 from dlrun.training.judge import inference_of, judge
 from dlrun.training.loop import Loop, Progress
 from dlrun.training.verify import verify_teacher
@@ -181,7 +181,8 @@ def _restore(experiment: Experiment, folder: RunFolder) -> Progress:
 
 def describe(plain: dict[str, Any], experiment: Experiment) -> dict[str, Any]:
     """What makes a checkpoint usable by itself: config, shapes, classes, normalisation."""
-    data = experiment.data
+    data, trained = experiment.data, experiment.trained
+    facts = facts_of(data)
     return {
         "dlrun": __version__,
         "config": plain,
@@ -192,6 +193,9 @@ def describe(plain: dict[str, Any], experiment: Experiment) -> dict[str, Any]:
         "mean": data.mean.tolist(),
         "std": data.std.tolist(),
         "data_checksum": data.checksum,
+        "attributes": {name: asdict(column) for name, column in facts.attributes.items()},
+        "domains": [asdict(domain) for domain in facts.domains],
+        "inputs": trained.taken if isinstance(trained, Inputs) else {},
     }
 
 
