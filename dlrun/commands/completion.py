@@ -26,10 +26,13 @@ _dlrun() {
 }
 complete -o nospace -o default -F _dlrun dlrun
 """
+_USING = ("--device", "--help", "--outputs", "--which")
+_WITH_RUN = ("resume", "show", "predict")
 _FLAGS = {
     "train": ("--cfg", "--config-dir", "--help", "--multirun"),
     "resume": ("--help", "--outputs"),
     "show": ("--help", "--outputs"),
+    "predict": (*_USING, "--all", "--format", "--out", "--top"),
     "ls": ("--help", "--json"),
     "doctor": ("--data-dir", "--help"),
     "completion": ("--help", "bash"),
@@ -66,7 +69,7 @@ def complete(line: str) -> list[str]:
         return [verb for verb in VERBS if verb.startswith(word)]
     verb, *before = before
     candidates = [flag for flag in _FLAGS.get(verb, ()) if word and flag.startswith(word)]
-    if verb in ("resume", "show"):
+    if verb in _WITH_RUN:
         candidates += _runs(_after("--outputs", before) or "outputs", word)
     elif verb == "train" and not word.startswith("-"):
         candidates += _overrides(before, word)

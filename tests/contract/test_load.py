@@ -135,7 +135,7 @@ assert not [name for name in sys.modules if name.split(".")[0] in ("hydra", "ten
 def test_what_it_cannot_do_is_told_with_who_can(tmp_path: Path) -> None:
     saved(tmp_path / "s.pt", *SMALL["supervised"])
     model = dlrun.load(tmp_path / "s.pt", device="cpu")
-    with pytest.raises(UserError, match="cannot sample; it has predict, embed.*can sample: vae"):
+    with pytest.raises(UserError, match=r"cannot sample; it has predict, embed.*can sample: vae"):
         model.sample(3)
 
 
@@ -158,7 +158,7 @@ def test_attributes_come_back_too(tmp_path: Path) -> None:
 
 
 def test_an_older_checkpoint_still_knows_its_domains(tmp_path: Path) -> None:
-    made, content = saved(tmp_path / "gan.pt", *SMALL["cyclegan"])
+    _, content = saved(tmp_path / "gan.pt", *SMALL["cyclegan"])
     for key in ("domains", "attributes", "inputs"):
         del content[key]
     checkpoint.save(tmp_path / "old.pt", content)

@@ -14,6 +14,7 @@ from torch import Tensor
 _log = logging.getLogger("dlrun")
 _TELL_EVERY = 5.0  # seconds between two log lines of a long decode
 _AHEAD = 16  # files a thread that wait their turn; all of them at once would take memory
+_ORIENTATION = 0x0112  # of EXIF; from 5 on, width and height are swapped
 _THREADS = 16  # more only wait for the interpreter's lock
 
 
@@ -54,10 +55,22 @@ def _decode_into(out: Tensor, path: str) -> str | None:
 
 def decode_file(path: str, shape: tuple[int, int, int]) -> Tensor:
     """One file as uint8 (C, H, W) of `shape`. Raises what PIL raises; `reason` tells it."""
+    return fitted(open_picture(path, shape)[0], shape)
+
+
+def open_picture(path: str, shape: tuple[int, int, int]) -> tuple[Image.Image, tuple[int, int]]:
+    """One file as an L or RGB image, turned upright, and its whole width and height.
+
+    The image may be smaller than that, but at least twice as large as `shape`. Raises what PIL
+    raises; `reason` tells it.
+    """
     _, height, width = shape
     with Image.open(path) as file:
+        whole = file.size
         file.draft(None, (2 * width, 2 * height))  # JPEG: skips detail that resizing would discard
-        return fitted(flatten_mode(ImageOps.exif_transpose(file)), shape)
+        sideways = file.getexif().get(_ORIENTATION, 1) >= 5
+        upright = ImageOps.exif_transpose(file)
+        return flatten_mode(upright), whole[::-1] if sideways else whole
 
 
 def fitted(image: Image.Image, shape: tuple[int, int, int]) -> Tensor:
