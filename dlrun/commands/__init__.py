@@ -5,7 +5,9 @@ VERBS = {
     "resume": "go on with a run that was cut off, at the exact step",
     "ls": "list runs: status, method, data set, key metric",
     "show": "one run in detail: figures, pictures, config",
+    "evaluate": "every metric of a run, on its own data set or another",
     "predict": "classify images: files, folders, patterns",
+    "translate": "a folder of images into the other domain",
     "doctor": "what this machine has, what dlrun makes of it, what data is here",
     "completion": "print a shell script that completes verbs, groups and options",
 }

@@ -27,12 +27,14 @@ _dlrun() {
 complete -o nospace -o default -F _dlrun dlrun
 """
 _USING = ("--device", "--help", "--outputs", "--which")
-_WITH_RUN = ("resume", "show", "predict")
+_WITH_RUN = ("resume", "show", "evaluate", "predict", "translate")
 _FLAGS = {
     "train": ("--cfg", "--config-dir", "--help", "--multirun"),
     "resume": ("--help", "--outputs"),
     "show": ("--help", "--outputs"),
+    "evaluate": (*_USING, "--json", "--split", "--tensorboard"),
     "predict": (*_USING, "--all", "--format", "--out", "--top"),
+    "translate": (*_USING, "--overwrite", "--to"),
     "ls": ("--help", "--json"),
     "doctor": ("--data-dir", "--help"),
     "completion": ("--help", "bash"),

@@ -27,6 +27,7 @@ from dlrun.use.capability import capabilities, demand
 from dlrun.use.images import Image, to_bytes
 
 BATCH = 250
+_PIXELS = 2**20  # of a batch: large images go through a network in smaller ones
 _SPAN = 3.0  # standard deviations to each side of a code
 
 
@@ -94,6 +95,12 @@ class TrainedModel:
         return self.facts.image_shape
 
     @property
+    def batch(self) -> int:
+        """How many images go through the network at once."""
+        _, height, width = self.image_shape
+        return max(1, min(BATCH, _PIXELS // (height * width)))
+
+    @property
     def class_names(self) -> tuple[str, ...]:
         """Of the data set that it was trained on."""
         return self.facts.class_names
@@ -152,7 +159,7 @@ class TrainedModel:
         parts, done = [], 0
         with self._seeded(seed), self.using():
             while done < n:
-                parts.append(method.sample(min(BATCH, n - done)).float().cpu())
+                parts.append(method.sample(min(self.batch, n - done)).float().cpu())
                 done += len(parts[-1])
         return torch.cat(parts) if parts else torch.empty(0, *self.image_shape)
 
@@ -228,7 +235,7 @@ class TrainedModel:
     def over(self, table: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
         """`function` of uint8 images (N, C, H, W), a batch at a time; float32 on the CPU."""
         with self.using():
-            parts = [function(self.seen(part)).float().cpu() for part in table.split(BATCH)]
+            parts = [function(self.seen(part)).float().cpu() for part in table.split(self.batch)]
         return torch.cat(parts)
 
     def seen(self, part: Tensor) -> Tensor:
@@ -254,7 +261,7 @@ class TrainedModel:
 
     def _decoded(self, method: Decodes, codes: Tensor) -> Tensor:
         with self.using():
-            parts = [method.decode(part.to(self.device)) for part in codes.split(BATCH)]
+            parts = [method.decode(part.to(self.device)) for part in codes.split(self.batch)]
         return torch.cat(parts).float().cpu()
 
     def _bytes(self, images: Image | Sequence[Image]) -> tuple[Tensor, bool]:

@@ -75,8 +75,18 @@ def open_picture(path: str, shape: tuple[int, int, int]) -> tuple[Image.Image, t
 
 def fitted(image: Image.Image, shape: tuple[int, int, int]) -> Tensor:
     """An L or RGB image resized, cropped around its middle and as uint8 (C, H, W) of `shape`."""
+    _, height, width = shape
+    return _pixels(ImageOps.fit(image, (width, height), Image.Resampling.BICUBIC), shape)
+
+
+def stretched(image: Image.Image, shape: tuple[int, int, int]) -> Tensor:
+    """The same of the whole image, whatever its sides are to each other."""
+    _, height, width = shape
+    return _pixels(image.resize((width, height), Image.Resampling.BICUBIC), shape)
+
+
+def _pixels(image: Image.Image, shape: tuple[int, int, int]) -> Tensor:
     channels, height, width = shape
-    image = ImageOps.fit(image, (width, height), Image.Resampling.BICUBIC)
     pixels = image.convert("L" if channels == 1 else "RGB").tobytes()
     rows = torch.frombuffer(bytearray(pixels), dtype=torch.uint8).view(height, width, channels)
     return rows.permute(2, 0, 1)
