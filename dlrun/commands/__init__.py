@@ -7,6 +7,9 @@ VERBS = {
     "compare": "runs or a sweep side by side: what differs, figures, seeds, paired tests",
     "show": "one run in detail: figures, pictures, config",
     "report": "one HTML file of a run or a sweep: curves, figures, pictures, provenance",
+    "evaluate": "every metric of a run, on its own data set or another",
+    "predict": "classify images: files, folders, patterns",
+    "translate": "a folder of images into the other domain",
     "doctor": "what this machine has, what dlrun makes of it, what data is here",
     "completion": "print a shell script that completes verbs, groups and options",
 }

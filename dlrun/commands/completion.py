@@ -26,6 +26,9 @@ _dlrun() {
 }
 complete -o nospace -o default -F _dlrun dlrun
 """
+_USING = ("--device", "--help", "--outputs", "--which")
+_WITH_RUN = ("resume", "show", "rm", "evaluate", "predict", "translate")
+_WITH_SWEEP = ("report", "compare", "plot")
 _FLAGS = {
     "train": ("--cfg", "--config-dir", "--help", "--multirun"),
     "resume": ("--devices", "--help", "--outputs"),
@@ -34,6 +37,9 @@ _FLAGS = {
     "leaderboard": ("--csv", "--help", "--json", "--metric", "--outputs"),
     "plot": ("--help", "--metric", "--out", "--outputs", "--over"),
     "report": ("--help", "--open", "--out", "--outputs"),
+    "evaluate": (*_USING, "--json", "--split", "--tensorboard"),
+    "predict": (*_USING, "--all", "--format", "--out", "--top"),
+    "translate": (*_USING, "--overwrite", "--to"),
     "rm": ("--dry-run", "--help", "--outputs", "--yes"),
     "gc": ("--days", "--dry-run", "--help", "--outputs", "--yes"),
     "ls": ("--csv", "--help", "--json", "--limit", "--outputs", "--reverse", "--sort"),
@@ -72,10 +78,10 @@ def complete(line: str) -> list[str]:
         return [verb for verb in VERBS if verb.startswith(word)]
     verb, *before = before
     candidates = [flag for flag in _FLAGS.get(verb, ()) if word and flag.startswith(word)]
-    if verb in ("resume", "show", "report", "compare", "plot", "rm"):
+    if verb in (*_WITH_RUN, *_WITH_SWEEP):
         outputs = _after("--outputs", before) or "outputs"
         candidates += _runs(outputs, word)
-        if verb in ("report", "compare", "plot"):
+        if verb in _WITH_SWEEP:
             candidates += _sweeps(outputs, word)
     elif verb == "train" and not word.startswith("-"):
         candidates += _overrides(before, word)

@@ -149,6 +149,10 @@ class Method(nn.Module):
     def after_update(self, update: Update) -> None:
         """Once per optimizer step, without gradients: a moving average, a queue."""
 
+    def probabilities(self, output: Tensor) -> Tensor:
+        """What `predict` gives (B, K) as probabilities of the classes (B, K)."""
+        return output.float().softmax(1)
+
     def train(self, mode: bool = True) -> Self:
         """Training mode, in which what is frozen stays in eval mode: its batch norm would drift."""
         super().train(mode)

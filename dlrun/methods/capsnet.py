@@ -70,6 +70,10 @@ class CapsNet(Method):
         """The lengths (B, K), in [0, 1): scores, and no logits of a distribution."""
         return _lengths(self.capsules(image))
 
+    def probabilities(self, output: Tensor) -> Tensor:
+        """The lengths themselves: each class is there or not, so they need not sum to 1."""
+        return output.float()
+
     def embed(self, image: Tensor) -> Tensor:
         """The class capsules, all of them (B, K class_dim)."""
         v: Tensor = self.capsules(image)

@@ -16,6 +16,7 @@ from dlrun.runs.folder import RunFolder
 from dlrun.runs.index import find_run
 from dlrun.runs.status import read_status
 from dlrun.training import checkpoint
+from dlrun.training.outline import facts_in, outline
 
 _KEYS = ("init_from", "teacher")
 # Torchvision's own state dicts; `dlrun.models.torchvision_models` keeps its names below this.
@@ -85,6 +86,8 @@ class Inputs:
 
     def __init__(self, folder: RunFolder, outputs: Path, plain_dataset: dict[str, Any]) -> None:
         self.folder, self.outputs, self.plain_dataset = folder, outputs, plain_dataset
+        self.taken: dict[str, dict[str, Any]] = {}
+        """What was looked up: what a checkpoint has to know of it to be rebuilt without it."""
 
     def __call__(self, reference: str) -> Trained:
         """The weights that `reference`, a run or a file, stands for.
@@ -99,36 +102,37 @@ class Inputs:
             content = _slim(path) | {"is_file": path.is_file()}
             kept.parent.mkdir(exist_ok=True)
             checkpoint.save(kept, content)
-        return self._trained(checkpoint.load(kept), reference)
+        content = checkpoint.load(kept)
+        if "method" in content:
+            self.taken[reference] = outline(content)
+        return trained_of(content, reference, self.plain_dataset)
 
-    def _trained(self, content: dict[str, Any], reference: str) -> Trained:
-        if "method" not in content:
-            return Trained(reference, _prefixed(content["state_dict"]), _TORCHVISION_PARTS)
-        if "parts" not in content:
-            raise UserError(
-                f"{reference}: was written by a dlrun that did not say what its parts are"
-            )
-        plain = content["config"]
-        # A checkpoint between two evaluations holds the numbers of weights that are no more.
-        current = content["val_step"] == content["step"]
-        return Trained(
-            source=reference,
-            state=content["method"],
-            parts=content["parts"],
-            method=plain["method"]["name"],
-            model=_model(plain["model"], reference, content.get("is_file", True)),
-            facts=Facts(
-                tuple(content["image_shape"]),
-                tuple(content["class_names"]),
-                tuple(content["mean"]),
-                tuple(content["std"]),
-                checksum=content["data_checksum"],
-            ),
-            pixels=content["pixels"],
-            step=content["step"],
-            accuracy=content["val"].get("accuracy") if current else None,
-            same_options=_images_of(plain["dataset"]) == _images_of(self.plain_dataset),
-        )
+
+def trained_of(content: dict[str, Any], reference: str, plain_dataset: dict[str, Any]) -> Trained:
+    """What a checkpoint, or a plain state dict, says of itself and holds.
+
+    Raises:
+        UserError: it says too little, or names code and is a file.
+    """
+    if "method" not in content:
+        return Trained(reference, _prefixed(content["state_dict"]), _TORCHVISION_PARTS)
+    if "parts" not in content:
+        raise UserError(f"{reference}: was written by a dlrun that did not say what its parts are")
+    plain = content["config"]
+    # A checkpoint between two evaluations holds the numbers of weights that are no more.
+    current = content["val_step"] == content["step"]
+    return Trained(
+        source=reference,
+        state=content["method"],
+        parts=content["parts"],
+        method=plain["method"]["name"],
+        model=_model(plain["model"], reference, content.get("is_file", True)),
+        facts=facts_in(content, reference),
+        pixels=content["pixels"],
+        step=content["step"],
+        accuracy=content["val"].get("accuracy") if current else None,
+        same_options=_images_of(plain["dataset"]) == _images_of(plain_dataset),
+    )
 
 
 def _path_of(reference: str, outputs: Path, key: str) -> Path:

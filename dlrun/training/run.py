@@ -5,7 +5,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from dlrun.runs.status import StatusWriter
 from dlrun.runs.tracking import Tracker
 from dlrun.training import checkpoint
 from dlrun.training.assemble import Experiment, assemble
-from dlrun.training.inputs import Inputs
+from dlrun.training.inputs import Inputs, facts_of
 from dlrun.training.judge import inference_of, judge
 from dlrun.training.loop import Loop, Progress
 from dlrun.training.ranks import ALONE, Ranks
@@ -208,7 +208,8 @@ def _restore(experiment: Experiment, folder: RunFolder) -> Progress:
 
 def describe(plain: dict[str, Any], experiment: Experiment) -> dict[str, Any]:
     """What makes a checkpoint usable by itself: config, shapes, classes, normalisation."""
-    data = experiment.data
+    data, trained = experiment.data, experiment.trained
+    facts = facts_of(data)
     return {
         "dlrun": __version__,
         "config": plain,
@@ -219,6 +220,9 @@ def describe(plain: dict[str, Any], experiment: Experiment) -> dict[str, Any]:
         "mean": data.mean.tolist(),
         "std": data.std.tolist(),
         "data_checksum": data.checksum,
+        "attributes": {name: asdict(column) for name, column in facts.attributes.items()},
+        "domains": [asdict(domain) for domain in facts.domains],
+        "inputs": trained.taken if isinstance(trained, Inputs) else {},
     }
 
 

@@ -130,7 +130,7 @@ def test_bash_itself(folder: Path) -> None:
         "dlrun train method=s": "siamese|supervised",
         "dlrun train method=su": "supervised",
         "dlrun train -m method=vae,b": "vae,byol",
-        "dlrun train method=cyclegan model@method.discriminator=patch": "patchgan|patchgan16|patchgan34",
+        "dlrun train method=cyclegan model@method.discriminator=patchgan3": "patchgan34",
         "dlrun train model@method.discriminator": "",
         "dlrun train dataset.domains=": "'[Sneaker, Ankle boot]'",
         "dlrun train epo": "epochs=",

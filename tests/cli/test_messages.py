@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from dlrun import commands
+
 Completed = subprocess.CompletedProcess[str]
 Dlrun = Callable[..., Completed]
 
@@ -35,7 +37,7 @@ def contents(folder: Path) -> set[Path]:
     return {path for path in folder.rglob("*") if "__pycache__" not in path.parts}
 
 
-VERBS = "there are train, resume, ls, show, doctor, completion"
+VERBS = f"there are {', '.join(commands.VERBS)}"
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from dlrun.config.check import check, to_plain_types
 from dlrun.config.compose import compose_plain
 from dlrun.data.table import DataSet, Table
 from dlrun.errors import UserError
-from dlrun.methods.trained import Column, Facts
+from dlrun.methods.trained import Column, Domain, Facts
 from dlrun.models.build import build_model
 from dlrun.options import Choice
 from dlrun.registry import lookup
@@ -191,7 +191,8 @@ def test_of_a_run_the_best_is_taken(inputs: Inputs) -> None:
     folder = make_run(inputs.outputs, "run")
     trained = inputs(str(folder.path))
     assert (trained.step, trained.accuracy, trained.method) == (7, 0.9, "supervised")
-    assert trained.facts == Facts(SHAPE, ("a", "b"), (0.5,), (0.2,), {}, "of these")
+    domains = (Domain("a", 0, 0), Domain("b", 1, 0))  # of an older checkpoint: its two classes
+    assert trained.facts == Facts(SHAPE, ("a", "b"), (0.5,), (0.2,), {}, "of these", domains)
     assert trained.pixels == "standardized"
     assert trained.same_options
     assert trained.source == str(folder.path)

@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import torch
 from PIL import Image, ImageOps
@@ -13,6 +14,7 @@ from torch import Tensor
 _log = logging.getLogger("dlrun")
 _TELL_EVERY = 5.0  # seconds between two log lines of a long decode
 _AHEAD = 16  # files a thread that wait their turn; all of them at once would take memory
+_ORIENTATION = 0x0112  # of EXIF; from 5 on, width and height are swapped
 _THREADS = 16  # more only wait for the interpreter's lock
 
 
@@ -43,18 +45,51 @@ def decode(paths: Sequence[str], size: int, channels: int) -> tuple[Tensor, list
 
 
 def _decode_into(out: Tensor, path: str) -> str | None:
-    channels, size, _ = out.shape
+    channels, height, width = out.shape
     try:
-        with Image.open(path) as file:
-            file.draft(None, (2 * size, 2 * size))  # JPEG: skips detail that resizing would discard
-            image = flatten_mode(ImageOps.exif_transpose(file))
-        image = ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
-        pixels = image.convert("L" if channels == 1 else "RGB").tobytes()
+        out.copy_(decode_file(path, (channels, height, width)))
     except Exception as error:  # each decoder fails in its own way
-        return _reason(error, path)
-    rows = torch.frombuffer(bytearray(pixels), dtype=torch.uint8).view(size, size, channels)
-    out.copy_(rows.permute(2, 0, 1))
+        return reason(error, path)
     return None
+
+
+def decode_file(path: str, shape: tuple[int, int, int]) -> Tensor:
+    """One file as uint8 (C, H, W) of `shape`. Raises what PIL raises; `reason` tells it."""
+    return fitted(open_picture(path, shape)[0], shape)
+
+
+def open_picture(path: str, shape: tuple[int, int, int]) -> tuple[Image.Image, tuple[int, int]]:
+    """One file as an L or RGB image, turned upright, and its whole width and height.
+
+    The image may be smaller than that, but at least twice as large as `shape`. Raises what PIL
+    raises; `reason` tells it.
+    """
+    _, height, width = shape
+    with Image.open(path) as file:
+        whole = file.size
+        file.draft(None, (2 * width, 2 * height))  # JPEG: skips detail that resizing would discard
+        sideways = file.getexif().get(_ORIENTATION, 1) >= 5
+        upright = ImageOps.exif_transpose(file)
+        return flatten_mode(upright), whole[::-1] if sideways else whole
+
+
+def fitted(image: Image.Image, shape: tuple[int, int, int]) -> Tensor:
+    """An L or RGB image resized, cropped around its middle and as uint8 (C, H, W) of `shape`."""
+    _, height, width = shape
+    return _pixels(ImageOps.fit(image, (width, height), Image.Resampling.BICUBIC), shape)
+
+
+def stretched(image: Image.Image, shape: tuple[int, int, int]) -> Tensor:
+    """The same of the whole image, whatever its sides are to each other."""
+    _, height, width = shape
+    return _pixels(image.resize((width, height), Image.Resampling.BICUBIC), shape)
+
+
+def _pixels(image: Image.Image, shape: tuple[int, int, int]) -> Tensor:
+    channels, height, width = shape
+    pixels = image.convert("L" if channels == 1 else "RGB").tobytes()
+    rows = torch.frombuffer(bytearray(pixels), dtype=torch.uint8).view(height, width, channels)
+    return rows.permute(2, 0, 1)
 
 
 def flatten_mode(image: Image.Image) -> Image.Image:
@@ -77,8 +112,12 @@ def flatten_mode(image: Image.Image) -> Image.Image:
     return image.convert("L" if image.mode in ("L", "1") else "RGB")
 
 
-def _reason(error: Exception, path: str) -> str:
+def reason(error: Exception, path: str) -> str:
+    """Why `path` could not be decoded, in one line."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
+    with suppress(OSError):
+        if not os.path.getsize(path):
+            return "empty file"
     text = str(error).replace(repr(path), "").strip() or type(error).__name__
     return text.splitlines()[0][:100]

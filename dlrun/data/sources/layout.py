@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dlrun.errors import UserError
 
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 _log = logging.getLogger("dlrun")
 
 Entry = tuple[str, int | None]
@@ -52,7 +52,7 @@ def find_images(root: Path) -> Files:
         _log.warning("%s: val/ is not read; val is held out of train/ (val_fraction)", root)
     if not train:
         raise UserError(
-            f"dataset.root: no image below {root}; expected {', '.join(_SUFFIXES[:6])} files"
+            f"dataset.root: no image below {root}; expected {', '.join(SUFFIXES[:6])} files"
         )
     return Files(train, test, names)
 
@@ -114,6 +114,6 @@ def _images(folder: Path, deep: bool = True) -> list[str]:
         found += [
             os.path.join(where, name)
             for name in sorted(names)
-            if name.lower().endswith(_SUFFIXES) and not name.startswith(".")
+            if name.lower().endswith(SUFFIXES) and not name.startswith(".")
         ]
     return found

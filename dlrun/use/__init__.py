@@ -1,0 +1,6 @@
+"""Using what was trained: from Python, and behind the verbs that come after the training."""
+
+from dlrun.use.load import load
+from dlrun.use.model import Prediction, TrainedModel
+
+__all__ = ["Prediction", "TrainedModel", "load"]

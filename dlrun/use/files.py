@@ -1,0 +1,108 @@
+"""Which image files a user means, and reading them as a stream that is never held as a whole."""
+
+import glob
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from dlrun.data.sources.decoding import reason
+from dlrun.data.sources.layout import SUFFIXES
+from dlrun.errors import UserError
+
+BATCH = 128
+_THREADS = 16  # more only wait for the interpreter's lock
+_AHEAD = 2  # batches that are decoded while one is worked on
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Read(Generic[T]):
+    """One file: what was made of it, or why it cannot be read."""
+
+    path: str
+    value: T | None
+    why: str = ""
+
+
+def find_files(given: Sequence[str]) -> list[str]:
+    """The images that files, folders (all below them) and patterns such as 'a/*.png' mean.
+
+    In the order given, within a folder or pattern by name, each once. A file that is named itself
+    is taken whatever its name ends in; below a folder hidden ones are passed over.
+
+    Raises:
+        UserError: there is nothing of that name, or no image in it.
+    """
+    found: dict[str, None] = {}
+    for text in given:
+        paths = _meant(text)
+        if not paths:
+            raise UserError(f"{text}: no image there; expected {', '.join(SUFFIXES[:6])} files")
+        found.update(dict.fromkeys(paths))
+    return list(found)
+
+
+def _meant(text: str) -> list[str]:
+    path = os.path.expanduser(text)
+    if os.path.isdir(path):
+        return images_below(path)
+    if os.path.isfile(path):
+        return [path]
+    matches = sorted(glob.glob(path, recursive=True))
+    if not matches:
+        what = "nothing matches it" if glob.has_magic(path) else "no such file or folder"
+        raise UserError(f"{text}: {what}")
+    return [p for p in matches if os.path.isfile(p) and p.lower().endswith(SUFFIXES)]
+
+
+def images_below(folder: str) -> list[str]:
+    """Every image file below a folder, sorted by folder and name; each folder once."""
+    found, seen = [], {os.path.realpath(folder)}
+    for where, folders, names in os.walk(folder, followlinks=True):
+        kept = []
+        for name in sorted(folders):
+            real = os.path.realpath(os.path.join(where, name))
+            if not name.startswith(".") and real not in seen:
+                seen.add(real)
+                kept.append(name)
+        folders[:] = kept
+        found += [
+            os.path.join(where, name)
+            for name in sorted(names)
+            if name.lower().endswith(SUFFIXES) and not name.startswith(".")
+        ]
+    return found
+
+
+def stream(
+    paths: Sequence[str], decode: Callable[[str], T], size: int = BATCH
+) -> Iterator[list[Read[T]]]:
+    """`decode` of every file, in order, in batches, on all processors, a few batches ahead."""
+
+    def read(path: str) -> Read[T]:
+        try:
+            return Read(path, decode(path))
+        except Exception as error:  # each decoder fails in its own way
+            return Read(path, None, reason(error, path))
+
+    parts = [paths[start : start + size] for start in range(0, len(paths), size)]
+    waiting: list[list[Future[Read[T]]]] = []
+    with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
+        try:
+            for part in parts:
+                waiting.append([pool.submit(read, path) for path in part])
+                if len(waiting) > _AHEAD:
+                    yield [future.result() for future in waiting.pop(0)]
+            while waiting:
+                yield [future.result() for future in waiting.pop(0)]
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def printable(path: str | Path) -> str:
+    """A name as it can be written; one that is not UTF-8 with escapes."""
+    return str(path).encode(errors="backslashreplace").decode()

@@ -1,0 +1,170 @@
+"""A trained model on a split of its own data set, or of another one."""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dlrun.config.typed import Typed
+from dlrun.data.open import open_dataset
+from dlrun.data.table import DataSet, Table
+from dlrun.errors import ConfigError, UserError
+from dlrun.evaluation.evaluate import evaluate
+from dlrun.evaluation.inference import Inference
+from dlrun.methods.capabilities import Translates
+from dlrun.runs.files import read_json
+from dlrun.runs.folder import RunFolder
+from dlrun.training.hardware import pick_precision
+from dlrun.use.model import TrainedModel
+
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Numbers of a split, beside those that were recorded of the same weights and images."""
+
+    dataset: str
+    split: str
+    images: int
+    numbers: dict[str, float]
+    recorded: dict[str, float]
+    """Empty where nothing was, or where the images are others."""
+    notes: tuple[str, ...]
+
+
+def judge(
+    model: TrainedModel, data: DataSet, split: str, recorded: dict[str, float], notes: list[str]
+) -> Judged:
+    """Every metric that applies, as at the end of a training.
+
+    Raises:
+        UserError: the split is empty, or the images or classes are not what the model knows.
+    """
+    table: Table = getattr(data, split)
+    if not len(table):
+        raise UserError(f"{data.name}: has no {split} split; give --split or dataset.val_fraction")
+    fitted, same = _fitted(model, data)
+    inference = Inference(
+        model.method, fitted, model.scale, model.device, model.memory_format,
+        lambda: _autocast(model),
+    )  # fmt: skip
+    numbers = evaluate(inference, split, int(model.config["seed"]))
+    if not same:  # a linear classifier of other classes
+        numbers.pop("probe_accuracy", None)
+        notes = [*notes, f"its classes are not those of {model.source}: no class was predicted"]
+    return Judged(data.name, split, len(table), numbers, recorded, tuple(notes))
+
+
+def open_for(
+    model: TrainedModel, section: dict[str, Any], given: Sequence[str], data_dir: str | None
+) -> DataSet:
+    """A data set whose images have the model's shape, where its options can bring that about.
+
+    Args:
+        model: what it is for.
+        section: the options of the data set, plain.
+        given: keys that the user has typed, which are left as they are.
+        data_dir: where data is kept.
+
+    Raises:
+        UserError: it cannot be had, or its images have another shape.
+    """
+    channels, height, width = model.image_shape
+    for key, value in (("size", height), ("channels", channels)):
+        if key in section and f"dataset.{key}" not in given and height == width:
+            section = {**section, key: value}
+    typed = Typed()
+    choice = typed.choice("dataset", section, "dataset")
+    if typed.problems:
+        raise ConfigError(typed.problems)
+    data = open_dataset(choice, data_dir)
+    if data.image_shape != model.image_shape:
+        raise UserError(
+            f"dataset={choice.name}: its images are {_shape(data.image_shape)}, {model.source} "
+            f"knows those of {_shape(model.image_shape)}"
+        )
+    return data
+
+
+def recorded_of(
+    model: TrainedModel, content: dict[str, Any], folder: RunFolder | None, split: str
+) -> dict[str, float]:
+    """What was written down of these weights on `split` during and after the training."""
+    if split == "val":
+        return dict(model.val) if content.get("val_step") == content["step"] else {}
+    if folder is None:
+        return {}
+    summary = read_json(folder.summary)
+    steps = {"last": summary.get("steps"), "best": summary.get("best", {}).get("step")}
+    which = next((which for which, step in steps.items() if step == model.step), None)
+    numbers: dict[str, float] = summary.get("test", {}).get(which, {})
+    return numbers
+
+
+def write_tensorboard(judged: Judged, folder: Path, step: int) -> None:
+    """As scalars evaluate/DATASET/SPLIT/METRIC of the run."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    with SummaryWriter(str(folder)) as writer:
+        for name, value in judged.numbers.items():
+            writer.add_scalar(f"evaluate/{judged.dataset}/{judged.split}/{name}", value, step)
+
+
+def _fitted(model: TrainedModel, data: DataSet) -> tuple[DataSet, bool]:
+    """`data` with the model's class numbers, and whether its classes are the model's."""
+    tasks = set(model.config["method"].get("tasks", ())) - {"label", *data.train.attributes}
+    if tasks:
+        raise UserError(f"{data.name}: lacks {', '.join(sorted(tasks))}, which was learnt")
+    if isinstance(model.method, Translates) and data.domains is not None:
+        theirs = [domain.label for domain in model.facts.domains]
+        return _renumbered(data, dict(zip(data.domains, theirs, strict=True)), model), True
+    known = model.class_names
+    if data.class_names == known:
+        return data, True
+    if data.class_names and set(data.class_names) <= set(known):
+        numbers = {place: known.index(name) for place, name in enumerate(data.class_names)}
+        return _renumbered(data, numbers, model), True
+    if "predict" in model.capabilities:
+        names = [", ".join(names[:3]) or "none" for names in (data.class_names, known)]
+        raise UserError(
+            f"{data.name}: its classes ({names[0]} ...) are not among those that {model.source} "
+            f"knows ({names[1]} ...)"
+        )
+    return data, not known
+
+
+def _renumbered(data: DataSet, numbers: dict[int, int], model: TrainedModel) -> DataSet:
+    def table(of: Table) -> Table:
+        return of if of.labels is None else replace(of, labels=_mapped(of.labels, numbers))
+
+    domains = data.domains and (numbers[data.domains[0]], numbers[data.domains[1]])
+    return replace(
+        data, train=table(data.train), val=table(data.val), test=table(data.test),
+        class_names=model.class_names, domains=domains if domains else None,
+    )  # fmt: skip
+
+
+def _mapped(labels: Tensor, numbers: dict[int, int]) -> Tensor:
+    mapped = torch.full_like(labels, -1)
+    for old, new in numbers.items():
+        mapped[labels == old] = new
+    return mapped
+
+
+def _autocast(model: TrainedModel) -> AbstractContextManager[object]:
+    """The precision of the training, where this machine has it."""
+    asked = model.config["hardware"]["precision"]
+    if asked == "fp16" and model.device.type == "cpu":
+        asked = "auto"
+    precision = pick_precision(asked, model.device, model.method)[0]
+    dtype = _DTYPES.get(precision)
+    return torch.autocast(model.device.type, dtype=dtype, enabled=dtype is not None)
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return " x ".join(str(side) for side in shape)

@@ -1,0 +1,129 @@
+"""A checkpoint back to its method: without the data, other runs, or an option repeated."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dlrun.config.typed import Typed
+from dlrun.errors import UserError
+from dlrun.methods.base import Builder, Method
+from dlrun.methods.trained import Facts, Trained
+from dlrun.options import Choice
+from dlrun.registry import lookup
+from dlrun.runs.folder import RunFolder
+from dlrun.training.inputs import Inputs, trained_of
+from dlrun.training.outline import facts_in
+
+
+def rebuild(
+    content: dict[str, Any], source: str, folder: RunFolder | None
+) -> tuple[Method, Facts, torch.memory_format]:
+    """The method with its weights, in eval mode on the CPU; nothing global changes.
+
+    Args:
+        content: of a checkpoint.
+        source: the checkpoint, for people.
+        folder: the run that it belongs to; None of a bare file, which may not name code to run.
+
+    Returns:
+        The method, what it knows of its data set, and how its images should lie in memory.
+
+    Raises:
+        UserError: it cannot be built again as this dlrun and its code are now.
+    """
+    plain = content["config"]
+    parts = {group: _begun_anew(plain[group]) for group in ("method", "model", "loss")}
+    own = next((name for part in parts.values() for name in _names(part) if ":" in name), None)
+    if own is not None and folder is None:
+        raise UserError(
+            f"{source}: is made with {own}, and a file may not name code to run; give the folder "
+            "of its run instead"
+        )
+    typed = Typed()
+    choices = {group: typed.choice(group, part, group) for group, part in parts.items()}
+    if typed.problems:
+        raise UserError(f"{source}: cannot be built again by this dlrun ({typed.problems[0]})")
+    facts = facts_in(content, source)
+    _demand_attributes(choices["method"], facts, source)
+    cls: type[Method] = lookup("method", choices["method"].name)
+    build = Builder(
+        choices["model"], choices["loss"], facts, float(plain.get("epochs", 1)),
+        trained=_inputs(content, source, folder),
+    )  # fmt: skip
+    with torch.random.fork_rng(devices=[]):  # the weights that it begins with are drawn
+        method = cls(choices["method"].options, build)
+    try:
+        method.load_state_dict(content["method"])
+    except RuntimeError as error:
+        first = " ".join(str(error).split())[:160]
+        raise UserError(f"{source}: does not fit its method as the code is now ({first})") from None
+    method.requires_grad_(False)
+    last = bool(build.built) and all(getattr(n, "channels_last", False) for n in build.built)
+    memory_format = torch.channels_last if last else torch.contiguous_format
+    return method.eval().to(memory_format=memory_format), facts, memory_format
+
+
+class Remembered:
+    """Stands for `Inputs` where a method is rebuilt to be filled with its checkpoint's weights.
+
+    They hold whatever was taken over long ago, so its shapes are all that is needed.
+
+    Args:
+        taken: what `Inputs.taken` was.
+        source: the checkpoint, for people.
+    """
+
+    def __init__(self, taken: dict[str, dict[str, Any]], source: str) -> None:
+        self.taken, self.source = taken, source
+
+    def __call__(self, reference: str) -> Trained:
+        """The outline of `reference`; its tensors are zeros of the right shapes.
+
+        Raises:
+            UserError: the checkpoint does not know it.
+        """
+        if reference not in self.taken:
+            raise UserError(
+                f"{self.source}: was written by a dlrun that did not keep what {reference} looks "
+                "like; give the folder of its run instead"
+            )
+        outline = self.taken[reference]
+        state = {name: torch.zeros(()).expand(shape) for name, shape in outline["shapes"].items()}
+        return trained_of({**outline, "method": state}, reference, {})
+
+
+def _inputs(
+    content: dict[str, Any], source: str, folder: RunFolder | None
+) -> Callable[[str], Trained]:
+    taken = content.get("inputs")
+    if taken is None and folder is not None:  # of an older dlrun; its folder has a copy
+        return Inputs(folder, Path(), {})
+    return Remembered(taken or {}, source)
+
+
+def _begun_anew(part: Any) -> Any:
+    """Where a network once began does not matter: its weights are in the checkpoint."""
+    if isinstance(part, dict):
+        aside = ("init_from", "freeze")
+        return {k: None if k in aside else _begun_anew(item) for k, item in part.items()}
+    return part
+
+
+def _names(part: Any) -> Iterator[str]:
+    """Every name that would be looked up, also those of nested networks."""
+    if isinstance(part, dict):
+        if isinstance(part.get("name"), str):
+            yield part["name"]
+        for item in part.values():
+            yield from _names(item)
+
+
+def _demand_attributes(method: Choice, facts: Facts, source: str) -> None:
+    tasks = set(getattr(method.options, "tasks", ())) - {"label"}
+    if tasks - set(facts.attributes):
+        raise UserError(
+            f"{source}: learnt {', '.join(sorted(tasks))} and was written by a dlrun that did not "
+            "keep what these are; train the run again"
+        )

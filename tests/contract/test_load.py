@@ -1,0 +1,193 @@
+"""Every method comes back from its checkpoint alone, and does what it did; nothing else changes."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from harness import CASES, SMALL, experiment
+from PIL import Image
+from torch import Tensor
+
+import dlrun
+from dlrun.config.check import to_plain_types
+from dlrun.errors import UserError
+from dlrun.training import checkpoint
+from dlrun.training.run import describe
+
+CAN = {
+    "supervised": ("predict", "embed"),
+    "distill": ("predict", "embed"),
+    "byol": ("embed",),
+    "siamese": ("embed",),
+    "capsnet": ("predict", "embed", "reconstruct"),
+    "autoencoder": ("embed", "reconstruct", "interpolate", "traverse"),
+    "vae": ("embed", "reconstruct", "sample", "interpolate", "traverse"),
+    "cyclegan": ("translate",),
+}
+DISTILLED = ("distill hint", "distill attention", "distill remembered", "supervised transfer")
+
+
+def saved(path: Path, *overrides: str) -> tuple[Any, dict[str, Any]]:
+    """A checkpoint as the loop writes it, of a method that has been nowhere near training."""
+    made = experiment(*overrides)
+    content = describe(to_plain_types(made.config), made)
+    content |= {"step": 3, "val": {}, "val_step": None, "method": made.method.state_dict()}
+    checkpoint.save(path, content)
+    return made, content
+
+
+def photograph() -> Image.Image:
+    pixels = np.random.default_rng(0).integers(0, 255, (40, 50, 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+@pytest.mark.parametrize("case", [*SMALL, *DISTILLED])
+def test_a_copied_file_is_enough_and_gives_what_the_method_gave(case: str, tmp_path: Path) -> None:
+    file = tmp_path / "copied.pt"
+    made, _ = saved(file, *CASES[case])
+    model = dlrun.load(file, device="cpu")
+    assert model.capabilities == CAN[case.split()[0]]
+    table = made.data.val.images[:3]
+    made.method.eval()
+    x = made.scale.from_bytes(table).contiguous(memory_format=made.hardware.memory_format)
+    images: list[Any] = list(table)
+
+    def same(given: Tensor, function: Callable[[Tensor], Tensor]) -> None:
+        with torch.no_grad():
+            wanted = function(x).float()
+        assert given.shape == wanted.shape
+        assert torch.allclose(given, wanted, atol=1e-6)
+
+    if "predict" in model.capabilities:
+        predictions = model.predict(images)
+        given = torch.stack([p.probabilities for p in predictions])
+        same(given, lambda x: made.method.probabilities(made.method.predict(x)))
+        assert predictions[0].label == made.data.class_names[given[0].argmax()]
+    if "embed" in model.capabilities:
+        same(model.embed(images), made.method.embed)
+    if "reconstruct" in model.capabilities:
+        same(model.reconstruct(images), made.method.reconstruct)
+    if "translate" in model.capabilities:
+        same(model.translate(images, "b_to_a"), lambda x: made.method.translate(x, "b_to_a"))
+        to_a = model.translate(images, made.data.class_names[made.data.domains[0]])
+        assert torch.equal(to_a, model.translate(images, "b_to_a"))
+
+
+def test_codes_are_walked_between_images(tmp_path: Path) -> None:
+    made, _ = saved(tmp_path / "vae.pt", *SMALL["vae"])
+    model = dlrun.load(tmp_path / "vae.pt", device="cpu")
+    a, b = made.data.val.images[:2]
+    line = model.interpolate(a, b, steps=4)
+    ends = model.reconstruct([a, b])
+    assert torch.allclose(line[[0, -1]], ends, atol=1e-5)
+    walked = model.traverse(a, dims=[3, 0], steps=5)
+    assert walked.shape == (2, 5, *model.image_shape)
+    assert torch.allclose(walked[:, 2], ends[:1].expand(2, -1, -1, -1), atol=1e-5)
+    with pytest.raises(UserError, match="dims: got 999, expected one of the code's 0 to"):
+        model.traverse(a, dims=[999])
+
+
+def test_samples_are_those_of_the_seed(tmp_path: Path) -> None:
+    saved(tmp_path / "vae.pt", *SMALL["vae"])
+    model = dlrun.load(tmp_path / "vae.pt", device="cpu")
+    assert torch.equal(model.sample(5, seed=3), model.sample(5, seed=3))
+    assert not torch.equal(model.sample(5, seed=3), model.sample(5, seed=4))
+    assert model.sample(300).shape == (300, *model.image_shape)  # more than a batch
+
+
+def test_an_autoencoder_has_no_prior_to_walk_in(tmp_path: Path) -> None:
+    made, _ = saved(tmp_path / "ae.pt", *SMALL["autoencoder"])
+    model = dlrun.load(tmp_path / "ae.pt", device="cpu")
+    with pytest.raises(UserError, match="give codes="):
+        model.traverse()
+    codes = model.embed(list(made.data.val.images[:20]))
+    assert model.traverse(codes=codes, steps=3).shape[1] == 3
+
+
+def test_loading_and_using_change_nothing_else(tmp_path: Path) -> None:
+    saved(tmp_path / "vae.pt", *SMALL["vae"])
+    script = """
+import sys, dlrun
+assert "torch" not in sys.modules
+import torch
+def state():
+    return (torch.get_num_threads(), torch.get_default_dtype(), torch.is_grad_enabled(),
+            torch.get_float32_matmul_precision(), torch.initial_seed(), 
+            torch.are_deterministic_algorithms_enabled(), tuple(sys.path))
+before, random = state(), torch.get_rng_state()
+from dlrun import load
+model = load(sys.argv[1], device="cpu")
+model.sample(3, seed=1); model.embed(torch.zeros(1, 28, 28)); model.traverse(dims=[0])
+assert state() == before and torch.equal(random, torch.get_rng_state())
+assert not [name for name in sys.modules if name.split(".")[0] in ("hydra", "tensorboard")]
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "vae.pt")], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_what_it_cannot_do_is_told_with_who_can(tmp_path: Path) -> None:
+    saved(tmp_path / "s.pt", *SMALL["supervised"])
+    model = dlrun.load(tmp_path / "s.pt", device="cpu")
+    with pytest.raises(UserError, match=r"cannot sample; it has predict, embed.*can sample: vae"):
+        model.sample(3)
+
+
+def test_attributes_come_back_too(tmp_path: Path) -> None:
+    made, content = saved(tmp_path / "s.pt", *SMALL["supervised"])
+    content["attributes"] = {"gender": {"classes": 2, "mean": 0.4, "std": 0.5}}
+    content["config"]["method"]["tasks"] = ["label", "gender"]
+    head = {
+        "heads.of_gender.weight": torch.ones(2, made.method.encoder.feature_dim),
+        "heads.of_gender.bias": torch.zeros(2),
+    }
+    content["method"] = {**content["method"], **head}
+    checkpoint.save(tmp_path / "two.pt", content)
+    model = dlrun.load(tmp_path / "two.pt", device="cpu")
+    assert model.facts.attributes["gender"].classes == 2
+    del content["attributes"]
+    checkpoint.save(tmp_path / "old.pt", content)
+    with pytest.raises(UserError, match="learnt gender and was written by a dlrun that did not"):
+        dlrun.load(tmp_path / "old.pt")
+
+
+def test_an_older_checkpoint_still_knows_its_domains(tmp_path: Path) -> None:
+    _, content = saved(tmp_path / "gan.pt", *SMALL["cyclegan"])
+    for key in ("domains", "attributes", "inputs"):
+        del content[key]
+    checkpoint.save(tmp_path / "old.pt", content)
+    model = dlrun.load(tmp_path / "old.pt", device="cpu")
+    assert model.domains == ("Sneaker", "Ankle boot")
+
+
+def test_an_older_distillation_needs_its_folder(tmp_path: Path) -> None:
+    _, content = saved(tmp_path / "kd.pt", *SMALL["distill"])
+    del content["inputs"]
+    checkpoint.save(tmp_path / "old.pt", content)
+    with pytest.raises(UserError, match=r"old.pt: was written .* give the folder of its run"):
+        dlrun.load(tmp_path / "old.pt")
+
+
+@pytest.mark.parametrize("place", ["method", "model", "loss"])
+def test_a_bare_file_may_not_name_code(place: str, tmp_path: Path) -> None:
+    _, content = saved(tmp_path / "s.pt", *SMALL["supervised"])
+    content["config"][place]["name"] = "os_does_damage:Class"
+    checkpoint.save(tmp_path / "code.pt", content)
+    with pytest.raises(UserError, match="os_does_damage:Class, and a file may not name code"):
+        dlrun.load(tmp_path / "code.pt")
+
+
+def test_what_is_no_checkpoint_is_told(tmp_path: Path) -> None:
+    torch.save({"a": torch.ones(1)}, tmp_path / "plain.pt")
+    with pytest.raises(UserError, match=r"plain.pt: not a checkpoint of dlrun"):
+        dlrun.load(tmp_path / "plain.pt")
+    with pytest.raises(UserError, match="nothing: no run of that name"):
+        dlrun.load("nothing", outputs=tmp_path)
+    with pytest.raises(UserError, match="which: got 'worst', expected best or last"):
+        dlrun.load("nothing", "worst")  # type: ignore[arg-type]
