@@ -26,7 +26,7 @@ _COMMENT = len(_MARK) + _HEX
 _LENGTH = _COMMENT.to_bytes(2, "little")  # ends the archive, in front of its comment
 _TAIL = len(_LENGTH) + _COMMENT
 _CHUNK = 1 << 20
-_UNSUPPORTED = re.compile(r"(?:GLOBAL|class|function) (\w+\.[\w.]+)")
+_UNSUPPORTED = re.compile(r"GLOBAL ([\w.]+)|(?:class|function) (\w+\.[\w.]+)")
 
 
 class _Hashed:
@@ -143,7 +143,7 @@ def _reasons(path: Path) -> Iterator[None]:
         if found is None:
             raise UserError(f"{path}: damaged or no checkpoint") from error
         raise UserError(
-            f"{path}: refused, it carries code ({found[1]}) and not only plain data and tensors"
+            f"{path}: refused, it carries code ({found[1] or found[2]}) and not only plain data and tensors"
         ) from error
     except Exception as error:  # on arbitrary bytes torch fails in ways that nobody has listed
         if "TorchScript" in str(error):
