@@ -31,6 +31,7 @@ _FLAGS = {
     "resume": ("--help", "--outputs"),
     "show": ("--help", "--outputs"),
     "ls": ("--help", "--json"),
+    "export": ("--data-dir", "--force", "--format", "--help", "--outputs", "--to", "--which"),
     "doctor": ("--data-dir", "--help"),
     "completion": ("--help", "bash"),
 }
@@ -66,7 +67,7 @@ def complete(line: str) -> list[str]:
         return [verb for verb in VERBS if verb.startswith(word)]
     verb, *before = before
     candidates = [flag for flag in _FLAGS.get(verb, ()) if word and flag.startswith(word)]
-    if verb in ("resume", "show"):
+    if verb in ("resume", "show", "export"):
         candidates += _runs(_after("--outputs", before) or "outputs", word)
     elif verb == "train" and not word.startswith("-"):
         candidates += _overrides(before, word)

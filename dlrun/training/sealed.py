@@ -143,7 +143,8 @@ def _reasons(path: Path) -> Iterator[None]:
         if found is None:
             raise UserError(f"{path}: damaged or no checkpoint") from error
         raise UserError(
-            f"{path}: refused, it carries code ({found[1] or found[2]}) and not only plain data and tensors"
+            f"{path}: refused, it carries code ({found[1] or found[2]}) and not only plain data "
+            "and tensors"
         ) from error
     except Exception as error:  # on arbitrary bytes torch fails in ways that nobody has listed
         if "TorchScript" in str(error):

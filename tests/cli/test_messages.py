@@ -35,7 +35,7 @@ def contents(folder: Path) -> set[Path]:
     return {path for path in folder.rglob("*") if "__pycache__" not in path.parts}
 
 
-VERBS = "there are train, resume, ls, show, doctor, completion"
+VERBS = "there are train, resume, ls, show, export, doctor, completion"
 
 
 @pytest.mark.parametrize(

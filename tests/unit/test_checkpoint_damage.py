@@ -130,10 +130,8 @@ def test_code(kind: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     else:
         with open(path, "wb") as file:
             sealed.write_sealed(dressed, file)
-    refused(
-        path,
-        r"refused, it carries code \((posix|nt|subprocess|io|importlib|open|eval|exec|\w+builtin)[\w.]*\)",
-    )
+    name = evil.function.__name__  # its module is called as in Python 2, by the pickle protocol
+    refused(path, rf"refused, it carries code \((\w+\.)?{name}\)")
     assert not (tmp_path / "executed").exists()
 
 
