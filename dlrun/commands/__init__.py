@@ -10,6 +10,7 @@ VERBS = {
     "evaluate": "every metric of a run, on its own data set or another",
     "predict": "classify images: files, folders, patterns",
     "translate": "a folder of images into the other domain",
+    "export": "files for other programs: safetensors, torchvision, ONNX, torch.export",
     "doctor": "what this machine has, what dlrun makes of it, what data is here",
     "completion": "print a shell script that completes verbs, groups and options",
 }

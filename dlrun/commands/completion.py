@@ -27,7 +27,7 @@ _dlrun() {
 complete -o nospace -o default -F _dlrun dlrun
 """
 _USING = ("--device", "--help", "--outputs", "--which")
-_WITH_RUN = ("resume", "show", "rm", "evaluate", "predict", "translate")
+_WITH_RUN = ("resume", "show", "rm", "evaluate", "predict", "translate", "export")
 _WITH_SWEEP = ("report", "compare", "plot")
 _FLAGS = {
     "train": ("--cfg", "--config-dir", "--help", "--multirun"),
@@ -40,6 +40,7 @@ _FLAGS = {
     "evaluate": (*_USING, "--json", "--split", "--tensorboard"),
     "predict": (*_USING, "--all", "--format", "--out", "--top"),
     "translate": (*_USING, "--overwrite", "--to"),
+    "export": ("--data-dir", "--force", "--format", "--help", "--outputs", "--to", "--which"),
     "rm": ("--dry-run", "--help", "--outputs", "--yes"),
     "gc": ("--days", "--dry-run", "--help", "--outputs", "--yes"),
     "ls": ("--csv", "--help", "--json", "--limit", "--outputs", "--reverse", "--sort"),

@@ -126,6 +126,8 @@ class Method(nn.Module):
     """Whether bf16 is faster on the CPU, and as good as fp32 by docs/results.md."""
     parts: ClassVar[dict[str, str]] = {}
     """What others may take over: `backbone` and `head` to the beginning of their state's names."""
+    inference: ClassVar[tuple[str, ...]] = ("",)
+    """Beginnings of its state's names that its capabilities need; what is left only trains."""
     classifies: bool = True
     """Whether `predict`, where there is one, gives the data set's classes."""
 

@@ -72,6 +72,7 @@ class BYOL(Method):
     key_metric = "knn"
     cpu_bf16 = True
     parts: ClassVar[dict[str, str]] = {"backbone": "online.0."}
+    inference = ("online.0.",)
 
     def __init__(self, config: Config, build: Builder) -> None:
         super().__init__()

@@ -62,6 +62,7 @@ class CycleGAN(Method):
     pixels = "symmetric"
     key_metric = "target_share"
     cpu_bf16 = True
+    inference = ("G_AB.", "G_BA.")
 
     def __init__(self, config: Config, build: Builder) -> None:
         super().__init__()

@@ -53,6 +53,7 @@ class Distill(Method):
     key_metric = "accuracy"
     cpu_bf16 = True
     parts: ClassVar[dict[str, str]] = {"backbone": "student.encoder.", "head": "student.head."}
+    inference = ("student.",)
 
     def __init__(self, config: Config, build: Builder) -> None:
         super().__init__()

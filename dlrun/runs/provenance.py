@@ -2,8 +2,10 @@
 
 import inspect
 import platform
+import shlex
 import subprocess
 import sys
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -38,6 +40,19 @@ def record(folder: RunFolder, hardware: str, checksum: str, plain: dict[str, Any
     changed = {key: value for key, value in now.items() if before.get(key) != value}
     if changed:
         write_json(folder.provenance, before | {"resumed": [*before.get("resumed", []), changed]})
+
+
+@cache
+def brief() -> dict[str, str | None]:
+    """What a checkpoint says of where it comes from: versions, the command, the user's commit."""
+    git = _git(Path.cwd())
+    return {
+        "dlrun": __version__,
+        "python": platform.python_version(),
+        **{name: _version(name) for name in ("torch", "torchvision")},
+        "command": shlex.join(command_line()),
+        "commit": git["commit"] if git else None,
+    }
 
 
 def _version(package: str) -> str | None:

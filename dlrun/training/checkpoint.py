@@ -1,16 +1,19 @@
 """Checkpoints: plain data and tensors, written whole or not at all, read without running code."""
 
 import os
-import pickle
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from dlrun.config.signature import computes
+from dlrun.config.typed import flatten
 from dlrun.errors import UserError
+from dlrun.runs.folder import RunFolder
+from dlrun.training.migrations import FORMAT, migrated
+from dlrun.training.sealed import read, write_sealed
 
-FORMAT = 1
+_SEALED_SINCE = 2
 
 
 def save(path: Path, content: dict[str, Any]) -> None:
@@ -18,7 +21,7 @@ def save(path: Path, content: dict[str, Any]) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:
-            torch.save({"format": FORMAT, **content}, file)
+            write_sealed({**content, "format": FORMAT}, file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -28,32 +31,42 @@ def save(path: Path, content: dict[str, Any]) -> None:
 
 
 def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
-    """A checkpoint, onto `device`.
+    """A checkpoint, onto `device`; one of an older format as this one has it.
 
     Raises:
         UserError: it is not there, is damaged, carries code, or is of a later format.
     """
-    content = _read(path, device)
+    content, sealed = _read(path, device)
     if "format" not in content:
         raise UserError(f"{path}: not a checkpoint of dlrun")
-    if content["format"] > FORMAT:
+    number = content["format"]
+    if type(number) is not int or number < 1:
+        raise UserError(f"{path}: not a checkpoint of dlrun, its format is {str(number)[:20]!r}")
+    if number > FORMAT:
         raise UserError(
-            f"{path}: has format {content['format']}, this dlrun reads up to {FORMAT}; update dlrun"
+            f"{path}: has format {number}, this dlrun reads up to {FORMAT}; update dlrun"
         )
-    return content
+    if number >= _SEALED_SINCE and not sealed:
+        raise UserError(f"{path}: damaged, the seal at its end is broken")
+    return migrated(content)
 
 
-def _read(path: Path, device: torch.device | str) -> dict[str, Any]:
-    if not path.exists():
-        raise UserError(f"{path}: no checkpoint there")
-    try:
-        content = torch.load(path, map_location=device, weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise UserError(f"{path}: refused, it holds more than plain data and tensors") from error
-    except (RuntimeError, EOFError, zipfile.BadZipFile, ValueError, OSError, KeyError) as error:
-        raise UserError(f"{path}: damaged or no checkpoint ({_first_line(error)})") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: not a checkpoint of dlrun")
+def load_own(folder: RunFolder, path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """A checkpoint in a run's folder, which must be that run's.
+
+    Raises:
+        UserError: as `load`, or it is of another run.
+    """
+    content = load(path, device)
+    there, here = content.get("config"), folder.read_config()
+    if not isinstance(there, dict):
+        raise UserError(f"{path}: no checkpoint of a run, it does not say its config")
+    difference = _difference(there, here)
+    if difference:
+        raise UserError(
+            f"{path}: is of another run than its folder ({difference}); put this run's own file "
+            "there"
+        )
     return content
 
 
@@ -63,7 +76,7 @@ def is_checkpoint(path: Path) -> bool:
     Raises:
         UserError: it cannot be read.
     """
-    return "format" in _read(path, "cpu")
+    return "format" in _read(path, "cpu")[0]
 
 
 def load_state_dict(path: Path) -> dict[str, torch.Tensor]:
@@ -72,11 +85,29 @@ def load_state_dict(path: Path) -> dict[str, torch.Tensor]:
     Raises:
         UserError: it is none.
     """
-    content = _read(path, "cpu")
+    content = _read(path, "cpu")[0]
     tensors = {key: value for key, value in content.items() if isinstance(value, torch.Tensor)}
     if not content or len(tensors) != len(content):
         raise UserError(f"{path}: neither a checkpoint of dlrun nor a plain state dict")
     return tensors
+
+
+def _read(path: Path, device: torch.device | str) -> tuple[dict[str, Any], bool]:
+    content, sealed = read(path, device)
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: not a checkpoint of dlrun")
+    return content, sealed
+
+
+def _difference(there: dict[str, Any], here: dict[str, Any]) -> str | None:
+    """The first value that differs. Keys that only one has are of another version of dlrun."""
+    ours, theirs = flatten(here), flatten(there)
+    first = ("method.name", "dataset.name", "model.name", "seed")
+    for key in (*first, *ours):
+        known = key in ours and key in theirs and computes(key)
+        if known and ours[key] != theirs[key]:
+            return f"{key}={str(theirs[key])[:40]} there, {str(ours[key])[:40]} here"
+    return None
 
 
 def _sync_folder(folder: Path) -> None:
@@ -87,7 +118,3 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)[:120]

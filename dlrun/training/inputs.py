@@ -155,10 +155,12 @@ def _slim(path: Path) -> dict[str, Any]:
     """The checkpoint without what only training needs; of a run, the best one."""
     if path.is_dir():
         folder = RunFolder(path.absolute())
-        path = folder.best if folder.best.exists() else folder.last
-    elif not checkpoint.is_checkpoint(path):
+        best = folder.best if folder.best.exists() else folder.last
+        content = checkpoint.load_own(folder, best)
+    elif checkpoint.is_checkpoint(path):
+        content = checkpoint.load(path)
+    else:
         return {"state_dict": checkpoint.load_state_dict(path)}
-    content = checkpoint.load(path)
     return {
         key: value
         for key, value in content.items()

@@ -62,7 +62,8 @@ def judge(
     untrained = test(other)
     best = last
     if progress.best_step not in (None, progress.step):
-        other.load_state_dict(checkpoint.load(folder.best, experiment.hardware.device)["method"])
+        kept = checkpoint.load_own(folder, folder.best, experiment.hardware.device)
+        other.load_state_dict(kept["method"])
         best = test(other)
     baseline = _trivial(experiment, last, getattr(method, "code_dim", 0))
     compared = comparison(

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from dlrun import __version__
 from dlrun.config.check import to_plain_types
 from dlrun.config.schema import TrainConfig
 from dlrun.config.typed import flatten
@@ -185,7 +184,7 @@ def _restore(experiment: Experiment, folder: RunFolder) -> Progress:
     if not folder.last.exists():
         return Progress()
     device = experiment.hardware.device
-    content = checkpoint.load(folder.last, device)
+    content = checkpoint.load_own(folder, folder.last, device)
     try:
         experiment.method.load_state_dict(content["method"])
         experiment.update.load_state_dict(content)
@@ -207,11 +206,11 @@ def _restore(experiment: Experiment, folder: RunFolder) -> Progress:
 
 
 def describe(plain: dict[str, Any], experiment: Experiment) -> dict[str, Any]:
-    """What makes a checkpoint usable by itself: config, shapes, classes, normalisation."""
+    """What makes a checkpoint usable by itself: config, shapes, classes, normalisation, origin."""
     data, trained = experiment.data, experiment.trained
     facts = facts_of(data)
     return {
-        "dlrun": __version__,
+        "provenance": provenance.brief(),
         "config": plain,
         "image_shape": list(data.image_shape),
         "class_names": list(data.class_names),

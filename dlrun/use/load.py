@@ -43,7 +43,7 @@ def load(
             a file, names code to be run.
     """
     path, folder = locate(run, which, outputs)
-    content = checkpoint.load(path)
+    content = checkpoint.load(path) if folder is None else checkpoint.load_own(folder, path)
     missing = {"config", "method", "image_shape"} - set(content)
     if missing:
         raise UserError(f"{path}: no checkpoint of a run (it lacks {', '.join(sorted(missing))})")

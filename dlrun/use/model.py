@@ -28,6 +28,7 @@ from dlrun.use.images import Image, to_bytes
 
 BATCH = 250
 _PIXELS = 2**20  # of a batch: large images go through a network in smaller ones
+_WEIGHTS = ("method", "optimizers", "scaler")
 _SPAN = 3.0  # standard deviations to each side of a code
 
 
@@ -74,6 +75,8 @@ class TrainedModel:
     ) -> None:
         self.method, self.facts, self.source = method, facts, source
         self.device, self.memory_format = device, memory_format
+        self.content = {key: item for key, item in content.items() if key not in _WEIGHTS}
+        """What its checkpoint says of itself, without the weights."""
         self.config: dict[str, Any] = content["config"]
         """The run's, as plain containers."""
         self.step: int = content["step"]

@@ -268,7 +268,7 @@ def test_a_plain_state_dict_has_torchvisions_names(inputs: Inputs, tmp_path: Pat
         ({"weight": torch.ones(1), "epoch": 3}, "neither a checkpoint of dlrun nor a plain"),
         ({"state_dict": {"weight": torch.ones(1)}}, "neither a checkpoint of dlrun nor a plain"),
         ([torch.ones(1)], "not a checkpoint of dlrun"),
-        (torch.nn.Linear(1, 1), "holds more than plain data and tensors"),
+        (torch.nn.Linear(1, 1), "carries code"),
     ],
 )
 def test_other_files_are_refused(inputs: Inputs, tmp_path: Path, given: Any, said: str) -> None:

@@ -41,6 +41,8 @@ class DataSource(ABC):
 
     Config: ClassVar[type] = SourceConfig
     may_have_labels: ClassVar[bool] = True
+    licence: ClassVar[str] = "not stated"
+    """Under which its images may be used; stands in the card of what is exported."""
 
     @abstractmethod
     def load(self, config: Any, data_dir: Path) -> Splits:

@@ -72,9 +72,13 @@ _IDX_FILES = tuple(
 )
 
 
+_CIFAR_LICENCE = "none stated by its authors, who ask to be cited (Krizhevsky 2009)"
+
+
 class MNIST(_TorchvisionData):
     """LeCun, Cortes and Burges 1998; 60,000 + 10,000 grey 28 x 28."""
 
+    licence = "CC BY-SA 3.0"
     torchvision_name = "MNIST"
     folder = "MNIST/raw"
     files = _IDX_FILES
@@ -83,6 +87,7 @@ class MNIST(_TorchvisionData):
 class FashionMNIST(_TorchvisionData):
     """Xiao et al. 2017, MIT; 60,000 + 10,000 grey 28 x 28."""
 
+    licence = "MIT (Zalando SE)"
     torchvision_name = "FashionMNIST"
     folder = "FashionMNIST/raw"
     files = _IDX_FILES
@@ -91,6 +96,7 @@ class FashionMNIST(_TorchvisionData):
 class CIFAR10(_TorchvisionData):
     """Krizhevsky 2009; 50,000 + 10,000 colour 32 x 32."""
 
+    licence = _CIFAR_LICENCE
     torchvision_name = "CIFAR10"
     files = ("cifar-10-python.tar.gz",)
 
@@ -98,5 +104,6 @@ class CIFAR10(_TorchvisionData):
 class CIFAR100(_TorchvisionData):
     """Krizhevsky 2009; 50,000 + 10,000 colour 32 x 32, 100 classes."""
 
+    licence = _CIFAR_LICENCE
     torchvision_name = "CIFAR100"
     files = ("cifar-100-python.tar.gz",)

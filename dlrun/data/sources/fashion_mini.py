@@ -18,6 +18,8 @@ FOLDER = Path(__file__).parent / "fashion_mini"
 class FashionMini(DataSource):
     """4,000 train and 1,000 test images; needs no network."""
 
+    licence = "MIT (Zalando SE)"
+
     def load(self, config: Any, data_dir: Path) -> Splits:
         """Reads the four files of the package."""
         from dlrun.data.sources.idx import read_idx

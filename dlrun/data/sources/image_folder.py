@@ -30,6 +30,8 @@ _log = logging.getLogger("dlrun")
 class ImageFolder(DataSource):
     """A folder of images."""
 
+    licence = "the owner's"
+
     @dataclass(frozen=True)
     class Config(SourceConfig):
         root: str

@@ -20,6 +20,8 @@ _LUMA = (0.299, 0.587, 0.114)  # grey of red, green and blue: ITU-R BT.601, as P
 class TwoDomains(DataSource):
     """A is all of one data set or a class of it, B of another; their own classes are forgotten."""
 
+    licence = "those of the two data sets that it is made of"
+
     @dataclass(frozen=True)
     class Config(SourceConfig):
         a: Annotated[Choice, Group("dataset")]

@@ -1,0 +1,164 @@
+"""The card of an export: what it is, what it has learnt from, how well it does, how to use it."""
+
+import shlex
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from dlrun.errors import UserError
+from dlrun.export.check import TOLERANCE, Images
+from dlrun.export.graphs import MEANS, Graph
+from dlrun.registry import lookup
+from dlrun.runs.files import read_json, write_json
+from dlrun.runs.folder import RunFolder
+from dlrun.runs.provenance import brief
+from dlrun.runs.status import read_status
+from dlrun.use import TrainedModel
+
+
+@dataclass(frozen=True)
+class File:
+    """One of the export: what is in it, bytes, largest difference, and Python that builds it."""
+
+    what: str
+    bytes: int
+    difference: float
+    code: tuple[str, ...] = ()
+
+
+def of_graph(capability: str, graph: Graph) -> str:
+    """What goes in and what comes out."""
+    inputs = {
+        "image": "float32 (B, C, H, W) in [0, 1], RGB or grey; normalised within",
+        "code": "float32 (B, D), as embed gives it; for a sample, drawn from N(0, 1)",
+    }
+    return f"{graph.input_name}: {inputs[graph.input_name]}; gives {MEANS[capability]}"
+
+
+def write(
+    model: TrainedModel,
+    folder: RunFolder | None,
+    images: Images,
+    files: dict[str, File],
+    target: Path,
+) -> None:
+    """card.json, and README.md with the same in prose."""
+    content = _content(model, folder, images, files)
+    write_json(target / "card.json", content)
+    (target / "README.md").write_text(_readme(content), encoding="utf-8")
+
+
+def _content(
+    model: TrainedModel, folder: RunFolder | None, images: Images, files: dict[str, File]
+) -> dict[str, Any]:
+    config, facts, scale = model.config, model.facts, model.scale
+    status = read_status(folder) if folder is not None else None
+    summary = read_json(folder.summary) if folder is not None else {}
+    return {
+        "method": config["method"]["name"],
+        "model": config["model"],
+        "dataset": {
+            "name": config["dataset"]["name"],
+            "licence": _licence(config["dataset"]["name"]),
+            "checksum": facts.checksum,
+            "class_names": list(facts.class_names),
+            "domains": list(model.domains),
+        },
+        "image_shape": list(model.image_shape),
+        "normalisation": {"shift": scale.shift.tolist(), "scale": scale.scale.tolist()},
+        "capabilities": list(model.capabilities),
+        "run": None if folder is None else folder.name,
+        "status": None if status is None else status.state,
+        "step": model.step,
+        "figures": {
+            "val": {"step": model.content.get("val_step"), **model.val},
+            "test": {k: v for k, v in summary.get("test", {}).items() if k in ("last", "best")},
+            "best_chosen_by": summary.get("key_metric"),
+        },
+        "files": {name: asdict(file) for name, file in files.items()},
+        "check": {
+            "images": len(images.table),
+            "of": "noise" if images.warning else "the test split",
+            "warning": images.warning,
+            "tolerance": TOLERANCE,
+            "batches": [1, 7],
+        },
+        "reproduce": _command(model, folder),
+        "trained_with": model.content.get("provenance"),
+        "exported_with": brief(),
+        "config": config,
+    }
+
+
+def _licence(dataset: str) -> str:
+    try:
+        licence: str = lookup("dataset", dataset).licence
+    except UserError:  # the user's own class, and not in this folder
+        return "not stated"
+    return licence
+
+
+def _command(model: TrainedModel, folder: RunFolder | None) -> str | None:
+    """What was typed when the run began."""
+    if folder is not None and folder.commands.exists():
+        first = folder.commands.read_text(encoding="utf-8").splitlines()[:1]
+        return first[0].split(" ", 2)[-1] if first else None
+    written = model.content.get("provenance", {}).get("command")
+    return None if written is None else str(written)
+
+
+def _readme(card: dict[str, Any]) -> str:
+    data = card["dataset"]
+    height, width = card["image_shape"][1:]
+    colours = "RGB" if card["image_shape"][0] == 3 else "grey"
+    norm = card["normalisation"]
+    parts = [
+        f"# {card['method']} on {data['name']}",
+        f"Trained by dlrun, run {card['run'] or 'not known'} "
+        f"({card['status'] or 'status not known'}), at step {card['step']:,}.",
+        f"- model: `{shlex.join(f'{k}={v}' for k, v in card['model'].items())}`\n"
+        f"- data: {data['name']}, licence: {data['licence']}\n"
+        f"- images: {colours}, {height} x {width}; as float32 in [0, 1], then "
+        f"`(x - {norm['shift']}) / {norm['scale']}` for each channel\n"
+        f"- classes: {', '.join(data['class_names']) or 'none'}\n"
+        f"- reproduce: `{card['reproduce'] or 'not known'}`",
+        "## Figures",
+        _figures(card["figures"]),
+        "## Files",
+        _files(card),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _figures(figures: dict[str, Any]) -> str:
+    rows = [(f"test, {which}", numbers) for which, numbers in figures["test"].items()]
+    val = {k: v for k, v in figures["val"].items() if k != "step"}
+    if val:
+        rows.append((f"val, step {figures['val']['step']}", val))
+    if not rows:
+        return "None: it was not evaluated."
+    lines = ["| split, weights | figure | value |", "| --- | --- | --- |"]
+    for name, numbers in rows:
+        lines += [f"| {name} | {key} | {value:.4g} |" for key, value in numbers.items()]
+    chosen = figures["best_chosen_by"]
+    note = (
+        f"\n\nBest was chosen by {chosen} on val; the test split chose nothing." if chosen else ""
+    )
+    return "\n".join(lines) + note
+
+
+def _files(card: dict[str, Any]) -> str:
+    check = card["check"]
+    lines = [
+        f"Each was compared with the original on {check['images']} images of {check['of']}, in "
+        "batches of 1 and of 7."
+    ]
+    lines += [
+        f"- `{name}`: {file['what']}. Largest difference {file['difference']:.1e}."
+        for name, file in card["files"].items()
+    ]
+    for name, file in card["files"].items():
+        if file["code"]:
+            load = f"m.load_state_dict(torch.load('{name}', weights_only=True))"
+            lines += ["", "```python", *file["code"], load, "m.eval()", "```"]
+    return "\n".join(lines)

@@ -1,0 +1,191 @@
+"""`dlrun export`: files for other programs, each held against the original first."""
+
+import importlib.util
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from dlrun.errors import UserError
+from dlrun.export import card
+from dlrun.export.check import Images, difference, test_images
+from dlrun.export.graphs import graphs, stripped
+from dlrun.export.programs import program_at, write_program
+from dlrun.export.weights import (
+    backbone,
+    loaded_backbone,
+    loaded_safetensors,
+    original_backbone,
+    write_safetensors,
+)
+from dlrun.runs.folder import RunFolder
+from dlrun.use import TrainedModel
+
+FORMATS = ("safetensors", "torchvision", "onnx", "torch_export")
+CARD = "card.json"
+_ENDINGS = {"onnx": ".onnx", "torch_export": ".pt2"}
+_NEEDS = {"safetensors": ("safetensors",), "onnx": ("onnx", "onnxscript", "onnxruntime")}
+
+
+@dataclass
+class Export:
+    """What is exported where, and what came of it."""
+
+    model: TrainedModel
+    folder: RunFolder | None
+    target: Path
+    say: Callable[[str], None]
+    images: Images
+    files: dict[str, card.File] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """The originals, and the inputs that they and the files are given."""
+        self.originals = graphs(self.model, self.model.method)
+        # What only trains is not a number here, so a file that used it would be found out.
+        self.exported = graphs(self.model, stripped(self.model.method))
+
+    @torch.no_grad()
+    def inputs(self, name: str) -> Tensor:
+        """Images in [0, 1], or the codes of these images."""
+        unit = self.images.unit
+        return unit if self.originals[name].input_name == "image" else self.originals["embed"](unit)
+
+    def compare(self, file: str, functions: dict[str, Callable[[Tensor], Tensor]]) -> float:
+        """The largest difference of any of the capabilities `functions`. Raises RunFailed."""
+        gaps = []
+        for name, function in functions.items():
+            given = self.inputs(name)
+            with torch.no_grad():
+                wanted = torch.cat([self.originals[name](part) for part in given.split(50)])
+            gaps.append(difference(file, function, given, wanted))
+        return max(gaps, default=0.0)
+
+    def done(self, path: Path, what: str, gap: float, code: tuple[str, ...] = ()) -> None:
+        """Says so."""
+        self.files[path.name] = card.File(what, path.stat().st_size, gap, code)
+        of = "the test split" if self.images.warning is None else "NOISE"
+        self.say(
+            f"{path.name}: {path.stat().st_size / 1e6:.2f} MB, at most {gap:.1e} from the original "
+            f"on {len(self.images.table)} images of {of}, in batches of 1 and of 7"
+        )
+
+
+def demand_extras(formats: tuple[str, ...]) -> None:
+    """Raises UserError where a package is missing that one of the formats needs."""
+    needed = [package for name in formats for package in _NEEDS.get(name, ())]
+    missing = [package for package in needed if importlib.util.find_spec(package) is None]
+    if missing:
+        raise UserError(
+            f"--format: needs {', '.join(missing)}; pip install 'dlrun[export]', or choose among "
+            f"{', '.join(name for name in FORMATS if name not in _NEEDS)}"
+        )
+
+
+def demand_free(target: Path, force: bool) -> None:
+    """Raises UserError where something is there that must not be replaced."""
+    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+        return
+    if not force:
+        raise UserError(f"{target}: exists; --force replaces it, --to names another folder")
+    if not (target / CARD).exists():
+        raise UserError(f"{target}: is not of `dlrun export` (no {CARD}), so --force leaves it be")
+
+
+def export(
+    model: TrainedModel,
+    folder: RunFolder | None,
+    target: Path,
+    formats: tuple[str, ...],
+    asked: bool,
+    data_dir: str | None,
+    say: Callable[[str], None],
+) -> None:
+    """Writes `target` whole or not at all.
+
+    Args:
+        model: on the CPU.
+        folder: its run, None of a bare file.
+        target: is free, or an older export that is replaced.
+        formats: some of FORMATS.
+        asked: whether the user named them; else what does not apply is left out, and said.
+        data_dir: where the run's data set is, None as the run has it.
+        say: is given a line for each file.
+
+    Raises:
+        UserError: the run has not what is asked for, or the folder cannot be written.
+        RunFailed: a file does not do what the original does.
+    """
+    images = test_images(model, data_dir)
+    if images.warning:
+        say(f"warning: {images.warning}")
+    draft = target.with_name(f".{target.name}.tmp")
+    shutil.rmtree(draft, ignore_errors=True)
+    try:
+        draft.mkdir(parents=True)
+        work = Export(model, folder, draft, say, images)
+        for name in formats:
+            _WRITERS[name](work, name, asked)
+        if not work.files:
+            raise UserError(f"{model}: there is nothing to export as {', '.join(formats)}")
+        card.write(work.model, folder, images, work.files, draft)
+        if target.exists():
+            shutil.rmtree(target)
+        draft.rename(target)
+    except OSError as error:
+        raise UserError(f"{target}: cannot be written ({error.strerror or error})") from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _write_safetensors(work: Export, name: str, asked: bool) -> None:
+    path = work.target / "model.safetensors"
+    write_safetensors(work.model, path)
+    loaded = graphs(work.model, loaded_safetensors(work.model, path))
+    gap = work.compare(path.name, dict(loaded))
+    work.done(path, "the weights that inference needs, by the names that they have in dlrun", gap)
+
+
+def _write_backbone(work: Export, name: str, asked: bool) -> None:
+    found = backbone(work.model)
+    if found is None:
+        told = f"torchvision: {work.model.config['method']['name']} has no backbone"
+        if asked:
+            raise UserError(f"--format {told}; its networks are in the other formats")
+        work.say(f"{told}, left out")
+        return
+    path = work.target / "backbone.pth"
+    torch.save(found.state, path)
+    loaded, original = loaded_backbone(work.model, found, path), original_backbone(work.model)
+    given = work.model.scale.from_unit(work.images.unit)
+    with torch.no_grad():
+        wanted = torch.cat([original(part).float() for part in given.split(50)])
+    gap = difference(path.name, loaded, given, wanted)
+    work.done(path, _what_backbone(work.model, bool(found.code)), gap, found.code)
+
+
+def _what_backbone(model: TrainedModel, is_torchvision: bool) -> str:
+    head = " and its classifying layer" if "head" in model.method.parts else ""
+    if is_torchvision:
+        return f"state dict of the backbone{head}, by torchvision's names; takes normalised images"
+    layers = ", the layer's under head." if head else ""
+    kind = model.config["model"]["name"]
+    return f"state dict of the backbone{head}, by the names of dlrun's model {kind}{layers}"
+
+
+def _write_programs(work: Export, name: str, asked: bool) -> None:
+    for capability, graph in work.exported.items():
+        path = work.target / f"{capability}{_ENDINGS[name]}"
+        write_program(graph, work.inputs(capability)[:2].clone(), path)
+        gap = work.compare(path.name, {capability: program_at(path, graph.input_name)})
+        work.done(path, card.of_graph(capability, graph), gap)
+
+
+_WRITERS: dict[str, Callable[[Export, str, bool], None]] = {
+    "safetensors": _write_safetensors,
+    "torchvision": _write_backbone,
+    "onnx": _write_programs,
+    "torch_export": _write_programs,
+}
