@@ -5,6 +5,7 @@ VERBS = {
     "resume": "go on with a run that was cut off, at the exact step",
     "ls": "list runs: status, method, data set, key metric",
     "compare": "runs or a sweep side by side: what differs, figures, seeds, paired tests",
+    "leaderboard": "the best config of each method on a data set, chosen on val",
     "show": "one run in detail: figures, pictures, config",
     "doctor": "what this machine has, what dlrun makes of it, what data is here",
     "completion": "print a shell script that completes verbs, groups and options",

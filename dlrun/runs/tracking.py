@@ -78,14 +78,20 @@ class Tracker:
         return self._writer
 
     def _write_hparams(self, writer: "SummaryWriter") -> None:
-        """Into the run's own file; `add_hparams` would make a second run of it."""
+        """Into the run's own file; `add_hparams` would make a second run of it.
+
+        Without the summary of an experiment that `hparams` returns first: TensorBoard takes the first
+        such summary that it finds for all runs, so that keys which only others have would be lost.
+        Where there is none it looks through every run, and puts the keys that differ first.
+        """
         from torch.utils.tensorboard.summary import hparams
 
         flat = {
             key: v if isinstance(v, bool | int | float | str) else str(v)
             for key, v in self.hparams.items()
         }
-        for summary in hparams(flat, {"summary/best": 0.0, "summary/last": 0.0}):
+        _, start, end = hparams(flat, {})
+        for summary in (start, end):
             writer._get_file_writer().add_summary(summary)
 
 
