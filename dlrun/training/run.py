@@ -22,7 +22,7 @@ from dlrun.runs.log import Log
 from dlrun.runs.progress import ProgressView
 from dlrun.runs.signals import StopRequest
 from dlrun.runs.status import StatusWriter
-from dlrun.runs.tracking import Tracker
+from dlrun.runs.tracking import Tracker, is_hparam
 from dlrun.training import checkpoint
 from dlrun.training.assemble import Experiment, assemble
 from dlrun.training.inputs import Inputs
@@ -74,7 +74,7 @@ def _train(config: TrainConfig, folder: RunFolder, console: Console, stop: StopR
         with hardware.applied():
             progress = _restore(experiment, folder)
             status.status.step, status.status.total = progress.step, experiment.total_steps
-            tracker = Tracker(folder, progress.step, flatten(plain, _is_hparam))
+            tracker = Tracker(folder, progress.step, flatten(plain, is_hparam))
             _announce(log, experiment, folder, progress)
             try:
                 view = ProgressView(
@@ -193,20 +193,6 @@ def describe(plain: dict[str, Any], experiment: Experiment) -> dict[str, Any]:
         "std": data.std.tolist(),
         "data_checksum": data.checksum,
     }
-
-
-def _is_hparam(key: str) -> bool:
-    """Whether it is worth a column of TensorBoard's table, which shows the first few by name."""
-    aside = (
-        "augment.",
-        "hardware.",
-        "outputs",
-        "data_dir",
-        "log_every",
-        "checkpoint_every",
-        "name",
-    )
-    return not key.startswith(aside)
 
 
 def _announce(log: Log, experiment: Experiment, folder: RunFolder, progress: Progress) -> None:
