@@ -7,6 +7,8 @@ VERBS = {
     "compare": "runs or a sweep side by side: what differs, figures, seeds, paired tests",
     "leaderboard": "the best config of each method on a data set, chosen on val",
     "show": "one run in detail: figures, pictures, config",
+    "rm": "delete runs, by name or filter; asks first",
+    "gc": "free room: failed and empty runs, old checkpoints; asks first",
     "doctor": "what this machine has, what dlrun makes of it, what data is here",
     "completion": "print a shell script that completes verbs, groups and options",
 }

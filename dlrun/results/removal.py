@@ -52,9 +52,7 @@ def users_of(run: Record, others: Sequence[Record]) -> list[Record]:
 
 
 def _lies_in(value: str, folder: str) -> bool:
-    return os.sep in value and os.path.abspath(value).rstrip(os.sep).startswith(
-        folder.rstrip(os.sep)
-    )
+    return os.sep in value and f"{os.path.abspath(value)}{os.sep}".startswith(folder)
 
 
 def garbage(outputs: Path, runs: Sequence[Record], kinds: Sequence[str], days: float) -> list[Item]:

@@ -51,8 +51,8 @@ class Tracker:
     def summary(self, step: int, seconds: float, images: int, key: Mapping[str, float]) -> None:
         """The end of a run, in five scalars that every method has.
 
-        TensorBoard's HParams page shows five metrics at first, in alphabetical order, and its parallel
-        coordinates leave out each run that lacks one of them.
+        TensorBoard's HParams page shows five metrics at first, in alphabetical order, and its
+        parallel coordinates leave out each run that lacks one of them.
 
         Args:
             step: optimizer steps taken.
@@ -96,8 +96,8 @@ class Tracker:
     def _write_hparams(self, writer: "SummaryWriter") -> None:
         """Into the run's own file; `add_hparams` would make a second run of it.
 
-        Without the summary of an experiment that `hparams` returns first: TensorBoard takes the first
-        such summary that it finds for all runs, so that keys which only others have would be lost.
+        Without the summary of an experiment that `hparams` returns first: TensorBoard takes the
+        first such summary that it finds for all runs, and keys which only others have are lost.
         Where there is none it looks through every run, and puts the keys that differ first.
         """
         from torch.utils.tensorboard.summary import hparams

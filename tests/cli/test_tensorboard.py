@@ -7,6 +7,7 @@ import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from browser import browser, find_all, page_text, wait_for
@@ -58,7 +59,7 @@ def address(sweep: Path) -> Iterator[str]:
         str(port),
     ]
     server = subprocess.Popen(
-        [*command, "--host", "127.0.0.1", "--load_fast", "false"],
+        [*command, "--port", str(port), "--host", "127.0.0.1", "--load_fast", "false"],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         env={**os.environ, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"},
@@ -101,10 +102,14 @@ def test_the_table_and_the_parallel_coordinates_hold_every_run_of_a_sweep(
             "a line for each run",
         )
         page.save_screenshot(str(tmp_path / "hparams-parallel.png"))
-        drawn = [line.get_attribute("d") for line in lines]
+        drawn = [_shape(line) for line in lines]
         assert len(drawn) == len(JOBS) and not any("NaN" in path for path in drawn)
         assert len(set(drawn)) == len(JOBS)
 
 
 def _with(text: str, *words: str) -> str | None:
     return text if all(word in text for word in words) else None
+
+
+def _shape(path: Any) -> str:
+    return str(path.get_attribute("d") or "")
