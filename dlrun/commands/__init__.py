@@ -5,6 +5,7 @@ VERBS = {
     "resume": "go on with a run that was cut off, at the exact step",
     "ls": "list runs: status, method, data set, key metric",
     "compare": "runs or a sweep side by side: what differs, figures, seeds, paired tests",
+    "plot": "curves of runs or a sweep with seed bands, in the terminal or as PNG or HTML",
     "leaderboard": "the best config of each method on a data set, chosen on val",
     "show": "one run in detail: figures, pictures, config",
     "rm": "delete runs, by name or filter; asks first",

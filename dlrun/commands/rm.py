@@ -13,8 +13,8 @@ examples:
   dlrun rm losses seed=7                     of one sweep the runs for which the filter holds
   dlrun rm status=failed --dry-run           what it would be
 
-A run that is being trained is never deleted. One that the config of another run names (a student its
-teacher) is, after a line that says so: what a run needs of another was copied into its own folder."""
+A run that is being trained is never deleted. One that the config of another run names (a student
+its teacher) is, after a line that says so: what a run needs of another lies in its own folder."""
 
 
 def run(arguments: list[str]) -> int:
