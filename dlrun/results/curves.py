@@ -50,9 +50,7 @@ def curves(groups: Sequence[Group], metric: str, over: Over) -> list[Curve]:
     ]
     drawn = [curve for curve in found if curve.x]
     if not drawn:
-        raise UserError(
-            f"--metric {metric}: at no step do all seeds of a config have a finite value"
-        )
+        raise UserError(f"--metric {metric}: no step at which all seeds of a config have it")
     return drawn
 
 
