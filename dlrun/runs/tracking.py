@@ -48,6 +48,22 @@ class Tracker:
         for name, value in values.items():
             self.writer.add_scalar(name, value, step)
 
+    def summary(self, step: int, seconds: float, images: int, key: Mapping[str, float]) -> None:
+        """The end of a run, in five scalars that every method has.
+
+        TensorBoard's HParams page shows five metrics at first, in alphabetical order, and its
+        parallel coordinates leave out each run that lacks one of them.
+
+        Args:
+            step: optimizer steps taken.
+            seconds: of training.
+            images: that were trained on, each time counted.
+            key: the test split's key metric, `best` and `last`; empty where it has none.
+        """
+        rate = images / seconds if seconds else 0.0
+        values = {**key, "images_per_second": rate, "seconds": seconds, "steps": float(step)}
+        self.scalars(step, {f"summary/{name}": value for name, value in values.items()})
+
     def picture(self, step: int, name: str, image: Tensor) -> Path:
         """A grid (C, H, W) in [0, 1] as samples/NAME-STEP.png and in TensorBoard."""
         path = self.folder.samples / f"{name}-{step:06d}.png"
@@ -78,15 +94,35 @@ class Tracker:
         return self._writer
 
     def _write_hparams(self, writer: "SummaryWriter") -> None:
-        """Into the run's own file; `add_hparams` would make a second run of it."""
+        """Into the run's own file; `add_hparams` would make a second run of it.
+
+        Without the summary of an experiment that `hparams` returns first: TensorBoard takes the
+        first such summary that it finds for all runs, and keys which only others have are lost.
+        Where there is none it looks through every run, and puts the keys that differ first.
+        """
         from torch.utils.tensorboard.summary import hparams
 
         flat = {
             key: v if isinstance(v, bool | int | float | str) else str(v)
             for key, v in self.hparams.items()
         }
-        for summary in hparams(flat, {"summary/best": 0.0, "summary/last": 0.0}):
+        _, start, end = hparams(flat, {})
+        for summary in (start, end):
             writer._get_file_writer().add_summary(summary)
+
+
+def is_hparam(key: str) -> bool:
+    """Whether it is worth a column of TensorBoard's table, which shows the first few by name."""
+    aside = (
+        "augment.",
+        "hardware.",
+        "outputs",
+        "data_dir",
+        "log_every",
+        "checkpoint_every",
+        "name",
+    )
+    return not key.startswith(aside)
 
 
 def cut_back(path: Path, step: int) -> None:

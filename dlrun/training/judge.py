@@ -72,10 +72,10 @@ def judge(
     key, data = method.key_metric, experiment.data
     named = {f"test/last/{name}": value for name, value in last.items()}
     named |= {f"test/best/{name}": value for name, value in best.items()}
-    if key in last:
-        named |= {"summary/last": last[key], "summary/best": best[key]}
     tracker.scalars(progress.step, named)
     images = progress.step * config.batch_size * config.accumulate
+    ends = {"last": last[key], "best": best[key]} if key in last else {}
+    tracker.summary(progress.step, progress.seconds, images, ends)
     return {
         "method": config.method.name,
         "dataset": config.dataset.name,

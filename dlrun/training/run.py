@@ -23,7 +23,7 @@ from dlrun.runs.log import Log
 from dlrun.runs.progress import ProgressView
 from dlrun.runs.signals import StopRequest
 from dlrun.runs.status import StatusWriter
-from dlrun.runs.tracking import Tracker
+from dlrun.runs.tracking import Tracker, is_hparam
 from dlrun.training import checkpoint
 from dlrun.training.assemble import Experiment, assemble
 from dlrun.training.inputs import Inputs, facts_of
@@ -99,7 +99,7 @@ def _train(
         with hardware.applied():
             progress = _restore(experiment, folder)
             status.status.step, status.status.total = progress.step, experiment.total_steps
-            tracker = Tracker(own, progress.step, flatten(plain, _is_hparam))
+            tracker = Tracker(own, progress.step, flatten(plain, is_hparam))
             _announce(log, experiment, folder, progress)
             try:
                 view = ProgressView(
@@ -223,20 +223,6 @@ def describe(plain: dict[str, Any], experiment: Experiment) -> dict[str, Any]:
         "domains": [asdict(domain) for domain in facts.domains],
         "inputs": trained.taken if isinstance(trained, Inputs) else {},
     }
-
-
-def _is_hparam(key: str) -> bool:
-    """Whether it is worth a column of TensorBoard's table, which shows the first few by name."""
-    aside = (
-        "augment.",
-        "hardware.",
-        "outputs",
-        "data_dir",
-        "log_every",
-        "checkpoint_every",
-        "name",
-    )
-    return not key.startswith(aside)
 
 
 def _announce(log: Log, experiment: Experiment, folder: RunFolder, progress: Progress) -> None:

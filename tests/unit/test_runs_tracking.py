@@ -72,6 +72,8 @@ def test_hparams_stand_in_the_run_itself(folder: RunFolder) -> None:
     from tensorboard.plugins.hparams import plugin_data_pb2
 
     data = events(folder).summary_metadata["_hparams_/session_start_info"].plugin_data.content
+    # One run's summary of an experiment would hide the keys that only other runs have.
+    assert "_hparams_/experiment" not in events(folder).summary_metadata
     parsed = plugin_data_pb2.HParamsPluginData.FromString(data).session_start_info.hparams
     assert parsed["optimizer.lr"].number_value == pytest.approx(0.1)
     assert parsed["method.predictor"].string_value == "mlp"
