@@ -178,8 +178,9 @@ class _Sweep:
             launcher.launch([job.overrides for job in left], initial_job_idx=first)
         except Exception as error:  # a worker was lost, say; the folders tell what was done
             self._say(f"the launcher failed: {type(error).__name__}: {error}")
-        for job in left:
-            pool.settle(job)
+        finally:
+            for job in left:
+                pool.settle(job)
 
     def _say(self, text: str) -> None:
         self.console.print(text, highlight=False, markup=False)
