@@ -11,7 +11,7 @@ from dlrun.config.schema import SweepConfig
 from dlrun.runs.files import read_json
 from dlrun.runs.status import read_status
 from dlrun.sweeps.plan import Job
-from dlrun.sweeps.process import Process
+from dlrun.sweeps.process import ASKING, Process
 from dlrun.sweeps.shares import Shares
 
 _PAUSE = 0.05  # seconds between looks at the processes
@@ -55,8 +55,7 @@ class Pool:
         While it runs, SIGINT, SIGTERM and SIGHUP ask all jobs to save and stop; a second SIGINT
         ends them at once.
         """
-        handled = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        before = {number: signal.signal(number, self._handle) for number in handled}
+        before = {number: signal.signal(number, self._handle) for number in ASKING}
         try:
             while self._running or (self._open() and not self._stopping):
                 if self.signal is not None and not self._stopping:
