@@ -21,6 +21,8 @@ _LOOK_EVERY = 0.5  # seconds between looks at files
 class View(Protocol):
     """Who is told what happens."""
 
+    stopping: bool
+
     def changed(self, job: Job) -> None:
         """A job has begun or is over."""
 
@@ -87,7 +89,7 @@ class Pool:
             os.write(2, b"\nall jobs finish their step and save (Ctrl-C again stops at once)\n")
 
     def _stop(self) -> None:
-        self._stopping = True
+        self._stopping = self.view.stopping = True
         for process in self._running:
             process.ask_to_stop()
 

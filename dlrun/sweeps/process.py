@@ -15,7 +15,8 @@ from dlrun.runs.status import note_end, read_status
 from dlrun.sweeps.plan import Job
 from dlrun.sweeps.shares import Shares, memory_kills
 
-COMMAND = (sys.executable, "-X", "faulthandler", "-m", "dlrun.commands.job")
+# -P: as for the console script, a random.py in the user's folder is not taken for Python's own.
+COMMAND = (sys.executable, "-P", "-X", "faulthandler", "-m", "dlrun.commands.job")
 BUSY = 75
 """The exit code of a job that another process has begun in the same instant (EX_TEMPFAIL)."""
 # Sent by somebody from outside: the job itself is in order and can be gone on with.
