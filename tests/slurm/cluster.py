@@ -36,7 +36,7 @@ SlurmdLogFile={folder}/slurmd.log
 SlurmUser=root
 SwitchType=switch/none
 SchedulerType=sched/backfill
-SchedulerParameters=sched_interval=2,requeue_delay=1
+SchedulerParameters=sched_interval=2
 SelectType=select/cons_tres
 JobRequeue=1
 KillWait=30
