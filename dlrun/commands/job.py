@@ -101,6 +101,9 @@ def task(config: "DictConfig") -> float | None:
     """
     from hydra.core.hydra_config import HydraConfig
 
+    if cores := os.environ.get("SLURM_CPUS_PER_TASK"):  # torch would take all of the node's
+        os.environ.setdefault("OMP_NUM_THREADS", cores)
+
     from dlrun.commands.console import log_to, make_console
     from dlrun.config.check import check, to_plain_types
     from dlrun.config.compose import to_plain

@@ -6,6 +6,7 @@ goes on with what was cut off.
 
 import hashlib
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -40,6 +41,7 @@ _EXTRAS = {
     "ray": ("hydra_ray_launcher", "ray"),
     "submitit": ("hydra_submitit_launcher", "slurm"),
 }
+_POLL = 2.0  # seconds
 _WIDE = 250  # characters
 
 
@@ -81,6 +83,8 @@ def _composed(overrides: list[str]) -> DictConfig:
     """The sweep's own config. Its folder, where it has no name, is named by the command."""
     hydra = GlobalHydra.instance().hydra
     assert hydra is not None
+    # Our configs of other launchers have the names of their plugins' own, and are meant to.
+    warnings.filterwarnings("ignore", r"\s*'hydra/launcher/", UserWarning)
     setup_globals()
 
     def compose(texts: list[str]) -> DictConfig:
@@ -178,8 +182,13 @@ class _Sweep:
             launcher.launch([job.overrides for job in left], initial_job_idx=first)
         except Exception as error:  # a worker was lost, say; the folders tell what was done
             self._say(f"the launcher failed: {type(error).__name__}: {error}")
-        for job in left:
-            pool.settle(job)
+        finally:
+            for job in left:
+                pool.settle(job)
+        while any(job.state == "elsewhere" for job in left):  # what a failed launcher had begun
+            time.sleep(_POLL)
+            for job in left:
+                pool.settle(job)
 
     def _say(self, text: str) -> None:
         self.console.print(text, highlight=False, markup=False)

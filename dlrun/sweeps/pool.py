@@ -11,7 +11,7 @@ from dlrun.config.schema import SweepConfig
 from dlrun.runs.files import read_json
 from dlrun.runs.status import read_status
 from dlrun.sweeps.plan import Job
-from dlrun.sweeps.process import Process
+from dlrun.sweeps.process import ASKING, Process
 from dlrun.sweeps.shares import Shares
 
 _PAUSE = 0.05  # seconds between looks at the processes
@@ -20,6 +20,8 @@ _LOOK_EVERY = 0.5  # seconds between looks at files
 
 class View(Protocol):
     """Who is told what happens."""
+
+    stopping: bool
 
     def changed(self, job: Job) -> None:
         """A job has begun or is over."""
@@ -55,8 +57,7 @@ class Pool:
         While it runs, SIGINT, SIGTERM and SIGHUP ask all jobs to save and stop; a second SIGINT
         ends them at once.
         """
-        handled = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        before = {number: signal.signal(number, self._handle) for number in handled}
+        before = {number: signal.signal(number, self._handle) for number in ASKING}
         try:
             while self._running or (self._open() and not self._stopping):
                 if self.signal is not None and not self._stopping:
@@ -88,7 +89,7 @@ class Pool:
             os.write(2, b"\nall jobs finish their step and save (Ctrl-C again stops at once)\n")
 
     def _stop(self) -> None:
-        self._stopping = True
+        self._stopping = self.view.stopping = True
         for process in self._running:
             process.ask_to_stop()
 

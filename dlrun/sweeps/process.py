@@ -15,12 +15,15 @@ from dlrun.runs.status import note_end, read_status
 from dlrun.sweeps.plan import Job
 from dlrun.sweeps.shares import Shares, memory_kills
 
-COMMAND = (sys.executable, "-X", "faulthandler", "-m", "dlrun.commands.job")
+# -P: as for the console script, a random.py in the user's folder is not taken for Python's own.
+COMMAND = (sys.executable, "-P", "-X", "faulthandler", "-m", "dlrun.commands.job")
 BUSY = 75
 """The exit code of a job that another process has begun in the same instant (EX_TEMPFAIL)."""
 # Sent by somebody from outside: the job itself is in order and can be gone on with.
 _TAIL = 20_000  # bytes of metrics.jsonl that are looked at
-_FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_FROM_OUTSIDE = ("SIGKILL", "SIGTERM", "SIGINT", "SIGHUP")
+ASKING = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+"""What asks a sweep to stop."""
 
 
 class Process:
@@ -95,9 +98,9 @@ class Process:
 
     def _killed(self, number: signal.Signals) -> None:
         """By a signal that the sweep did not send; the job's folder is told, which cannot know."""
-        out_of_memory = number == signal.SIGKILL and memory_kills() > self._kills
+        out_of_memory = number.name == "SIGKILL" and memory_kills() > self._kills
         job = self.job
-        job.state = "interrupted" if number in _FROM_OUTSIDE else "failed"
+        job.state = "interrupted" if number.name in _FROM_OUTSIDE else "failed"
         job.reason = f"killed by {number.name}"
         if out_of_memory:
             job.reason += " of the kernel, out of memory: lower sweep.jobs or batch_size"

@@ -29,6 +29,7 @@ class SweepView:
         self._began = self._drawn = self._line_at = time.monotonic()
         self._started: dict[int, float] = {}
         self._took: list[float] = []
+        self.stopping = False
         self._live: Live | None = None
         if console.is_terminal:
             self._live = Live(console=console, auto_refresh=False, transient=True)
@@ -98,8 +99,8 @@ class SweepView:
     def _title(self) -> str:
         counts = Counter(job.state for job in self.jobs)
         parts = [f"{counts[s]} {_TOLD.get(s, s)}" for s in _COLOURS if counts[s]]
-        left = ""
-        if self._took:
+        left = ", stopping" if self.stopping else ""
+        if self._took and not left:
             mean = sum(self._took) / len(self._took)
             running = sum(mean for job in self.jobs if job.state == "running") / 2
             left = f", about {_time((counts['waiting'] * mean + running) / self.at_a_time)} left"

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -64,7 +65,7 @@ def test_the_sweep_is_killed_and_the_same_command_goes_on(tmp_path: Path) -> Non
     wait_for_steps(project, first, count=2, most=40)
     first.kill()
     first.wait()
-    second = begin(project, *command, "sweep.jobs=2", "method.pause=0.2")
+    second = begin(project, *command, "sweep.jobs=2")
     out = told(second)
     assert second.returncode == 0, out
     assert len(jobs(project)) == 2
@@ -109,6 +110,11 @@ def test_two_sweeps_at_once_share_the_jobs_that_both_have(tmp_path: Path) -> Non
     [
         ("sweep.jobs=0", "sweep.jobs: got 0, expected an integer >= 1 or auto"),
         ("sweep.retry=all", "sweep.retry: got all, expected failed or null"),
+        pytest.param(
+            "hydra/launcher=ray",
+            "hydra/launcher=ray needs pip install 'dlrun[ray]'",
+            marks=pytest.mark.skipif(find_spec("ray") is not None, reason="Ray is installed"),
+        ),
     ],
 )
 def test_wrong_settings(tmp_path: Path, given: str, line: str) -> None:
