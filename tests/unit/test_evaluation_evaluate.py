@@ -527,3 +527,21 @@ def test_evaluating_runs_at_the_runs_precision() -> None:
         assert torch.is_inference_mode_enabled()
     assert entered == ["in", "out"]
     assert method.training
+
+
+def test_groups_of_what_a_classifier_says() -> None:
+    """It says 0 of everything: right for the positives, and for every negative it is wrong."""
+    data = data_set()
+    halves = {
+        split: replace(t, attributes={"half": (torch.arange(len(t)) * 2) // max(1, len(t))})
+        for split, t in (("train", data.train), ("val", data.val), ("test", data.test))
+    }
+    grouped = replace(data, **halves, groups=("half",), positive=0)  # type: ignore[arg-type]
+    found = evaluate(inference(Classifier(), grouped), "test", 0)
+    assert (found["recall"], found["false_positive_rate"]) == (1, 1)
+    assert found["precision"] == pytest.approx(1 / 3)
+    assert found["group/half=1/n"] == 5 and found["group/half=1/negatives"] == 10
+    while_training = evaluate(inference(Classifier(), grouped), "val", 0, thorough=False)
+    assert while_training["worst_group_recall"] == 1 and "group/half=1/n" not in while_training
+    without = evaluate(inference(Classifier(), data), "test", 0)
+    assert not [key for key in without if "group" in key or key == "recall"]
