@@ -6,12 +6,13 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from dlrun.evaluation.groups import by_group
 from dlrun.evaluation.metrics import describe
 from dlrun.runs.folder import RunFolder
 from dlrun.training.run import Result
 
 _OTHER = {
-    "vae": "supervised", "supervised": "byol", "byol": "siamese", "siamese": "capsnet",
+    "vae": "dbvae", "dbvae": "supervised", "supervised": "byol", "byol": "siamese", "siamese": "capsnet",
     "capsnet": "cyclegan",
 }  # fmt: skip
 
@@ -23,8 +24,12 @@ def present(result: Result, console: Console, next_steps: bool = True) -> None:
     console.print(figures(summary))
     for line in notes(summary):
         console.print(line, highlight=False, markup=False)
+    if (groups := grouped(summary)) is not None:
+        console.print(groups)
     if summary.get("comparison"):
         console.print(compared(summary["comparison"]))
+    if summary.get("controls"):
+        console.print(controls(summary))
     if not next_steps:
         return
     for line in [*look_at(folder), *what_next(folder, summary)]:
@@ -50,6 +55,35 @@ def figures(summary: dict[str, Any]) -> Table:
     return table
 
 
+def grouped(summary: dict[str, Any]) -> Table | None:
+    """The test split's numbers of each group; None where none were asked for."""
+    last, best = (by_group(summary["test"][column]) for column in ("last", "best"))
+    if not best:
+        return None
+    of_positives = any("negatives" in numbers for numbers in best.values())
+    measure = "recall" if of_positives else "accuracy"
+    columns = {"precision": "precision", "false_positive_rate": "false positives"}
+    shown = [key for key in columns if any(key in numbers for numbers in best.values())]
+    table = Table(title=f"{measure} by group, test split", title_justify="left")
+    if of_positives and not shown:
+        table.caption = "precision and false positives are above: negatives have no group"
+    table.add_column("", overflow="fold")
+    heads = ("images", "last", "best", "95% interval", *(columns[key] for key in shown))
+    for head in heads:
+        table.add_column(head, justify="right")
+    for name, numbers in best.items():
+        interval = f"{numbers['low']:.3f} - {numbers['high']:.3f}" if numbers["n"] else "no images"
+        table.add_row(
+            name,
+            f"{numbers['n']:,.0f}",
+            _cell(last[name].get(measure), ".3f"),
+            _cell(numbers.get(measure), ".3f"),
+            interval,
+            *(_cell(numbers.get(key), ".3f") for key in shown),
+        )
+    return table
+
+
 def compared(rows: dict[str, dict[str, Any]]) -> Table:
     """A distillation's networks side by side: test accuracy, size, speed."""
     table = Table(title="distillation, test accuracy", title_justify="left")
@@ -64,6 +98,25 @@ def compared(rows: dict[str, dict[str, Any]]) -> Table:
             _cell(row["best"], ".4f"),
             f"{size:,}" if size else "as student",
             f"{speed:,.0f}" if speed else "as student",
+        )
+    return table
+
+
+def controls(summary: dict[str, Any]) -> Table:
+    """The same encoder under other draws, side by side: the test split, last weights."""
+    table = Table(title="by how positives are drawn: test split, last", title_justify="left")
+    others: dict[str, dict[str, float]] = summary["controls"]
+    table.add_column("", overflow="fold")
+    for column in ("this run", *others):
+        table.add_column(column, justify="right")
+    own = summary["test"]["last"]
+    for name in own:
+        if "/" in name:
+            continue
+        metric = describe(name)
+        values = [own[name], *(numbers.get(name) for numbers in others.values())]
+        table.add_row(
+            f"{metric.label} {metric.arrow}", *(_cell(value, metric.form) for value in values)
         )
     return table
 

@@ -34,7 +34,17 @@ Your own method, model, loss or data set: a class in my_file.py and `name: my_fi
 
 
 # The five groups, then what they choose by default; a group that is not here comes after them.
-_ORDER = ("method", "model", "loss", "dataset", "hardware", "optimizer", "schedule", "augment")
+_ORDER = (
+    "method",
+    "model",
+    "loss",
+    "dataset",
+    "hardware",
+    "optimizer",
+    "schedule",
+    "augment",
+    "bias",
+)
 
 
 def train_help(overrides: list[str], config_dir: str | None) -> str:

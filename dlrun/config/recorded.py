@@ -4,7 +4,7 @@ from typing import Any
 
 from dlrun.config.compose import compose_plain
 
-_LATER = ("groups",)
+_LATER = ("groups", "bias")
 
 
 def completed(plain: dict[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from dlrun.data.augment_options import AugmentConfig
+from dlrun.data.bias_options import BiasConfig
 from dlrun.options import (
     Choice,
     Count,
@@ -51,6 +52,7 @@ class TrainConfig:
     optimizer: Annotated[Choice, Group("optimizer")]
     schedule: Annotated[Choice, Group("schedule")]
     augment: AugmentConfig
+    bias: BiasConfig
     hardware: HardwareConfig
     groups: tuple[NonEmpty, ...] | None
     seed: Whole

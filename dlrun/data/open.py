@@ -1,15 +1,20 @@
 """A data set by its config: read, val split off, statistics of the train split."""
 
+import hashlib
 import os
 import sys
 from pathlib import Path
 
+from dlrun.data.bias import FREQUENCY, Biased, biased
+from dlrun.data.bias_options import BiasConfig
 from dlrun.data.sources.base import SourceConfig, Splits
 from dlrun.data.split import hold_out
 from dlrun.data.table import DataSet, Table, pixel_statistics
 from dlrun.errors import UserError
 from dlrun.options import Choice
 from dlrun.registry import lookup, suggest
+
+_MOST_GROUPS = 64  # a table that a person reads
 
 
 def cache_folder(data_dir: str | None) -> Path:
@@ -28,14 +33,18 @@ def cache_folder(data_dir: str | None) -> Path:
 
 
 def open_dataset(
-    choice: Choice, data_dir: str | None, groups: tuple[str, ...] | None = None
+    choice: Choice,
+    data_dir: str | None,
+    bias: BiasConfig | None = None,
+    groups: tuple[str, ...] | None = None,
 ) -> DataSet:
     """The data set of the config, on the CPU.
 
     Args:
         choice: of the group dataset.
         data_dir: where downloads and decoded images are kept.
-        groups: columns whose combinations the test is reported for.
+        bias: what is done to the images once they are split; None: nothing.
+        groups: columns whose combinations the test is reported for; None: those that show the bias.
 
     Raises:
         UserError: it cannot be had or read, or the options do not fit it.
@@ -45,21 +54,36 @@ def open_dataset(
     _check(choice.name, splits)
     whole = splits.train
     stays, held = hold_out(whole.labels, len(whole), options.val_fraction, "val")
-    train = whole.subset(stays)
+    tables = (whole.subset(stays), whole.subset(held), splits.test)
+    checksum = splits.checksum or f"{whole.checksum()[:32]}{splits.test.checksum()[:32]}"
+    positive = _positive(options.positive, splits.class_names)
+    done = Biased(tables, {}, (), ())
+    if bias is not None and bias.active:
+        done = biased(tables, len(splits.class_names), bias, choice.name)
+        checksum = hashlib.sha256(
+            "".join(table.checksum() for table in done.splits).encode()
+        ).hexdigest()
+    train, val, test = done.splits
+    if groups is None:  # those of a class's frequency are of the positives only, or of none
+        groups = tuple(name for name in done.groups if name != FREQUENCY or positive is None)
     mean, std = pixel_statistics(train.images)
-    return DataSet(
+    data = DataSet(
         name=choice.name,
         train=train,
-        val=whole.subset(held),
-        test=splits.test,
+        val=val,
+        test=test,
         class_names=splits.class_names,
         domains=_domains(options.domains, splits.class_names),
         mean=mean,
         std=std,
-        checksum=splits.checksum or f"{whole.checksum()[:32]}{splits.test.checksum()[:32]}",
-        positive=_positive(options.positive, splits.class_names),
-        groups=_groups(groups or (), train),
+        checksum=checksum,
+        positive=positive,
+        groups=_groups(groups, train),
+        words=done.words,
+        report=done.report,
     )
+    _demand_few(data)
+    return data
 
 
 def _check(name: str, splits: Splits) -> None:
@@ -97,6 +121,16 @@ def _class_of(name: str, classes: tuple[str, ...], key: str) -> int:
     if name not in classes:
         raise UserError(f"{key}: {name!r} is no class of it{suggest(name, list(classes))}")
     return classes.index(name)
+
+
+def _demand_few(data: DataSet) -> None:
+    """A group of hardly an image says nothing. Raises UserError."""
+    count = len(data.combinations()) if data.groups else 0
+    if count > _MOST_GROUPS:
+        raise UserError(
+            f"groups: {', '.join(data.groups)} have {count} combinations, expected at most "
+            f"{_MOST_GROUPS}"
+        )
 
 
 def _groups(names: tuple[str, ...], table: Table) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """Images as whole tensors: no loader, no workers, a batch is an index."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -78,6 +79,7 @@ class DataSet:
     `val` chooses the best epoch, `test` is touched once at the end. `mean` and `std`, each (C,) in
     units of [0, 1], are those of the train split. `positive` is the class that counts as positive,
     None where none does. `groups` are the columns whose combinations the test is reported for.
+    `words` name the values of a column, where they have names. `report` is for people.
     """
 
     name: str
@@ -91,6 +93,8 @@ class DataSet:
     checksum: str
     positive: int | None = None
     groups: tuple[str, ...] = ()
+    words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    report: tuple[str, ...] = ()
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -102,6 +106,18 @@ class DataSet:
     def num_classes(self) -> int:
         """How many classes there are; 0 without labels."""
         return len(self.class_names)
+
+    def combinations(self) -> Tensor:
+        """The values of the columns `groups` that some image has, sorted, int64 (G, columns).
+
+        Those of images of which a column is not known, -1, are left out.
+        """
+        columns = [
+            torch.stack([table.attributes[name].cpu() for name in self.groups], 1)
+            for table in (self.train, self.val, self.test)
+        ]
+        found: Tensor = torch.cat(columns).unique(dim=0)
+        return found[(found >= 0).all(1)]
 
     def to(self, device: torch.device) -> "DataSet":
         """Every split on `device`."""

@@ -10,6 +10,7 @@ from dlrun.data.table import DataSet, PixelScale, Table
 from dlrun.data.views import domain_rows
 from dlrun.evaluation.codes import code_numbers, likelihood
 from dlrun.evaluation.features import knn_predict, linear_probe, share_equal, spread
+from dlrun.evaluation.groups import group_numbers
 from dlrun.evaluation.inference import Inference
 from dlrun.evaluation.linear import (
     independent_negative_log_likelihood,
@@ -61,7 +62,7 @@ def evaluate(
         taught = taught_classes(inference, table)
     with inference.evaluating():
         if isinstance(method, Predicts) and method.classifies and table.labels is not None:
-            numbers |= _predictions(inference, method, table, taught)
+            numbers |= _predictions(inference, method, table, taught, thorough)
         if isinstance(method, Validates):
             numbers |= _validated(inference, method, table)
         wanted = thorough or not isinstance(method, Predicts)
@@ -197,11 +198,12 @@ def taught_classes(inference: Inference, table: Table) -> Tensor | None:
 
 
 def _predictions(
-    inference: Inference, method: Predicts, table: Table, taught: Tensor | None
+    inference: Inference, method: Predicts, table: Table, taught: Tensor | None, thorough: bool
 ) -> dict[str, float]:
     predicted = inference.over(table, lambda x: method.predict(x)).argmax(1).cpu()
     assert table.labels is not None
     numbers = {"accuracy": share_equal(predicted, table.labels.cpu())}
+    numbers |= group_numbers(inference.data, table, predicted, thorough)
     return numbers if taught is None else numbers | {"agreement": share_equal(predicted, taught)}
 
 

@@ -21,6 +21,13 @@ class Metric:
 
 METRICS = {
     "accuracy": Metric("accuracy", True, ".3f", "the most frequent class"),
+    "recall": Metric("recall, of the positives", True, ".3f"),
+    "precision": Metric("precision", True, ".3f"),
+    "false_positive_rate": Metric("false positive rate", False, ".3f"),
+    "worst_group_recall": Metric("recall of the worst group", True, ".3f"),
+    "worst_group_accuracy": Metric("accuracy of the worst group", True, ".3f"),
+    "group_gap": Metric("gap, best to worst group", False, ".3f"),
+    "group_variance": Metric("variance over groups, points²", False, ".2f"),
     "agreement": Metric("agreement with the teacher", True, ".3f"),
     "knn": Metric("kNN accuracy (k=20)", True, ".3f", "raw pixels"),
     "linear_probe": Metric("linear probe accuracy", True, ".3f", "raw pixels"),

@@ -94,4 +94,4 @@ def balanced_weights(columns: list[Tensor]) -> Tensor:
 
 def effective_sample_size(weights: Tensor) -> Tensor:
     """1 / sum(w^2), (): so many images drawn uniformly are as varied as these."""
-    return weights.double().square().sum().reciprocal()
+    return torch.reciprocal(weights.double().square().sum())

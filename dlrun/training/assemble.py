@@ -12,7 +12,7 @@ from dlrun.data.table import DataSet, PixelScale
 from dlrun.data.views import Source, domain_rows
 from dlrun.errors import UserError
 from dlrun.methods.base import Builder, Method
-from dlrun.methods.capabilities import Translates, Weighs
+from dlrun.methods.capabilities import Predicts, Translates, Weighs
 from dlrun.methods.trained import Trained
 from dlrun.options import Duration
 from dlrun.randomness import seed_everything
@@ -97,6 +97,15 @@ def _demand_an_end(config: TrainConfig, method: Method, data: DataSet) -> None:
         )
 
 
+def _demand_classes(config: TrainConfig, method: Method) -> None:
+    """Groups that were asked for are reported of what classifies. Raises UserError."""
+    if config.groups and not (isinstance(method, Predicts) and method.classifies):
+        raise UserError(
+            f"groups: method {config.method.name} gives no classes that could be judged by group; "
+            "expected null"
+        )
+
+
 def _demand_both_domains(method: Method, data: DataSet) -> None:
     """Told now and not by the first evaluation, or by the test hours later. Raises UserError."""
     if isinstance(method, Translates):
@@ -124,12 +133,13 @@ def assemble(config: TrainConfig, trained: Callable[[str], Trained]) -> Experime
         UserError: any of them cannot be had as asked.
     """
     pick_device(config.hardware.device)  # a missing device is told before any data is read
-    data = open_dataset(config.dataset, config.data_dir, config.groups)
+    data = open_dataset(config.dataset, config.data_dir, config.bias, config.groups)
     steps_per_epoch, total = _length(config, data)
     method, build = build_method(config, data, trained, total / steps_per_epoch)
     _demand_a_batch(config, method)
     _demand_an_end(config, method, data)
     _demand_both_domains(method, data)
+    _demand_classes(config, method)
     hardware = pick(config.hardware, method, build.built)
     method.to(hardware.device)
     method.to(memory_format=hardware.memory_format)
@@ -163,5 +173,5 @@ def assemble(config: TrainConfig, trained: Callable[[str], Trained]) -> Experime
     )
     return Experiment(
         config, data, method, hardware, source, update, total, steps_per_epoch, trained,
-        build.report,
+        [*data.report, *build.report],
     )  # fmt: skip

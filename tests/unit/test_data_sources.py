@@ -375,7 +375,7 @@ def open_own(monkeypatch: pytest.MonkeyPatch, splits: Splits, **options: Any) ->
     monkeypatch.setattr("dlrun.data.open.lookup", lambda group, name: Own)
     groups = options.pop("groups", None)
     config = SourceConfig(**{"val_fraction": 0.25, "domains": None, "positive": None, **options})
-    return open_dataset(Choice("own", config), None, groups)
+    return open_dataset(Choice("own", config), None, groups=groups)
 
 
 def images(n: int, size: int = 4) -> Tensor:
