@@ -88,10 +88,11 @@ def balanced_weights(columns: list[Tensor]) -> Tensor:
         known = column + 1
         group = group * (known.max() + 1) + known
     _, member, count = group.unique(return_inverse=True, return_counts=True)
-    weights = 1 / count.double()[member]
+    weights: Tensor = 1 / count.double()[member]
     return weights / weights.sum()
 
 
 def effective_sample_size(weights: Tensor) -> Tensor:
     """1 / sum(w^2), (): so many images drawn uniformly are as varied as these."""
-    return torch.reciprocal(weights.double().square().sum())
+    squares: Tensor = weights.double().square().sum()
+    return torch.reciprocal(squares)
