@@ -94,5 +94,4 @@ def balanced_weights(columns: list[Tensor]) -> Tensor:
 
 def effective_sample_size(weights: Tensor) -> Tensor:
     """1 / sum(w^2), (): so many images drawn uniformly are as varied as these."""
-    squares: Tensor = weights.double().square().sum()
-    return torch.reciprocal(squares)
+    return 1 / weights.double().square().sum()
