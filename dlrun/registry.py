@@ -27,6 +27,7 @@ _BUILT_IN: dict[str, dict[str, str]] = {
         "capsnet": "dlrun.methods.capsnet:CapsNet",
         "autoencoder": "dlrun.methods.autoencoder:Autoencoder",
         "vae": "dlrun.methods.vae:VAE",
+        "dbvae": "dlrun.methods.dbvae:DBVAE",
         "cyclegan": "dlrun.methods.cyclegan:CycleGAN",
     },
     "model": {

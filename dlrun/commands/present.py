@@ -12,8 +12,8 @@ from dlrun.runs.folder import RunFolder
 from dlrun.training.run import Result
 
 _OTHER = {
-    "vae": "supervised", "supervised": "byol", "byol": "siamese", "siamese": "capsnet",
-    "capsnet": "cyclegan",
+    "vae": "dbvae", "dbvae": "supervised", "supervised": "byol", "byol": "siamese",
+    "siamese": "capsnet", "capsnet": "cyclegan",
 }  # fmt: skip
 
 
@@ -28,6 +28,8 @@ def present(result: Result, console: Console, next_steps: bool = True) -> None:
         console.print(groups)
     if summary.get("comparison"):
         console.print(compared(summary["comparison"]))
+    if summary.get("controls"):
+        console.print(controls(summary))
     if not next_steps:
         return
     for line in [*look_at(folder), *what_next(folder, summary)]:
@@ -97,6 +99,25 @@ def compared(rows: dict[str, dict[str, Any]]) -> Table:
             _cell(row["best"], ".4f"),
             f"{size:,}" if size else "as student",
             f"{speed:,.0f}" if speed else "as student",
+        )
+    return table
+
+
+def controls(summary: dict[str, Any]) -> Table:
+    """The same encoder under other draws, side by side: the test split, last weights."""
+    table = Table(title="by how positives are drawn: test split, last", title_justify="left")
+    others: dict[str, dict[str, float]] = summary["controls"]
+    table.add_column("", overflow="fold")
+    for column in ("this run", *others):
+        table.add_column(column, justify="right")
+    own = summary["test"]["last"]
+    for name in own:
+        if "/" in name:
+            continue
+        metric = describe(name)
+        values = [own[name], *(numbers.get(name) for numbers in others.values())]
+        table.add_row(
+            f"{metric.label} {metric.arrow}", *(_cell(value, metric.form) for value in values)
         )
     return table
 

@@ -12,8 +12,9 @@ from dlrun.data.augment import augment
 from dlrun.data.augment_options import AugmentConfig
 from dlrun.data.groups import GROUP, GroupOrder, groups_per_class
 from dlrun.data.order import Order
-from dlrun.data.table import DataSet, Pixels, PixelScale
+from dlrun.data.table import DataSet, Pixels, PixelScale, Table
 from dlrun.errors import UserError
+from dlrun.randomness import generator
 
 
 class View(Protocol):
@@ -108,6 +109,43 @@ class Grouped:
 
 
 @dataclass(frozen=True)
+class Weighted:
+    """As `Labelled`, but drawn with replacement by the method's weights, half of the batch.
+
+    That half, the larger one, are images of the data set's positive class and comes first; the
+    others pass by as ever. Without a positive class the whole batch is drawn by weight.
+    """
+
+    image: Tensor
+    label: Tensor
+    index: Tensor
+    attributes: dict[str, Tensor] = field(default_factory=dict)
+    needs_labels: ClassVar[bool] = True
+
+    @classmethod
+    def length(cls, data: DataSet) -> int:
+        """As many as the train split."""
+        return len(data.train)
+
+    @classmethod
+    def draw(cls, source: "Source", number: int) -> Self:
+        """A batch."""
+        others = source.others
+        half = source.batch_size // 2 if others else 0
+        rows = source.share(source.by_weight(number, source.batch_size - half))
+        if others:
+            if not half:
+                raise UserError(
+                    "batch_size: got 1, but half of it are positives and half are others; expected "
+                    "an integer >= 2"
+                )
+            rows = torch.cat([rows, source.share(others.batch(number, half))])
+        label = source.labels(rows)
+        assert label is not None
+        return cls(source.view(rows), label, rows.to(source.device), source.attributes(rows))
+
+
+@dataclass(frozen=True)
 class TwoViews:
     """Two views of each image, each (B, C, H, W), drawn independently, and its row (B,).
 
@@ -186,6 +224,22 @@ def domain_rows(data: DataSet, split: str = "train") -> tuple[Tensor, Tensor]:
     return rows[0], rows[1]
 
 
+def positive_rows(table: Table, positive: int | None) -> tuple[Tensor, Tensor]:
+    """The rows of the positive class and all others, int64 each; all and none where none is.
+
+    Raises:
+        UserError: no image is positive.
+    """
+    labels = table.labels
+    if positive is None or labels is None:
+        rows = torch.arange(len(table), device=table.images.device)
+        return rows, rows[:0]
+    found = (labels == positive).nonzero()[:, 0], (labels != positive).nonzero()[:, 0]
+    if not len(found[0]):
+        raise UserError("dataset.positive: no train image is of that class")
+    return found
+
+
 class Source:
     """Draws batches of one view: order, gather, augment, scale; a function of (seed, number)."""
 
@@ -200,14 +254,17 @@ class Source:
         device: torch.device,
         memory_format: torch.memory_format = torch.contiguous_format,
         share: Callable[[Tensor], Tensor] = lambda rows: rows,
+        weights: Tensor | None = None,
     ) -> None:
-        """Raises UserError where an epoch holds not even one batch.
+        """`weights` (N,) are a method's own, looked at anew whenever it has changed them; `share`
+        gives, of the rows (B,) of a batch, those that this process sees.
 
-        `share`: of the rows (B,) of a batch, those that this process sees.
+        Raises UserError where an epoch holds not even one batch.
         """
         self.data, self.kind, self.options = data, view, options
         self.batch_size, self.seed = batch_size, seed
         self.device, self.memory_format, self.share = device, memory_format, share
+        self.weights, self._cumulated, self._version = weights, torch.zeros(0), -1
         self.scale = PixelScale.of(pixels, data.mean, data.std).to(device)
         self.length = view.length(data)
         if batch_size > self.length:
@@ -253,6 +310,34 @@ class Source:
             )
         assert self.data.train.labels is not None
         return GroupOrder(self.data.train.labels, self.seed, "groups")
+
+    @cached_property
+    def others(self) -> Order | None:
+        """Shuffled passes over the images that are not positive; None where all are of interest."""
+        rows = positive_rows(self.data.train, self.data.positive)[1].cpu()
+        length = max(len(rows), self.batch_size)
+        return Order(rows, length, self.seed, "others") if len(rows) else None
+
+    def by_weight(self, number: int, size: int) -> Tensor:
+        """Rows of batch `number` drawn with replacement by the weights, int64 (size,)."""
+        self._look_at_weights()
+        place = torch.rand(size, generator=generator(self.seed, "by weight", number)).double()
+        drawn = torch.searchsorted(self._cumulated, place * self._cumulated[-1], right=True)
+        return drawn.clamp_(max=len(self._cumulated) - 1)
+
+    def _look_at_weights(self) -> None:
+        """Rows are drawn on the CPU, alike for every device; a copy at each step would wait."""
+        weights = self.weights
+        if weights is not None and weights._version == self._version:
+            return
+        if weights is None or not weights.any():  # before the first look at the images
+            train = self.data.train
+            chances = torch.zeros(len(train), dtype=torch.float64)
+            chances[positive_rows(train, self.data.positive)[0].cpu()] = 1
+        else:
+            chances = weights.cpu()
+        self._cumulated = chances.cumsum(0)
+        self._version = -1 if weights is None else weights._version
 
     def view(self, rows: Tensor, second: bool = False) -> Tensor:
         """An augmented view of the images `rows`, float32 (B, C, H, W) in the method's range."""

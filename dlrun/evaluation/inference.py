@@ -55,6 +55,8 @@ class Inference:
                 {name: picked(column) for name, column in table.attributes.items()},
             )
 
-    def over(self, table: Table, function: Callable[[Tensor], Tensor]) -> Tensor:
-        """`function` of every image, joined along the batch, float32."""
-        return torch.cat([function(batch.image).float() for batch in self.batches(table)])
+    def over(
+        self, table: Table, function: Callable[[Tensor], Tensor], rows: Tensor | None = None
+    ) -> Tensor:
+        """`function` of every image, or of some rows, joined along the batch, float32."""
+        return torch.cat([function(batch.image).float() for batch in self.batches(table, rows)])

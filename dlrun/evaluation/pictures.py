@@ -14,7 +14,16 @@ from dlrun.evaluation.code_pictures import from_mixture, interpolations, travers
 from dlrun.evaluation.evaluate import DIRECTIONS
 from dlrun.evaluation.features import nearest
 from dlrun.evaluation.inference import Inference
-from dlrun.methods.capabilities import Decodes, Embeds, Predicts, Reconstructs, Samples, Translates
+from dlrun.evaluation.survey import weighed
+from dlrun.methods.capabilities import (
+    Decodes,
+    Embeds,
+    Predicts,
+    Reconstructs,
+    Samples,
+    Translates,
+    Weighs,
+)
 from dlrun.randomness import seed_everything
 
 COLUMNS = 12
@@ -46,6 +55,9 @@ def pictures(inference: Inference, seed: int) -> dict[str, Tensor]:
             found["samples_mixture"] = grid(drawn.split(COLUMNS))
         if isinstance(method, Translates):
             found["translations"] = _translations(inference, method)
+        if isinstance(method, Weighs) and bool(method.weights.any()):
+            rows, captions = weighed(data.train, method.weights, COLUMNS)
+            found["weights"] = with_captions(grid(rows), captions)
         if isinstance(method, Predicts) and method.classifies and table.labels is not None:
             found["predictions"] = _predictions(inference, method)
         elif isinstance(method, Embeds) and not isinstance(method, Reconstructs):

@@ -8,6 +8,7 @@ from typing import Literal, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
+from dlrun.data.table import Table
 from dlrun.data.views import HeldOut
 from dlrun.methods.base import Update
 from dlrun.methods.trained import Trained
@@ -128,3 +129,28 @@ class Validates(Protocol):
 
     def validate(self, batch: HeldOut) -> dict[str, Tensor]:
         """Each (B,), or fewer where it is not known of every image; averaged over the split."""
+
+
+@runtime_checkable
+class Weighs(Protocol):
+    """Has the chance of each train image to be drawn by its view."""
+
+    weights: Tensor
+    """A buffer (N,), float64, sums to 1, or 0 before a first look; 0 of those drawn otherwise."""
+
+
+@runtime_checkable
+class Surveys(Protocol):
+    """Looks at images of the train split before each epoch, in eval mode, not augmented.
+
+    What it keeps of them is a buffer: a resumed run has it from its checkpoint.
+    """
+
+    def surveyed(self, table: Table) -> Tensor:
+        """Which rows of the train split, int64 (M,)."""
+
+    def glance(self, image: Tensor) -> Tensor:
+        """What is taken down of each image, (B, D)."""
+
+    def survey(self, table: Table, rows: Tensor, seen: Tensor) -> dict[str, Tensor]:
+        """Concludes, from `seen` (M, D) of `rows`; returns numbers to be logged, as tensors ()."""

@@ -27,7 +27,7 @@ class Tracker:
 
     def __init__(self, folder: RunFolder, step: int, hparams: Mapping[str, Any]) -> None:
         self.folder, self.start, self.hparams = folder, step, hparams
-        cut_back(folder.metrics, step)
+        cut_back(folder.metrics, step or -1)  # what is looked at before the first step comes again
         self._file: IO[str] = open(folder.metrics, "a", encoding="utf-8")  # noqa: SIM115
         self._writer: SummaryWriter | None = None
 
@@ -63,6 +63,11 @@ class Tracker:
         rate = images / seconds if seconds else 0.0
         values = {**key, "images_per_second": rate, "seconds": seconds, "steps": float(step)}
         self.scalars(step, {f"summary/{name}": value for name, value in values.items()})
+
+    def histograms(self, step: int, values: Mapping[str, Tensor]) -> None:
+        """TensorBoard alone: how numbers (N,) are spread."""
+        for name, numbers in values.items():
+            self.writer.add_histogram(name, numbers, step)
 
     def picture(self, step: int, name: str, image: Tensor) -> Path:
         """A grid (C, H, W) in [0, 1] as samples/NAME-STEP.png and in TensorBoard."""

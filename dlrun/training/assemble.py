@@ -12,7 +12,7 @@ from dlrun.data.table import DataSet, PixelScale
 from dlrun.data.views import Source, domain_rows
 from dlrun.errors import UserError
 from dlrun.methods.base import Builder, Method
-from dlrun.methods.capabilities import Predicts, Translates
+from dlrun.methods.capabilities import Predicts, Translates, Weighs
 from dlrun.methods.trained import Trained
 from dlrun.options import Duration
 from dlrun.randomness import seed_everything
@@ -174,6 +174,7 @@ def assemble(
     source = Source(
         data, view, config.augment, method.pixels, config.batch_size, config.seed,
         hardware.device, hardware.memory_format, ranks.share,
+        method.weights if isinstance(method, Weighs) else None,
     )  # fmt: skip
     optimizers = build_optimizers(
         config.optimizer,

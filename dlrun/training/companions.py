@@ -1,4 +1,4 @@
-"""The runs that a distillation stands on: a teacher that is trained first, a student alone.
+"""The runs that another stands on or is held against: a teacher, a student alone, controls.
 
 Each is a run of its own in a folder named by its config's signature, so that the next run that
 needs the same one, in this sweep or next week, takes it as it is, or goes on with it.
@@ -38,6 +38,8 @@ def prepared(config: TrainConfig, train: Train, say: Callable[[str], None]) -> T
     """
     config = settled(config)
     options = config.method.options
+    for role, control in control_configs(config).items():
+        _trained(control, f"control-{role}", train, say)
     if config.method.name != "distill":
         return config
     if options.teacher is None:
@@ -88,6 +90,42 @@ def baseline_summary(config: TrainConfig) -> dict[str, Any] | None:
     if config.method.name != "distill" or not config.method.options.baseline:
         return None
     return read_json(_folder(baseline_config(config), "baseline").summary) or None
+
+
+def control_configs(config: TrainConfig) -> dict[str, TrainConfig]:
+    """Of a DB-VAE that is to be held against itself: the same but for how its images are drawn.
+
+    By name: drawn evenly, drawn as unevenly but blindly, and, where columns are given, each of
+    their combinations equally often. None of what the first and the last do not use is part of
+    their configs, so that all runs of a sweep share them.
+    """
+    options = config.method.options
+    if config.method.name != "dbvae" or not options.controls:
+        return {}
+    unused = replace(
+        options, controls=False, alpha=1.0, bins=1, clip=0.0, combine="max", top=1, balance=None
+    )
+    drawn = {
+        "none": replace(unused, resampling="none"),
+        "attribute": replace(unused, resampling="attribute", balance=options.balance),
+        "shuffled": replace(options, controls=False, resampling="shuffled", balance=None),
+    }
+    if not options.balance:
+        del drawn["attribute"]
+    return {
+        role: replace(config, method=Choice("dbvae", changed), name=None)
+        for role, changed in drawn.items()
+        if role != options.resampling
+    }
+
+
+def control_summaries(config: TrainConfig) -> dict[str, dict[str, Any]]:
+    """What the controls have reached, by name; without those that are not there any more."""
+    found = {
+        role: read_json(_folder(control, f"control-{role}").summary)
+        for role, control in control_configs(config).items()
+    }
+    return {role: summary for role, summary in found.items() if summary}
 
 
 def _alone(config: TrainConfig, dropout: float) -> TrainConfig:

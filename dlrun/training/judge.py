@@ -21,6 +21,7 @@ from dlrun.runs.signals import StopRequest
 from dlrun.runs.tracking import Tracker
 from dlrun.training import checkpoint
 from dlrun.training.assemble import Experiment, build_method
+from dlrun.training.companions import control_summaries
 from dlrun.training.comparison import comparison
 from dlrun.training.loop import Progress
 
@@ -91,6 +92,9 @@ def judge(
         "warnings": progress.warnings,
         "comparison": compared,
         "positive": None if data.positive is None else data.class_names[data.positive],
+        "controls": {
+            role: control["test"]["last"] for role, control in control_summaries(config).items()
+        },
         "test": {"trivial": baseline, "untrained": untrained, "last": last, "best": best},
     }
 

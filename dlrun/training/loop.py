@@ -14,7 +14,8 @@ from dlrun.evaluation.evaluate import evaluate
 from dlrun.evaluation.inference import Inference
 from dlrun.evaluation.metrics import better
 from dlrun.evaluation.pictures import pictures, view_picture
-from dlrun.methods.capabilities import Warns
+from dlrun.evaluation.survey import survey
+from dlrun.methods.capabilities import Surveys, Warns
 from dlrun.randomness import seed_everything
 from dlrun.runs.folder import RunFolder
 from dlrun.runs.progress import ProgressView
@@ -72,6 +73,8 @@ class Loop:
         """Trains; True at the end of the run, False where it was asked to stop (and has saved)."""
         self.experiment.method.train()
         self._clock = time.monotonic()
+        if not self.progress.step:
+            self._survey()
         while not self.finished:
             self._step(self.progress.step)
             self.progress.step += 1
@@ -119,6 +122,8 @@ class Loop:
             self._log()
         if step == 1:
             self._show_views()
+        if step % self.experiment.steps_per_epoch == 0 and not last:
+            self._survey()  # here and not before the next step: a checkpoint holds what it found
         if evaluated:
             self._evaluate()
         if self.finished and self.progress.pending:  # out of patience
@@ -128,6 +133,17 @@ class Loop:
         if due or self.finished or (step == 1 and self.ranks.size > 1):
             self.save()
         self.status.beat(step)
+
+    def _survey(self) -> None:
+        """Before an epoch, of a method that looks at the train images then."""
+        method, step = self.experiment.method, self.progress.step
+        if not isinstance(method, Surveys):
+            return
+        seed_everything(self.experiment.config.seed, "survey", step)
+        numbers, histograms = survey(self.inference, method)
+        named = {f"survey/{name}": value for name, value in numbers.items()}
+        self.tracker.log(step, self._seconds(), named)
+        self.tracker.histograms(step, histograms)
 
     def _show_views(self) -> None:
         """What the network is shown; after the first step, so as not to delay it."""

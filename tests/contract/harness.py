@@ -14,7 +14,9 @@ from dlrun.config.check import check, to_plain_types
 from dlrun.config.compose import compose_plain
 from dlrun.config.schema import TrainConfig
 from dlrun.evaluation.inference import Inference
+from dlrun.evaluation.survey import survey
 from dlrun.methods.base import Method
+from dlrun.methods.capabilities import Surveys
 from dlrun.methods.trained import Trained
 from dlrun.randomness import seed_everything
 from dlrun.runs.folder import RunFolder
@@ -28,6 +30,10 @@ BYOL = ("method=byol", "model=resnet8", "model.width=4", "method.hidden=32", "ba
 VAE = ("method=vae", "model.width=4", "model.hidden=32", "batch_size=16")
 AUTOENCODER = (
     "method=autoencoder", "model.width=4", "model.hidden=32", "method.code=8", "batch_size=16",
+)  # fmt: skip
+DBVAE = (
+    "method=dbvae", "model.width=4", "model.hidden=32", "method.latent=8", "batch_size=16",
+    "dataset.positive=Sneaker",
 )  # fmt: skip
 CYCLEGAN = (
     "method=cyclegan", "model.width=4", "model.blocks=1", "method.discriminator.width=4",
@@ -49,7 +55,8 @@ DISTILL = (
 
 SMALL = {
     "supervised": SUPERVISED, "distill": DISTILL, "byol": BYOL, "siamese": SIAMESE,
-    "capsnet": CAPSNET, "autoencoder": AUTOENCODER, "vae": VAE, "cyclegan": CYCLEGAN,
+    "capsnet": CAPSNET, "autoencoder": AUTOENCODER, "vae": VAE, "dbvae": DBVAE,
+    "cyclegan": CYCLEGAN,
 }  # fmt: skip
 """The smallest of each method."""
 
@@ -90,6 +97,10 @@ CASES: dict[str, tuple[str, ...]] = {
         "method.likelihood_draws=3",
     ),
     "vae eased in": (*VAE, "method.binarize=static", "method.warmup=0.5", "method.free_bits=0.1"),
+    "dbvae": DBVAE,
+    "dbvae of all classes": (*DBVAE[:-1], "method.combine=topk", "loss=mse"),
+    "dbvae unsure": (*DBVAE, "method.indicator=unsure", "method.resampling=shuffled"),
+    "dbvae balanced": (*DBVAE[:-1], "method.resampling=attribute", "method.balance=[label]"),
     "autoencoder": AUTOENCODER,
     "autoencoder denoising": (
         "method=autoencoder", "model=mlp_autoencoder", "model.hidden=[32,16]", "loss=bce",
@@ -148,6 +159,9 @@ def inference_of(made: Experiment) -> Inference:
 def take_step(made: Experiment, step: int) -> dict[str, Tensor]:
     """One optimizer step, as `training.loop` takes it; the metrics of its last batch."""
     accumulate = made.config.accumulate
+    if step % made.steps_per_epoch == 0 and isinstance(made.method, Surveys):
+        seed_everything(made.config.seed, "survey", step)
+        survey(inference_of(made), made.method)
     for part in range(accumulate):
         number = step * accumulate + part
         seed_everything(made.config.seed, "step", number)

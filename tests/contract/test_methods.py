@@ -250,6 +250,7 @@ ADAM = ("optimizer=adam", "optimizer.lr=0.01")
         ("siamese", ADAM, 30, "loss", 0.2),
         ("siamese hard contrastive", ADAM, 30, "loss", 0.05),
         ("siamese views", ADAM, 30, "loss", 0.1),
+        ("dbvae", ("optimizer.lr=0.01",), 40, "classification", 0.05),
         ("capsnet", ("optimizer.lr=0.01",), 40, "margin", 0.05),
         ("capsnet", ("optimizer.lr=0.01",), 40, "reconstruction", 0.2),
     ],
@@ -280,8 +281,10 @@ def test_it_learns_one_batch(
 
 BATCH_NORM = ["supervised mlp", *(case for case in CASES if case.startswith("byol"))]
 """Over vectors, where one image has no variance; over the maps of a ResNet it has one."""
-NEGATIVES = {"siamese": 8, "siamese hard contrastive": 8, "siamese views": 2}
-"""Of two groups of four, or of two images."""
+NEGATIVES = {
+    "siamese": 8, "siamese hard contrastive": 8, "siamese views": 2, "dbvae": 2, "dbvae unsure": 2,
+}  # fmt: skip
+"""Of two groups of four, of two images, or of one that is positive and one that is not."""
 
 
 @pytest.mark.parametrize(
@@ -341,6 +344,18 @@ EXPECTED = {
         "Likely",
         "Warns",
     },
+    "dbvae": {
+        "Predicts",
+        "Embeds",
+        "Validates",
+        "Reconstructs",
+        "Samples",
+        "Decodes",
+        "Infers",
+        "Warns",
+        "Weighs",
+        "Surveys",
+    },
     "cyclegan": {"Translates", "Validates", "Warns"},
 }
 
@@ -396,6 +411,12 @@ def test_capabilities_do_what_their_protocol_says(name: str, precision: str) -> 
         if "Likely" in found:
             assert method.log_weights(image, 2).shape == (2, 5)
             assert method.log_weights(image, 2).dtype == torch.float64
+        if "Surveys" in found:
+            assert method.glance(image).shape[0] == 5
+            assert method.weights.shape == (len(made.data.train),)
+            rows = method.surveyed(made.data.train)
+            assert method.weights[rows].sum().item() == pytest.approx(1)
+            assert method.weights.sum().item() == pytest.approx(1)
         if "Translates" in found:
             pictures += [method.translate(image, way) for way in ("a_to_b", "b_to_a")]
     for picture in pictures:

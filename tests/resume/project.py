@@ -40,6 +40,10 @@ METHODS = {
         "method=vae", "model.width=2", "model.hidden=16", "method.binarize=random",
         "method.warmup=0.5",
     ],
+    "dbvae": [
+        "method=dbvae", "model.width=2", "model.hidden=16", "method.latent=4",
+        "dataset.positive=Sneaker",
+    ],
     "cyclegan": [
         "method=cyclegan", "model.width=2", "model.blocks=1", "method.discriminator.width=2",
         "method.pool=6", "batch_size=3",

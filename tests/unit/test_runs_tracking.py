@@ -93,3 +93,21 @@ def test_pictures_are_png_files_and_in_tensorboard(folder: RunFolder, channels: 
         pixels = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8)
     assert torch.equal(pixels.view(4, 6, channels), (image * 255).round().byte().permute(1, 2, 0))
     assert [e.step for e in events(folder).Images("samples")] == [7]
+
+
+def test_a_run_that_begins_anew_has_no_line_of_before_its_first_step(folder: RunFolder) -> None:
+    for _ in range(2):
+        tracker = Tracker(folder, 0, {})
+        tracker.log(0, 0.0, {"survey/share": 0.5})
+        tracker.close()
+    assert [row["step"] for row in read_metrics(folder.metrics)] == [0]
+
+
+def test_histograms_are_in_tensorboard(folder: RunFolder) -> None:
+    tracker = Tracker(folder, 0, {})
+    tracker.histograms(7, {"code/00": torch.linspace(-1, 3, 50)})
+    tracker.close()
+    (event,) = events(folder).Histograms("code/00")
+    assert event.step == 7
+    histogram = event.histogram_value
+    assert (histogram.min, histogram.max, histogram.num) == (-1, 3, 50)

@@ -1,0 +1,267 @@
+"""DB-VAE against its pseudo-code (Amini et al. 2019, algorithm 1; the lecture notes' loss)."""
+
+import copy
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from dlrun.data.table import Table
+from dlrun.data.views import HeldOut, Weighted
+from dlrun.errors import UserError
+from dlrun.methods.base import Builder
+from dlrun.methods.dbvae import DBVAE
+from dlrun.methods.trained import Column, Facts
+from dlrun.options import Choice
+from dlrun.registry import lookup
+from dlrun.training.hardware import Hardware
+from dlrun.training.update import Update
+
+CPU = Hardware(
+    device=torch.device("cpu"), precision="fp32", memory_format=torch.contiguous_format,
+    threads=1, compile=False, deterministic=False, anomaly=False, line="",
+)  # fmt: skip
+SHAPE = (1, 6, 6)
+COLUMNS = {"gender": Column(2, 0.5, 0.5), "age": Column(None, 40.0, 10.0)}
+CONFIG = DBVAE.Config(
+    latent=5, classification=3.0, beta=0.7, logvar_limit=10.0, indicator="positive",
+    attribute=None, value=1, confidence=0.7, resampling="latent", alpha=0.01, bins=10, clip=0.0,
+    combine="max", top=5, balance=None, controls=False,
+)  # fmt: skip
+
+
+def dbvae(classes: int = 2, positive: int | None = 0, rows: int = 12, **changes: Any) -> DBVAE:
+    torch.manual_seed(0)
+    build = Builder(
+        Choice("mlp_autoencoder", lookup("model", "mlp_autoencoder").Config(hidden=(16,))),
+        Choice("bce", lookup("loss", "bce").Config()),
+        Facts(SHAPE, tuple("abcde"[:classes]), attributes=COLUMNS, positive=positive),
+        rows=rows,
+    )
+    return DBVAE(replace(CONFIG, **changes), build)
+
+
+def updating(method: DBVAE, lr: float = 1e-2) -> Update:
+    adam = torch.optim.Adam(method.parameters(), lr=lr)
+    return Update({"main": adam}, CPU, lambda step: 1.0, 4)
+
+
+def batch(y: Tensor, gender: Tensor | None = None, grad: bool = False) -> Weighted:
+    x = torch.rand(len(y), *SHAPE).requires_grad_(grad)
+    return Weighted(x, y, torch.arange(len(y)), {} if gender is None else {"gender": gender})
+
+
+@pytest.mark.parametrize("positive", [0, 1])
+def test_steps_are_the_pseudo_codes(positive: int) -> None:
+    """Two classes: one logit, binary cross-entropy of all, the VAE's loss of the positives."""
+    method = dbvae(positive=positive)
+    update = updating(method)
+    twin = copy.deepcopy(method)
+    optimizer = torch.optim.Adam(twin.parameters(), lr=1e-2)
+    for step in range(3):
+        y = torch.tensor([0, 1, 1, 0, 1, 0])
+        drawn = batch(y)
+        torch.manual_seed(step)
+        update.begin(step)
+        metrics = method.step(drawn, update)
+        update.finish()
+
+        torch.manual_seed(step)
+        h = twin.encoder(drawn.image)
+        logit, mu, logvar = twin.fc_logit(h), twin.fc_mu(h), twin.fc_logvar(h)
+        assert logit.shape == (6, 1)
+        z = mu + torch.exp(0.5 * logvar) * torch.randn_like(mu)
+        x_hat = torch.sigmoid(twin.decoder(z))
+        face = (y == positive).float()
+        l_y = F.binary_cross_entropy(torch.sigmoid(logit[:, 0]), face, reduction="none")
+        l_x = F.binary_cross_entropy(x_hat, drawn.image, reduction="none").sum((1, 2, 3))
+        l_kl = 0.5 * (torch.exp(logvar) + mu**2 - 1 - logvar).sum(1)
+        total = (3.0 * l_y + face * (l_x + 0.7 * l_kl)).mean()
+        optimizer.zero_grad()
+        total.backward()
+        optimizer.step()
+
+        torch.testing.assert_close(metrics["loss"], total)
+        torch.testing.assert_close(metrics["classification"], l_y.mean())
+        torch.testing.assert_close(metrics["kl"], (face * l_kl).sum() / 3)
+        torch.testing.assert_close(metrics["reconstruction"], (face * l_x).sum() / 3)
+        for (name, ours), theirs in zip(method.named_parameters(), twin.parameters(), strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5, msg=name)
+
+
+def test_more_classes_are_told_apart_and_one_is_debiased() -> None:
+    method = dbvae(classes=4, positive=2)
+    drawn = batch(torch.tensor([0, 1, 2, 3, 2]))
+    torch.manual_seed(1)
+    metrics = method.step(drawn, updating(method, 0.0))
+    logits, mu, logvar = method.encode(drawn.image)
+    assert logits.shape == (5, 4)
+    expected = F.cross_entropy(logits, drawn.label)
+    torch.testing.assert_close(metrics["classification"], expected)
+    kl = 0.5 * (torch.exp(logvar) + mu**2 - 1 - logvar).sum(1)
+    torch.testing.assert_close(metrics["kl"], (kl[2] + kl[4]) / 2)
+
+
+class Backward:
+    """An update that reaches the images too."""
+
+    def minimize(self, loss: Tensor) -> None:
+        loss.backward()  # type: ignore[no-untyped-call]
+
+
+INDICATORS: list[tuple[dict[str, Any], list[bool]]] = [
+    ({}, [True, False, False, True]),
+    ({"indicator": "attribute", "attribute": "gender"}, [False, True, False, True]),
+    ({"indicator": "attribute", "attribute": "gender", "value": 0}, [True, False, False, False]),
+    ({"indicator": "unsure", "confidence": 1.0}, [True] * 4),
+    ({"indicator": "unsure", "confidence": 0.0}, [False] * 4),
+]
+
+
+@pytest.mark.parametrize(("changes", "expected"), INDICATORS)
+def test_gradients_of_the_masked_loss_are_exactly_zero_elsewhere(
+    changes: dict[str, Any], expected: list[bool]
+) -> None:
+    method = dbvae(classification=0.0, **changes)
+    drawn = batch(torch.tensor([0, 1, 1, 0]), torch.tensor([0, 1, -1, 1]), grad=True)
+    method.step(drawn, Backward())  # type: ignore[arg-type]
+    assert drawn.image.grad is not None
+    reached = drawn.image.grad.flatten(1).abs().sum(1)
+    assert [value > 0 for value in reached.tolist()] == expected
+    assert reached[~torch.tensor(expected)].tolist() == [0.0] * expected.count(False)
+
+
+def test_negatives_alone_move_nothing_of_the_autoencoder_but_train_the_classifier() -> None:
+    method = dbvae()
+    before = {name: p.clone() for name, p in method.named_parameters()}
+    method.step(batch(torch.ones(6).long()), updating(method))
+    moved = {n.split(".")[0] for n, p in method.named_parameters() if not torch.equal(p, before[n])}
+    assert moved == {"encoder", "fc_logit"}
+
+
+def test_an_infinite_loss_of_what_is_masked_does_no_harm() -> None:
+    method = dbvae()
+    drawn = batch(torch.tensor([0, 1]))
+    drawn.image[1] = 1e38
+    update = updating(method)
+    method.step(drawn, update)
+    assert all(p.isfinite().all() for p in method.decoder.parameters())
+
+
+def test_the_unsure_are_those_whose_surest_class_is_less_likely() -> None:
+    method = dbvae(classes=3, positive=None, indicator="unsure", confidence=0.6)
+    chances = torch.tensor([[0.59, 0.31, 0.1], [0.61, 0.2, 0.19], [0.34, 0.33, 0.33]])
+    assert method.indicated(chances.log(), torch.zeros(3).long(), {}).tolist() == [
+        True,
+        False,
+        True,
+    ]
+
+
+# --- weights -------------------------------------------------------------------------------------
+
+
+def table(labels: list[int], **columns: list[int]) -> Table:
+    images = torch.randint(0, 256, (len(labels), *SHAPE)).byte()
+    return Table(
+        images, torch.tensor(labels), {n: torch.tensor(column) for n, column in columns.items()}
+    )
+
+
+def test_weights_are_the_authors_of_the_positives_and_zero_of_the_others() -> None:
+    torch.manual_seed(0)
+    train = table([0, 1] * 100)
+    method = dbvae(rows=200, positive=1)
+    rows = method.surveyed(train)
+    assert rows.tolist() == list(range(1, 200, 2))
+    seen = torch.randn(100, 5)
+    told = method.survey(train, rows, seen)
+
+    weights = np.zeros(100)
+    for unit in ((seen - seen.mean(0)) / seen.std(0, correction=0)).double().numpy().T:
+        counts, edges = np.histogram(unit, bins=10)
+        edges[0], edges[-1] = -np.inf, np.inf
+        mass = counts / 100 + 0.01
+        p = 1 / (mass / mass.sum())[np.digitize(unit, edges) - 1]
+        weights = np.maximum(weights, p / p.sum())
+    weights /= weights.sum()
+    torch.testing.assert_close(method.weights[1::2], torch.from_numpy(weights))
+    assert not method.weights[::2].any()
+    assert told["effective_sample_size"].item() == pytest.approx(1 / (weights**2).sum())
+    assert told["effective_share"].item() == pytest.approx(1 / (weights**2).sum() / 100)
+
+
+def test_the_controls_weights() -> None:
+    torch.manual_seed(0)
+    train = table([1] * 4 + [0], gender=[0, 0, 0, 1, 1])
+    seen = torch.randn(4, 5)
+    found = {}
+    for resampling in ("latent", "shuffled", "none", "attribute"):
+        method = dbvae(rows=5, positive=1, resampling=resampling, balance=("gender",))
+        method.survey(train, method.surveyed(train), seen)
+        found[resampling] = method.weights
+    assert torch.equal(found["shuffled"].sort().values, found["latent"].sort().values)
+    assert found["none"].tolist() == [0.25] * 4 + [0.0]
+    torch.testing.assert_close(
+        found["attribute"], torch.tensor([1 / 6] * 3 + [1 / 2, 0.0], dtype=torch.float64)
+    )
+
+
+def test_classes_are_balanced_by_their_label_where_none_is_positive() -> None:
+    train = table([0, 0, 0, 1])
+    method = dbvae(rows=4, positive=None, resampling="attribute", balance=("label",))
+    method.survey(train, method.surveyed(train), torch.randn(4, 5))
+    torch.testing.assert_close(
+        method.weights, torch.tensor([1 / 6] * 3 + [1 / 2], dtype=torch.float64)
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"indicator": "attribute"}, "method.attribute: got None, expected .* one of gender"),
+        ({"indicator": "attribute", "attribute": "age"}, "got age, expected .* one of gender"),
+        (
+            {"resampling": "attribute"},
+            "method.balance: got null, expected .* some of label, gender",
+        ),
+        (
+            {"resampling": "attribute", "balance": ("race",)},
+            "method.balance: got 'race', expected some of label, gender",
+        ),
+    ],
+)
+def test_columns_that_are_not_there_are_told(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        dbvae(**changes)
+
+
+def test_it_warns_of_a_few_images_that_count_and_of_codes_that_say_nothing() -> None:
+    method = dbvae(rows=100)
+    update = updating(method)
+    assert method.warnings({"active_units": 3.0}, update) == []
+    method.weights.fill_(0.01)
+    assert method.warnings({"active_units": 3.0}, update) == []
+    method.weights[0] = 1.0
+    (line,) = method.warnings({"active_units": 3.0}, update)
+    assert "of 100 images only 1 count" in line and "method.alpha than 0.01" in line
+    (_, line) = method.warnings({"active_units": 0.0}, update)
+    assert "posterior collapse" in line
+
+
+def test_held_out_numbers() -> None:
+    """The class's loss of every image, the bound only of those that the decoder has learnt."""
+    method = dbvae().eval()
+    x, y = torch.rand(5, *SHAPE), torch.tensor([0, 1, 1, 0, 1])
+    with torch.inference_mode():
+        told = method.validate(HeldOut(x, y))
+        assert {name: len(values) for name, values in told.items()} == {
+            "loss": 5, "negative_elbo": 2, "kl": 2,
+        }  # fmt: skip
+        torch.testing.assert_close(
+            told["loss"], F.cross_entropy(method.predict(x), y, reduction="none")
+        )
