@@ -60,9 +60,9 @@ def wait_for_steps(project: Path, process: "subprocess.Popen[str]", count: int, 
 def test_the_sweep_is_killed_and_the_same_command_goes_on(tmp_path: Path) -> None:
     """Its jobs notice, save and stop; the second sweep begins while they still do so."""
     project = make_troubled(tmp_path)
-    command = [*SLOW, "steps=60", "seed=0,1"]
+    command = [*SLOW, "steps=40", "seed=0,1"]
     first = begin(project, *command, "sweep.jobs=2")
-    wait_for_steps(project, first, count=2, most=40)
+    wait_for_steps(project, first, count=2, most=30)
     first.kill()
     first.wait()
     second = begin(project, *command, "sweep.jobs=2")
@@ -71,7 +71,7 @@ def test_the_sweep_is_killed_and_the_same_command_goes_on(tmp_path: Path) -> Non
     assert len(jobs(project)) == 2
     for job in jobs(project):
         assert state(job) == "completed"
-        assert steps(job) == list(range(1, 61))
+        assert steps(job) == list(range(1, 41))
         assert starts(job) == 2
         assert "stopped at step" in (job / "log.txt").read_text()
     assert re.search("│ seed=0 +│ completed +│ val negative_elbo", out)
