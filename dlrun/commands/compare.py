@@ -16,16 +16,17 @@ if TYPE_CHECKING:
 
 _HELP = """\
 examples:
-  dlrun compare 261126-0201 last             two runs, by the beginnings of their names
-  dlrun compare losses                       every run of the sweep of that name
+  dlrun compare 261126-0201 last           two runs, by beginnings of names
+  dlrun compare losses                     every run of the sweep of that name
   dlrun compare losses seed=0,1,2 --metric accuracy
   dlrun compare method=byol,siamese dataset=cifar10
                                              filters alone choose among all runs
 
-Runs that differ only in their seed are one column: mean ± standard deviation (n - 1), and n.
-`best` is of the checkpoint that the val split chose, `last` of the end of training. Where two
-columns have two seeds or more in common, the rest is held against A: mean difference over these
-seeds, its 95% interval, and the p of a paired t-test, not corrected for how many are asked."""
+Runs that differ only in their seed are one column: mean ± standard deviation
+(n - 1), and n. `best` is of the checkpoint that the val split chose, `last` of
+the end of training. Where two columns have two seeds or more in common, the
+rest is held against A: mean difference over these seeds, its 95% interval, and
+the p of a paired t-test, not corrected for how many are asked."""
 _SIDE_BY_SIDE = 3  # more groups than these stand below each other
 
 

@@ -11,9 +11,10 @@ _KINDS = ("failed", "empty", "checkpoints", "temporary")
 _HELP = """\
 kinds (all of them, unless some are named):
   failed       runs that failed
-  empty        folders without a config an hour after they were made, runs without a single step
-  checkpoints  last.pt of complete runs older than --days that have a best.pt, which is what is read
-               from then on; the figures stay, but the run can no longer be trained further
+  empty        folders that an hour after they were made have no config, and
+               runs without a single step
+  checkpoints  last.pt of complete runs older than --days that have a best.pt,
+               which everything reads; the run cannot be trained further then
   temporary    unfinished files of processes that were killed
 
 examples:
@@ -21,8 +22,8 @@ examples:
   dlrun gc failed empty
   dlrun gc checkpoints --days 0 --yes        for scripts
 
-A run that is being trained is never touched; a failed one that the config of another run names is
-kept, and a line says so (dlrun rm deletes it)."""
+A run that is being trained is never touched; a failed one that the config of
+another run names is kept, and a line says so (dlrun rm deletes it)."""
 
 
 def run(arguments: list[str]) -> int:

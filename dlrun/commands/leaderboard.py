@@ -20,10 +20,11 @@ examples:
   dlrun leaderboard dataset=cifar10 --metric knn
   dlrun leaderboard dataset=cifar10 'epochs<=20' model=resnet
 
-Runs that differ only in their seed are taken together. Of each method the config with the best
-mean val value of its key metric has the place, and its test figure, of the checkpoints that val
-chose, is shown and put in order: the test split chooses neither config nor checkpoint. Without
---metric it is the metric that most of the methods have."""
+Runs that differ only in their seed are taken together. Of each method the
+config with the best mean val value of its key metric has the place, and its
+test figure, of the checkpoints that val chose, is shown and put in order: the
+test split chooses neither config nor checkpoint. Without --metric it is the
+metric that most of the methods have."""
 
 
 def run(arguments: list[str]) -> int:

@@ -24,8 +24,9 @@ examples:
   dlrun ls losses --sort val.best --reverse  one sweep, highest first
   dlrun ls --sort seconds --limit 5 --csv
 
-keys: any of config.yaml (seed, optimizer.lr, model, ...); status, run, done, step, seconds;
-val.best; test.METRIC of the best checkpoint, test.last.METRIC of the last one."""
+keys: any of config.yaml (seed, optimizer.lr, model, ...); status, run, done,
+step, seconds; val.best; test.METRIC of the best checkpoint, test.last.METRIC
+of the last one."""
 _HEADER = ("run", "status", "method", "data set", "seed", "best on val")
 _COLOURS = {"completed": 32, "running": 36, "interrupted": 33, "failed": 31}  # ANSI
 

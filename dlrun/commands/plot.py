@@ -11,10 +11,11 @@ examples:
   dlrun plot last
   dlrun plot losses --metric train/loss --over seconds
   dlrun plot method=byol,vae dataset=cifar10 --metric val/knn --out knn.png
-  dlrun plot losses --out curves.html        one file: the picture and its numbers
+  dlrun plot losses --out curves.html      the picture and its numbers
 
-Runs that differ only in their seed are one curve, their mean, with a band of one standard deviation
-to either side. Over seconds, a point lies where the seeds were on average at its step."""
+Runs that differ only in their seed are one curve, their mean, with a band of
+one standard deviation to either side. Over seconds, a point lies where the
+seeds were on average at its step."""
 _HEIGHT, _MOST_CURVES = 16, 12
 
 

@@ -9,12 +9,13 @@ from dlrun.commands.arguments import Parser
 
 _HELP = """\
 examples:
-  dlrun rm 261126-0201                       by the beginning of its name; asks first
-  dlrun rm losses seed=7                     of one sweep the runs for which the filter holds
+  dlrun rm 261126-0201                     by the beginning of its name
+  dlrun rm losses seed=7                   of a sweep, those with seed 7
   dlrun rm status=failed --dry-run           what it would be
 
-A run that is being trained is never deleted. One that the config of another run names (a student
-its teacher) is, after a line that says so: what a run needs of another lies in its own folder."""
+A run that is being trained is never deleted. One that the config of another
+run names (a student its teacher) is, after a line that says so: what a run
+needs of another lies in its own folder."""
 
 
 def run(arguments: list[str]) -> int:
