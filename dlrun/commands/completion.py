@@ -27,7 +27,10 @@ _dlrun() {
 complete -o nospace -o default -F _dlrun dlrun
 """
 _USING = ("--device", "--help", "--outputs", "--which")
-_WITH_RUN = ("resume", "show", "evaluate", "predict", "translate")
+_WITH_RUN = (
+    "resume", "show", "evaluate", "predict", "translate", "sample", "reconstruct", "interpolate",
+    "traverse",
+)  # fmt: skip
 _FLAGS = {
     "train": ("--cfg", "--config-dir", "--help", "--multirun"),
     "resume": ("--help", "--outputs"),
@@ -35,6 +38,20 @@ _FLAGS = {
     "evaluate": (*_USING, "--json", "--split", "--tensorboard"),
     "predict": (*_USING, "--all", "--format", "--out", "--top"),
     "translate": (*_USING, "--overwrite", "--to"),
+    "sample": (*_USING, "--out", "--seed", "--single"),
+    "reconstruct": (*_USING, "--out", "--single"),
+    "interpolate": (*_USING, "--gif", "--out", "--single", "--steps"),
+    "traverse": (
+        *_USING,
+        "--among",
+        "--dims",
+        "--gif",
+        "--image",
+        "--out",
+        "--prior",
+        "--single",
+        "--steps",
+    ),
     "ls": ("--help", "--json"),
     "doctor": ("--data-dir", "--help"),
     "completion": ("--help", "bash"),
