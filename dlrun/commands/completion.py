@@ -27,7 +27,10 @@ _dlrun() {
 complete -o nospace -o default -F _dlrun dlrun
 """
 _USING = ("--device", "--help", "--outputs", "--which")
-_WITH_RUN = ("resume", "show", "rm", "evaluate", "predict", "translate", "export")
+_WITH_RUN = (
+    "resume", "show", "rm", "evaluate", "predict", "translate", "export", "sample", "reconstruct",
+    "interpolate", "traverse", "embed",
+)  # fmt: skip
 _WITH_SWEEP = ("report", "compare", "plot")
 _FLAGS = {
     "train": ("--cfg", "--config-dir", "--help", "--multirun"),
@@ -40,13 +43,19 @@ _FLAGS = {
     "evaluate": (*_USING, "--json", "--split", "--tensorboard"),
     "predict": (*_USING, "--all", "--format", "--out", "--top"),
     "translate": (*_USING, "--overwrite", "--to"),
+    "sample": (*_USING, "--out", "--seed", "--single"),
+    "reconstruct": (*_USING, "--out", "--single"),
+    "interpolate": (*_USING, "--gif", "--out", "--single", "--steps"),
+    "traverse": (
+        *_USING, "--among", "--dims", "--gif", "--image", "--out", "--prior", "--single", "--steps",
+    ),
     "export": ("--data-dir", "--force", "--format", "--help", "--outputs", "--to", "--which"),
     "rm": ("--dry-run", "--help", "--outputs", "--yes"),
     "gc": ("--days", "--dry-run", "--help", "--outputs", "--yes"),
     "ls": ("--csv", "--help", "--json", "--limit", "--outputs", "--reverse", "--sort"),
     "doctor": ("--data-dir", "--help"),
     "completion": ("--help", "bash"),
-}
+}  # fmt: skip
 
 
 def run(arguments: list[str]) -> int:

@@ -140,3 +140,8 @@ def made_folder(options: Namespace) -> Path:
     path, folder = locate(options.run, options.which, options.outputs)
     found = path.with_name(f"{path.stem}-made") if folder is None else folder.path / "made"
     return found
+
+
+def shown(path: Path) -> Path:
+    """Below the current folder, where it is."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

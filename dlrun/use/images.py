@@ -1,9 +1,11 @@
 """Whatever a user calls an image to what a method was trained on: the one way, that of training."""
 
+from collections.abc import Sequence
 from os import PathLike, fspath
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image as PILImage
 from PIL import ImageOps
@@ -11,6 +13,7 @@ from torch import Tensor
 
 from dlrun.data.sources.decoding import decode_file, fitted, flatten_mode, reason
 from dlrun.errors import UserError
+from dlrun.use.files import stream
 
 Image = str | PathLike[str] | PILImage.Image | NDArray[Any] | Tensor
 """A file, a PIL image of any mode, an array (H, W) or (H, W, C) of uint8, or a tensor (C, H, W) of
@@ -72,3 +75,15 @@ def _picture_of(array: NDArray[Any]) -> PILImage.Image:
     if array.ndim == 3 and channels == 1:
         array = array[..., 0]
     return PILImage.fromarray(np.ascontiguousarray(array))
+
+
+def read_all(paths: Sequence[str], shape: Shape) -> tuple[Tensor, list[tuple[str, str]]]:
+    """uint8 (N, C, H, W) of the files that can be read, and why the others cannot."""
+    good, bad = [], []
+    for batch in stream(paths, lambda path: decode_file(path, shape)):
+        for read in batch:
+            if read.value is None:
+                bad.append((read.path, read.why))
+            else:
+                good.append(read.value)
+    return torch.stack(good) if good else torch.empty(0, *shape, dtype=torch.uint8), bad

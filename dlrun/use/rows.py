@@ -5,7 +5,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -51,7 +51,8 @@ def writing(path: Path | None, kind: str, columns: Mapping[str, type]) -> Iterat
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # its folder may not even be one
+            temporary.unlink()
 
 
 def kind_of(path: Path | None, asked: str | None) -> str:

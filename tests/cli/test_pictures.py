@@ -1,0 +1,88 @@
+"""sample, reconstruct, interpolate, traverse: grids, animations, single files."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from using import outputs, wild
+
+from dlrun.cli import run
+from dlrun.errors import UserError
+
+HERE = ("--outputs", "{outputs}", "--device", "cpu")
+
+
+def call(*words: str) -> int:
+    return run([word.replace("{outputs}", str(outputs())) for word in (*words, *HERE)])
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> str:
+    pixels = np.random.default_rng(0).integers(0, 255, (28, 28), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    return str(tmp_path / "a.png")
+
+
+def test_samples_are_the_seed_s(tmp_path: Path) -> None:
+    names = ("one.png", "same.png", "other.png")
+    for name, seed in zip(names, "337", strict=True):
+        out = str(tmp_path / name)
+        assert call("sample", "the-vae", "-n", "10", "--seed", seed, "-o", out, "--single") == 0
+    one, same, other = ((tmp_path / name).read_bytes() for name in names)
+    assert one == same != other
+    assert len(list((tmp_path / "one").glob("*.png"))) == 10
+
+
+def test_the_default_place_is_the_run(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("sample", "the-vae", "-n", "2") == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert Path(line) == outputs() / "fashion_mini/vae/the-vae/made/samples-seed0.png"
+    assert Path(line).exists()
+
+
+def test_reconstructions_stand_below_their_images(tmp_path: Path, image: str) -> None:
+    wild(tmp_path / "wild")
+    out = str(tmp_path / "r.png")
+    assert call("reconstruct", "the-vae", str(tmp_path / "wild"), image, "-o", out) == 1
+    picture = np.array(Image.open(out))
+    assert picture.shape == (2 * 58 - 2, 6 * 58 - 2)  # twice enlarged, with gaps
+    original = np.array(Image.open(image))
+    assert (picture[0:56:2, 5 * 58 : 5 * 58 + 56 : 2] == original).all()
+
+
+def test_an_interpolation_and_a_traversal_move(tmp_path: Path, image: str) -> None:
+    out = str(tmp_path / "i.png")
+    words = ("interpolate", "the-vae", image, image, "--steps", "4", "-o", out, "--gif")
+    assert call(*words) == 0
+    assert Image.open(out).size == (4 * 58 - 2, 56)
+    out = str(tmp_path / "t.png")
+    words = ("traverse", "the-vae", "--dims", "0", "3", "--steps", "3", "-o", out, "--gif")
+    assert call(*words, "--prior") == 0
+    assert Image.open(out).size == (3 * 58 - 2, 2 * 58 - 2)
+    frames = Image.open(tmp_path / "t.gif")
+    assert frames.n_frames == 4 and frames.size == (56, 2 * 58 - 2)  # there and back
+
+
+def test_an_autoencoder_walks_as_far_as_its_codes_go(tmp_path: Path, image: str) -> None:
+    out = str(tmp_path / "t.png")
+    assert call("traverse", "the-auto", "--image", image, "-o", out) == 0  # of the val split
+    assert Image.open(out).size == (11 * 58 - 2, 8 * 58 - 2)
+    with pytest.raises(UserError, match="give codes="):
+        call("traverse", "the-auto", "--prior", "-o", out)
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("sample", "the-vae", "-n", "0"), "-n: got 0"),
+        (("sample", "the-auto"), "cannot sample.*can sample: vae.*the-vae"),
+        (("sample", "the-vae", "-n", "1", "-o", "a.tar/"), "cannot be written"),
+        (("interpolate", "the-vae", "no.png", "no.png"), "no.png: No such file"),
+        (("traverse", "the-vae", "--dims", "99", "--prior"), "dims: got 99"),
+    ],
+)
+def test_mistakes_are_told_in_a_line(words: tuple[str, ...], why: str, tmp_path: Path) -> None:
+    (tmp_path / "a.tar").write_text("a file")
+    with pytest.raises(UserError, match=why):
+        call(*[word.replace("a.tar/", str(tmp_path / "a.tar/x")) for word in words])
