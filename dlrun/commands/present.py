@@ -6,6 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from dlrun.commands.made import made_images, made_notes
 from dlrun.evaluation.metrics import describe
 from dlrun.runs.folder import RunFolder
 from dlrun.training.run import Result
@@ -23,12 +24,22 @@ def present(result: Result, console: Console, next_steps: bool = True) -> None:
     console.print(figures(summary))
     for line in notes(summary):
         console.print(line, highlight=False, markup=False)
-    if summary.get("comparison"):
-        console.print(compared(summary["comparison"]))
+    further(summary, console)
     if not next_steps:
         return
     for line in [*look_at(folder), *what_next(folder, summary)]:
         console.print(line, highlight=False, markup=False)
+
+
+def further(summary: dict[str, Any], console: Console) -> None:
+    """The tables that not every run has: of networks side by side, of made images."""
+    if summary.get("comparison"):
+        console.print(compared(summary["comparison"]))
+    if summary.get("quality"):
+        for table in made_images(summary["quality"]):
+            console.print(table)
+        for line in made_notes(summary["quality"]):
+            console.print(line, highlight=False, markup=False)
 
 
 def figures(summary: dict[str, Any]) -> Table:

@@ -19,7 +19,7 @@ def run(arguments: list[str]) -> int:
     from rich.table import Table
 
     from dlrun.commands.console import make_console
-    from dlrun.commands.present import compared, figures, look_at, notes
+    from dlrun.commands.present import figures, further, look_at, notes
     from dlrun.config.typed import flatten, show
     from dlrun.runs.files import read_json
     from dlrun.runs.index import find_run
@@ -48,8 +48,7 @@ def run(arguments: list[str]) -> int:
         console.print(figures(summary))
         for line in notes(summary):
             say(line)
-        if summary.get("comparison"):
-            console.print(compared(summary["comparison"]))
+        further(summary, console)
     else:
         latest: dict[str, float] = {}
         for row in read_metrics(folder.metrics):

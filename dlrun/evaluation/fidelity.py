@@ -35,19 +35,25 @@ class Estimate:
 def frechet_distance(x: Tensor, y: Tensor) -> float:
     """|mu_x - mu_y|^2 + tr(S_x + S_y - 2 (S_x S_y)^1/2) of Gaussians fitted to (N, D) and (M, D).
 
-    Heusel et al. 2017, arXiv 1706.08500, equation 6; covariances with N - 1. The trace of the root
-    is the sum of the singular values of S_x^1/2 S_y^1/2, which is never complex and never negative.
+    Heusel et al. 2017, arXiv 1706.08500, equation 6; covariances with N - 1. With S = F^T F the
+    trace of the root is the sum of the singular values of F_x F_y^T: no root of a matrix that may
+    be singular, and nothing complex or negative.
     """
     x, y = x.double(), y.double()
     shift = (x.mean(0) - y.mean(0)).square().sum()
-    cov_x, cov_y = torch.atleast_2d(x.T.cov()), torch.atleast_2d(y.T.cov())
-    shared = torch.linalg.svdvals(_root(cov_x) @ _root(cov_y)).sum()
-    return float((shift + cov_x.trace() + cov_y.trace() - 2 * shared).clamp(min=0))
+    factor_x, factor_y = _factor(x), _factor(y)
+    shared = torch.linalg.svdvals(factor_x @ factor_y.mT).sum()
+    spread = factor_x.square().sum() + factor_y.square().sum()
+    return float((shift + spread - 2 * shared).clamp(min=0))
 
 
-def _root(covariance: Tensor) -> Tensor:
-    values, vectors = torch.linalg.eigh(covariance)
-    return (vectors * values.clamp(min=0).sqrt()) @ vectors.mT
+def _factor(x: Tensor) -> Tensor:
+    """F with F^T F the covariance of x (N, D): (min(N, D), D)."""
+    centred = (x - x.mean(0)) / math.sqrt(len(x) - 1)
+    if len(x) <= x.shape[1]:
+        return centred
+    factor: Tensor = torch.linalg.qr(centred, mode="r").R
+    return factor
 
 
 def frechet(x: Tensor, y: Tensor) -> Estimate:

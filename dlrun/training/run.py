@@ -28,6 +28,7 @@ from dlrun.training.assemble import Experiment, assemble
 from dlrun.training.inputs import Inputs
 from dlrun.training.judge import inference_of, judge
 from dlrun.training.loop import Loop, Progress
+from dlrun.training.quality import quality_of
 from dlrun.training.verify import verify_teacher
 
 
@@ -101,7 +102,10 @@ def _train(config: TrainConfig, folder: RunFolder, console: Console, stop: StopR
                         f"stopped early at step {progress.step} of {experiment.total_steps}: "
                         f"{config.patience} evaluations without a better val {method.key_metric}"
                     )
-                summary = judge(experiment, folder, tracker, progress, stop)
+                quality = quality_of(
+                    experiment, lambda other, where: train(other, where, console), log.say, stop
+                )
+                summary = judge(experiment, folder, tracker, progress, stop, quality)
             finally:
                 tracker.close()
         status.status.step = progress.step
