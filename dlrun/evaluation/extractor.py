@@ -5,7 +5,7 @@ name: `kid[fashion_mini-cnn64@1a2b3c]`.
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -19,6 +19,7 @@ from dlrun.options import Choice
 from dlrun.randomness import seed_everything
 
 _BATCH = 250
+_MEASURED = 1000  # train images are enough for the features' scale
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class Extractor:
         head: (B, D) to logits (B, K), or None.
         scale: from bytes to what the network sees.
         device: where it computes.
+        unit: what features are divided by: their root mean square over train images, without which
+            the kernel's cube would hang on a scale that training has left to chance.
     """
 
     name: str
@@ -42,6 +45,7 @@ class Extractor:
     head: nn.Module | None
     scale: PixelScale
     device: torch.device
+    unit: float = 1.0
 
     @full_precision
     def features(self, images: Tensor) -> Tensor:
@@ -50,7 +54,7 @@ class Extractor:
         with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
             for part in images.split(_BATCH):
                 x = self.scale.from_bytes(part.to(self.device))
-                found.append(self.network(x).double().cpu())
+                found.append(self.network(x).double().cpu() / self.unit)
         return torch.cat(found)
 
     @full_precision
@@ -59,7 +63,7 @@ class Extractor:
         if self.head is None:
             return None
         with torch.inference_mode():
-            logits: Tensor = self.head(features.to(self.device, torch.float32))
+            logits: Tensor = self.head((features * self.unit).to(self.device, torch.float32))
         return logits.argmax(1).cpu()
 
 
@@ -67,28 +71,36 @@ def trained_extractor(trained: Trained, data: DataSet, device: torch.device) -> 
     """The encoder of a supervised run on `data`, and the classifier that stands on it."""
     backbone, head_state = trained.part("backbone"), trained.part("head")
     assert trained.model is not None and backbone is not None and head_state is not None
-    network = build_model(trained.model, data.image_shape, data.num_classes)
+    network: Any = build_model(trained.model, data.image_shape, data.num_classes)
     load_whole(network, backbone, trained.source)
-    head = nn.Linear(network.feature_dim, data.num_classes)
+    width: int = network.feature_dim
+    head = nn.Linear(width, data.num_classes)
     load_whole(head, head_state, trained.source)
     digest = digest_of(backbone)
-    return Extractor(
-        _named(data, f"{trained.model.name}{network.feature_dim}", digest), digest, trained.source,
+    extractor = Extractor(
+        _named(data, f"{trained.model.name}{width}", digest), digest, trained.source,
         _still(network, device), _still(head, device), _standardized(data, device), device,
     )  # fmt: skip
+    return _in_units(extractor, data)
 
 
 def random_extractor(model: Choice, data: DataSet, device: torch.device) -> Extractor:
     """The same network with weights that have learnt nothing: a weaker judge, without labels."""
     with torch.random.fork_rng(devices=[]):
         seed_everything(0, "random features")  # the same judge whatever the run's seed is
-        network = build_model(model, data.image_shape, data.num_classes)
+        network: Any = build_model(model, data.image_shape, data.num_classes)
     digest = digest_of(network.state_dict())
-    return Extractor(
+    extractor = Extractor(
         _named(data, f"random{network.feature_dim}", digest), digest,
         f"random weights ({model.name}): nothing was trained, so these are weaker",
         _still(network, device), None, _standardized(data, device), device,
     )  # fmt: skip
+    return _in_units(extractor, data)
+
+
+def _in_units(extractor: Extractor, data: DataSet) -> Extractor:
+    features = extractor.features(data.train.images[:_MEASURED])
+    return replace(extractor, unit=float(features.square().mean().sqrt()) or 1.0)
 
 
 def digest_of(state: dict[str, Tensor]) -> str:

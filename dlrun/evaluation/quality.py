@@ -164,19 +164,14 @@ class Quality:
     def _prepared_samples(self) -> bool:
         """Whether there are enough real images to hold samples against."""
         if SAMPLES not in self._sets and not self._skipped:
-            train, test = (
-                _picked(table, self.samples) for table in (self.data.train, self.data.test)
-            )
+            train, test = (_picked(t, self.samples) for t in (self.data.train, self.data.test))
             n = min(len(train), len(test))
             if n < FEWEST:
                 self._skip("samples", n)
             else:
-                noise = torch.randint(
-                    0, 256, (n, *train.shape[1:]), generator=generator(_SHUFFLE, "noise")
-                ).byte()
-                self._add(
-                    SAMPLES, _Against(*map(self.extractor.features, (test[:n], train[:n], noise)))
-                )
+                chance = generator(_SHUFFLE, "noise")
+                noise = torch.randint(0, 256, (n, *train.shape[1:]), generator=chance).byte()
+                self._add(SAMPLES, self._against(test[:n], train[:n], noise))
         return SAMPLES in self._sets
 
     def _prepare_translations(self) -> None:
@@ -191,15 +186,15 @@ class Quality:
             if min(map(len, (rows, real, floor))) < FEWEST:
                 self._skip(way, min(map(len, (rows, real, floor))))
                 continue
-            images = (
-                self.data.test.images.cpu()[real],
-                self.data.train.images.cpu()[floor],
-                self.data.test.images.cpu()[rows],
-            )
-            against = _Against(
-                *map(self.extractor.features, images), rows, self.data.domains[target]
-            )
+            images = self.data.test.images.cpu()
+            train_images = self.data.train.images.cpu()[floor]
+            against = self._against(images[real], train_images, images[rows])
+            against.rows, against.target = rows, self.data.domains[target]
             self._add(way, against)
+
+    def _against(self, real: Tensor, floor: Tensor, ceiling: Tensor) -> _Against:
+        features = self.extractor.features
+        return _Against(features(real), features(floor), features(ceiling))
 
     def _add(self, key: str, against: _Against) -> None:
         """With its baselines. Of translations, `taken` of the floor is that of the test images."""
