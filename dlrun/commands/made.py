@@ -1,13 +1,14 @@
 """The figures of made images beside those of real ones, for the end of a run and `dlrun show`."""
 
-import math
 from typing import Any
 
+from rich import box
 from rich.table import Table
 
 from dlrun.evaluation.metrics import describe
 
-_SCALE = {"kid": 1000}
+_DIGITS = {"kid": 3, "fid": 2, "precision": 2, "recall": 2}
+_HEADS = {"kid": "KID", "fid": "FID"}
 _DIRECTIONS = {"a_to_b": "A to B", "b_to_a": "B to A"}
 
 
@@ -29,8 +30,8 @@ def made_notes(quality: dict[str, Any]) -> list[str]:
         )
         if any(name.startswith("taken[") for name in sets[first]["rows"]["real"]):
             lines.append(
-                "taken for target: by the classifier that the features are of; of real, it is its "
-                "own accuracy on the target's test images"
+                "taken for the target by the classifier that the features are of; of real: its own "
+                "accuracy on the target's test images"
             )
     return lines + [f"warning: {line}" for line in quality["warnings"]]
 
@@ -40,15 +41,14 @@ def _table(key: str, held: dict[str, Any]) -> Table:
     table = Table(
         title=f"{held['images']:,} images {made}, beside {held['real']:,} test images",
         title_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
     )
     table.add_column("", overflow="fold")
     names = list(held["rows"]["real"])
     for name in names:
         kind = name.partition("[")[0]
-        scale = f" x{_SCALE[kind]}" if kind in _SCALE else ""
-        metric = describe(kind)
-        label = "KID" if kind == "kid" else metric.label
-        table.add_column(f"{label}{scale} {metric.arrow}", justify="right", overflow="fold")
+        table.add_column(f"{_HEADS.get(kind, kind)} {describe(kind).arrow}", justify="right")
     ceiling = "noise" if key == "samples" else "as it is"
     rows = held["rows"]
     order = ["real", "ceiling", *(row for row in rows if row not in ("real", "ceiling"))]
@@ -61,14 +61,11 @@ def _table(key: str, held: dict[str, Any]) -> Table:
 def _cell(name: str, estimate: dict[str, float | None] | None) -> str:
     if estimate is None or estimate["value"] is None:
         return "-"
-    kind = name.partition("[")[0]
-    scale = _SCALE.get(kind, 1)
-    value, error = estimate["value"] * scale, estimate["error"]
-    half = None if error is None else 1.96 * error * scale
+    kind, value, error = name.partition("[")[0], estimate["value"], estimate["error"]
     if kind == "taken":
         return f"{value:.2f}"
-    if kind in ("precision", "recall"):
-        digits = 2
-    else:
-        digits = max(0, 2 - math.floor(math.log10(max(abs(value), half or 0, 1.0))))
+    half = None if error is None else 1.96 * error
+    digits = _DIGITS[kind]
+    if max(abs(value), half or 0) >= 100:
+        digits = max(0, digits - 2)
     return f"{value:.{digits}f}" + ("" if half is None else f" ± {half:.{digits}f}")
