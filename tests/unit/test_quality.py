@@ -1,6 +1,8 @@
 """Judging made images: who judges, what is held against what, and that it repeats."""
 
+import os
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +21,7 @@ from dlrun.evaluation.inference import Inference
 from dlrun.evaluation.metrics import describe
 from dlrun.evaluation.quality import Quality, as_bytes, can_be_judged
 from dlrun.methods.base import Method
+from dlrun.runs.index import find_run
 from dlrun.training.companions import feature_config
 
 
@@ -226,3 +229,14 @@ def test_a_metric_names_its_features() -> None:
     metric = describe("kid[few-cnn64@1a2b3c]/prior")
     assert (metric.label, metric.higher_is_better) == ("kid[few-cnn64@1a2b3c]/prior", False)
     assert describe("precision[x]/a_to_b").higher_is_better
+
+
+def test_the_last_run_is_not_the_network_that_judged_it(tmp_path: Path) -> None:
+    for name in ("261126-020000-abcd", "features-12345678"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "status.json").write_text("{}")
+        (tmp_path / name / "config.yaml").write_text("method: {}")
+        os.utime(tmp_path / name / "config.yaml", (len(name), len(name)))
+    os.utime(tmp_path / "features-12345678" / "config.yaml", (99, 99))
+    assert find_run("last", tmp_path).name == "261126-020000-abcd"
+    assert find_run("features", tmp_path).name == "features-12345678"
