@@ -6,6 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from dlrun.commands.made import made_images, made_notes
 from dlrun.evaluation.groups import by_group
 from dlrun.evaluation.metrics import describe
 from dlrun.runs.folder import RunFolder
@@ -24,16 +25,26 @@ def present(result: Result, console: Console, next_steps: bool = True) -> None:
     console.print(figures(summary))
     for line in notes(summary):
         console.print(line, highlight=False, markup=False)
+    further(summary, console)
+    if not next_steps:
+        return
+    for line in [*look_at(folder), *what_next(folder, summary)]:
+        console.print(line, highlight=False, markup=False)
+
+
+def further(summary: dict[str, Any], console: Console) -> None:
+    """The tables that not every run has: of groups, of networks side by side, of made images."""
     if (groups := grouped(summary)) is not None:
         console.print(groups)
     if summary.get("comparison"):
         console.print(compared(summary["comparison"]))
     if summary.get("controls"):
         console.print(controls(summary))
-    if not next_steps:
-        return
-    for line in [*look_at(folder), *what_next(folder, summary)]:
-        console.print(line, highlight=False, markup=False)
+    if summary.get("quality"):
+        for table in made_images(summary["quality"]):
+            console.print(table)
+        for line in made_notes(summary["quality"]):
+            console.print(line, highlight=False, markup=False)
 
 
 def figures(summary: dict[str, Any]) -> Table:

@@ -19,7 +19,7 @@ def run(arguments: list[str]) -> int:
     from rich.table import Table
 
     from dlrun.commands.console import make_console
-    from dlrun.commands.present import compared, controls, figures, grouped, look_at, notes
+    from dlrun.commands.present import figures, further, look_at, notes
     from dlrun.config.typed import flatten, show
     from dlrun.runs.files import read_json, read_metrics
     from dlrun.runs.index import find_run
@@ -47,12 +47,7 @@ def run(arguments: list[str]) -> int:
         console.print(figures(summary))
         for line in notes(summary):
             say(line)
-        if (groups := grouped(summary)) is not None:
-            console.print(groups)
-        if summary.get("comparison"):
-            console.print(compared(summary["comparison"]))
-        if summary.get("controls"):
-            console.print(controls(summary))
+        further(summary, console)
     else:
         latest: dict[str, float] = {}
         for row in read_metrics(folder.metrics):

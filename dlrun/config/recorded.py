@@ -4,7 +4,7 @@ from typing import Any
 
 from dlrun.config.compose import compose_plain
 
-_LATER = ("groups", "bias")
+_LATER = ("groups", "bias", "quality")
 _LATER_HARDWARE = ("devices", "sync_batchnorm")
 
 

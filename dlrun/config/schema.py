@@ -13,6 +13,7 @@ from dlrun.options import (
     InSteps,
     NonEmpty,
     Pattern,
+    Range,
     Units,
     Whole,
 )
@@ -53,6 +54,14 @@ class SweepConfig:
 
 
 @dataclass(frozen=True)
+class QualityConfig:
+    """How made images are judged at the test, see `evaluation.quality`."""
+
+    features: Literal["auto", "random", "none"]
+    samples: Annotated[int, Range(10)]
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """One run, complete. Nothing below the command line sees anything else, nothing changes it."""
 
@@ -75,6 +84,7 @@ class TrainConfig:
     eval_every: InSteps
     patience: Count | None
     checkpoint_every: Annotated[Duration, Units(("steps", "epochs", "%", "s", "min"))]
+    quality: QualityConfig
     name: RunName | None
     outputs: NonEmpty
     data_dir: NonEmpty | None

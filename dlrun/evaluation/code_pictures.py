@@ -38,13 +38,17 @@ def traversals(inference: Inference, method: Decodes, columns: int) -> list[Tens
 
 def from_mixture(inference: Inference, method: Decodes, n: int, seed: int) -> Tensor:
     """n images (n, C, H, W) of codes drawn from a mixture fitted to train images' codes."""
+    return method.decode(codes_mixture(inference, method, seed).sample(n).to(inference.device))
+
+
+def codes_mixture(inference: Inference, method: Decodes, seed: int) -> Mixture:
+    """Fitted to the codes of the first train images."""
     train = inference.data.train
     rows = torch.arange(min(_FITTED, len(train)))
     codes = torch.cat(
         [method.embed(batch.image).float() for batch in inference.batches(train, rows)]
     )
-    drawn = Mixture.fitted(codes, COMPONENTS, seed).sample(n)
-    return method.decode(drawn.to(codes.device))
+    return Mixture.fitted(codes, COMPONENTS, seed)
 
 
 def _codes(inference: Inference, method: Decodes, n: int) -> Tensor:

@@ -63,16 +63,23 @@ METRICS = {
     "correlation_b_to_a": Metric("correlation of B, B to A", None, ".3f"),
     "change_a_to_b": Metric("change of A (of its spread)", None, ".3f"),
     "change_b_to_a": Metric("change of B (of its spread)", None, ".3f"),
+    # Of made images, `kid[features]/what made them`.
+    "kid": Metric("KID", False, ".4g"),
+    "fid": Metric("FID", False, ".4g"),
+    "taken": Metric("taken for target", True, ".3f"),
 }
 
 
 def describe(name: str) -> Metric:
     """The metric of that name; an unknown one, of a user's own method, is better when lower.
 
-    `accuracy_gender` is the accuracy of the attribute `gender`.
+    `accuracy_gender` is the accuracy of the attribute `gender`; `kid[features]/prior` is a KID.
     """
     if name in METRICS:
         return METRICS[name]
+    of_features = name.partition("[")[0]
+    if of_features != name and of_features in METRICS:
+        return replace(METRICS[of_features], label=name)
     for kind in ("accuracy", "absolute_error", "loss"):
         if name.startswith(f"{kind}_"):
             label = f"{METRICS[kind].label}, {name.removeprefix(f'{kind}_')}"

@@ -1,4 +1,4 @@
-"""The runs that another stands on or is held against: a teacher, a student alone, controls.
+"""The runs that a run stands on or is held against: teacher, student alone, judge, controls.
 
 Each is a run of its own in a folder named by its config's signature, so that the next run that
 needs the same one, in this sweep or next week, takes it as it is, or goes on with it.
@@ -10,7 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from dlrun.config.check import to_plain_types
+from dlrun.config.check import check, to_plain_types
+from dlrun.config.compose import compose_plain
 from dlrun.config.schema import TrainConfig
 from dlrun.config.signature import signature
 from dlrun.errors import UserError
@@ -24,6 +25,8 @@ from dlrun.runs.status import read_status
 from dlrun.training.inputs import settle_references
 from dlrun.training.rehearsal import rehearse
 
+FEATURES = "features"
+"""The recipe of the network that judges, and what its folder's name begins with."""
 _POLL_SECONDS = 1.0
 
 Train = Callable[[TrainConfig, RunFolder], object]
@@ -51,6 +54,42 @@ def prepared(config: TrainConfig, train: Train, say: Callable[[str], None]) -> T
         options = replace(options, teacher=str(folder))
         config = replace(config, method=Choice("distill", options))
     return config
+
+
+def feature_config(config: TrainConfig, rows: int) -> TrainConfig:
+    """Of the network that judges what `config` makes: a function of the data set alone.
+
+    `rows`: images of the train split, where there are fewer than a batch.
+    """
+    recipe = check(compose_plain([f"recipe={FEATURES}"], None))
+    return replace(
+        recipe,
+        dataset=config.dataset,
+        outputs=config.outputs,
+        data_dir=config.data_dir,
+        batch_size=min(recipe.batch_size, rows),
+    )
+
+
+def feature_run(
+    config: TrainConfig,
+    rows: int,
+    train: Train,
+    say: Callable[[str], None],
+    pause: Callable[[], None] | None = None,
+) -> RunFolder:
+    """The folder of the network that judges, trained now where none of its kind is there.
+
+    It is trained on the hardware of `config`, which is no part of its signature: whoever needs the
+    same judge takes this one. `pause` is called while another process trains it.
+    """
+    needed = feature_config(config, rows)
+    hardware = replace(config.hardware, precision=needed.hardware.precision)
+
+    def train_here(needed: TrainConfig, folder: RunFolder) -> object:
+        return train(replace(needed, hardware=hardware), folder)
+
+    return _trained(needed, FEATURES, train_here, say, pause or wait)
 
 
 def settled(config: TrainConfig, meant: dict[str, str] | None = None) -> TrainConfig:
@@ -147,7 +186,18 @@ def _folder(config: TrainConfig, role: str) -> RunFolder:
     return RunFolder((parent / f"{role}-{signature(to_plain_types(config))}").absolute())
 
 
-def _trained(config: TrainConfig, role: str, train: Train, say: Callable[[str], None]) -> RunFolder:
+def wait() -> None:
+    """Until another process is looked at again."""
+    time.sleep(_POLL_SECONDS)
+
+
+def _trained(
+    config: TrainConfig,
+    role: str,
+    train: Train,
+    say: Callable[[str], None],
+    pause: Callable[[], None] = wait,
+) -> RunFolder:
     """The folder of the run once it is complete, whoever trains it."""
     folder = _folder(config, role)
     folder.path.mkdir(parents=True, exist_ok=True)
@@ -174,4 +224,4 @@ def _trained(config: TrainConfig, role: str, train: Train, say: Callable[[str], 
         if not waiting:
             say(f"{role}: another process is training it, waiting: {folder}")
             waiting = True
-        time.sleep(_POLL_SECONDS)
+        pause()

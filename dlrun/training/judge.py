@@ -14,6 +14,7 @@ from dlrun.data.open import cache_folder
 from dlrun.errors import Interrupted
 from dlrun.evaluation.evaluate import evaluate, taught_classes, trivial
 from dlrun.evaluation.inference import Inference
+from dlrun.evaluation.quality import Quality
 from dlrun.methods.base import Method
 from dlrun.runs.files import read_json, write_json
 from dlrun.runs.folder import RunFolder
@@ -43,29 +44,35 @@ def judge(
     tracker: Tracker,
     progress: Progress,
     stop: StopRequest,
+    quality: Quality | None = None,
 ) -> dict[str, Any]:
-    """The test split, touched once: the last weights, the best, the untrained ones, the trivial."""
+    """The test split, touched once: the last weights, the best, the untrained ones, the trivial.
+
+    `quality` judges the images that the method makes, where it makes any.
+    """
     config, method = experiment.config, experiment.method
     started = time.monotonic()
     taught = taught_classes(inference_of(experiment, method), experiment.data.test)
 
-    def test(subject: Method) -> dict[str, float]:
+    def test(subject: Method, kind: str) -> dict[str, float]:
         if stop.signal is not None:
             raise Interrupted(
                 stop.signal, f"stopped at step {progress.step}, before the test; saved"
             )
-        return evaluate(inference_of(experiment, subject), "test", config.seed, taught=taught)
+        inference = inference_of(experiment, subject)
+        numbers = evaluate(inference, "test", config.seed, taught=taught)
+        return numbers | (quality.judged(kind, inference) if quality else {})
 
-    last = test(method)
+    last = test(method, "last")
     epochs = experiment.total_steps / experiment.steps_per_epoch
     other = build_method(config, experiment.data, experiment.trained, epochs)[0]
     other.to(experiment.hardware.device).to(memory_format=experiment.hardware.memory_format)
-    untrained = test(other)
+    untrained = test(other, "untrained")
     best = last
     if progress.best_step not in (None, progress.step):
         kept = checkpoint.load_own(folder, folder.best, experiment.hardware.device)
         other.load_state_dict(kept["method"])
-        best = test(other)
+        best = test(other, "best")
     baseline = _trivial(experiment, last, getattr(method, "code_dim", 0))
     compared = comparison(
         experiment, inference_of(experiment, method), {"last": last, "best": best}, taught
@@ -95,6 +102,7 @@ def judge(
         "controls": {
             role: control["test"]["last"] for role, control in control_summaries(config).items()
         },
+        "quality": quality.told() if quality else None,
         "test": {"trivial": baseline, "untrained": untrained, "last": last, "best": best},
     }
 
@@ -105,7 +113,8 @@ def _trivial(experiment: Experiment, numbers: dict[str, float], code_dim: int) -
     Neighbours and a linear layer of raw pixels take longer than some trainings.
     """
     config, data = experiment.config, experiment.data
-    of = [_BASELINES, data.checksum, to_plain_types(config.dataset), sorted(numbers), code_dim]
+    names = sorted(name for name in numbers if "/" not in name)
+    of = [_BASELINES, data.checksum, to_plain_types(config.dataset), names, code_dim]
     digest = hashlib.sha256(json.dumps(of, sort_keys=True).encode()).hexdigest()[:32]
     kept = cache_folder(config.data_dir) / "baselines" / f"{digest}.json"
     found = read_json(kept)

@@ -29,6 +29,7 @@ from dlrun.training.assemble import Experiment, assemble
 from dlrun.training.inputs import Inputs, facts_of
 from dlrun.training.judge import inference_of, judge
 from dlrun.training.loop import Loop, Progress
+from dlrun.training.quality import quality_of
 from dlrun.training.ranks import ALONE, Ranks
 from dlrun.training.verify import verify_teacher
 
@@ -126,7 +127,12 @@ def _train(
                         f"stopped early at step {progress.step} of {experiment.total_steps}: "
                         f"{config.patience} evaluations without a better val {method.key_metric}"
                     )
-                summary = judge(experiment, folder, tracker, progress, stop) if ranks.main else {}
+                summary: dict[str, Any] = {}
+                if ranks.main:
+                    quality = quality_of(
+                        experiment, lambda other, where: train(other, where, console), log.say, stop
+                    )
+                    summary = judge(experiment, folder, tracker, progress, stop, quality)
                 summary = ranks.from_main(summary)
             finally:
                 tracker.close()

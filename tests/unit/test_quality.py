@@ -1,0 +1,242 @@
+"""Judging made images: who judges, what is held against what, and that it repeats."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+from torch import Tensor, nn
+
+from dlrun.commands.made import made_images, made_notes
+from dlrun.config.check import check
+from dlrun.config.compose import compose_plain
+from dlrun.config.schema import TrainConfig
+from dlrun.data.table import DataSet, PixelScale, Table
+from dlrun.evaluation.extractor import Extractor, digest_of, random_extractor
+from dlrun.evaluation.fidelity import frechet_distance, kernel_distance
+from dlrun.evaluation.inference import Inference
+from dlrun.evaluation.metrics import describe
+from dlrun.evaluation.quality import Quality, as_bytes, can_be_judged
+from dlrun.methods.base import Method
+from dlrun.runs.index import find_run
+from dlrun.training.companions import feature_config
+
+
+def table(n: int, seed: int, labels: bool = True) -> Table:
+    """Class 0 is dark and class 1 is bright."""
+    chance = torch.Generator().manual_seed(seed)
+    label = torch.arange(n) % 2
+    grey = torch.randint(0, 100, (n, 1, 4, 4), generator=chance) + 150 * label[:, None, None, None]
+    return Table(grey.byte(), label if labels else None)
+
+
+def data(train: int = 60, test: int = 50) -> DataSet:
+    splits = (table(train, 0), table(0, 1), table(test, 2))
+    return DataSet(
+        "few:Few", *splits, ("dark", "bright"), (0, 1), torch.zeros(1), torch.ones(1), "0"
+    )
+
+
+class Rows(nn.Module):
+    """Four numbers of an image: the mean of each row."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean(dim=(1, 3))
+
+
+class Bright(nn.Module):
+    """Class 1 above a half."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        level = features.mean(1)
+        return torch.stack([torch.full_like(level, 0.5), level], 1)
+
+
+def extractor() -> Extractor:
+    unit = PixelScale(torch.zeros(1), torch.ones(1))
+    return Extractor("x@1", "1", "a test", Rows(), Bright(), unit, torch.device("cpu"))
+
+
+class Repeats(Method):
+    """Draws noise as bright as it is told; translates to the brightness of the target."""
+
+    def __init__(self, level: float) -> None:
+        super().__init__()
+        self.level = nn.Parameter(torch.tensor(level))
+
+    def sample(self, n: int) -> Tensor:
+        return torch.rand(n, 1, 4, 4) * self.level
+
+
+class Lightens(Method):
+    def translate(self, image: Tensor, direction: str) -> Tensor:
+        shift = 150 / 255 if direction == "a_to_b" else -150 / 255
+        return image + shift
+
+
+def inference(method: Method, held: DataSet) -> Inference:
+    unit = PixelScale(torch.zeros(1), torch.ones(1))
+    cpu = torch.device("cpu")
+    return Inference(
+        method,
+        held,
+        unit,
+        cpu,
+        torch.contiguous_format,
+        lambda: torch.autocast("cpu", enabled=False),
+    )
+
+
+def test_samples_are_held_against_as_many_test_images() -> None:
+    held = data()
+    quality = Quality(extractor(), held, samples=40, seed=3)
+    numbers = quality.judged("last", inference(Repeats(0.2), held))
+    assert set(numbers) == {f"{name}[x@1]/prior" for name in ("kid", "fid", "precision", "recall")}
+    told = quality.told()
+    assert (told["sets"]["samples"]["images"], told["sets"]["samples"]["real"]) == (40, 40)
+    rows = told["sets"]["samples"]["rows"]
+    assert list(rows) == ["real", "ceiling", "last, prior"]
+    assert abs(rows["real"]["kid[x@1]"]["value"]) < rows["last, prior"]["kid[x@1]"]["value"]
+    assert rows["last, prior"]["fid[x@1]"]["value"] == numbers["fid[x@1]/prior"]
+    assert rows["last, prior"]["kid[x@1]"]["error"] > 0
+
+
+def test_it_repeats_whatever_else_has_drawn_and_other_seeds_draw_others() -> None:
+    held, method = data(), Repeats(0.5)
+    found = []
+    for seed in (0, 0, 1):
+        torch.rand(seed + 3)
+        found.append(Quality(extractor(), held, 30, seed).judged("last", inference(method, held)))
+    assert found[0] == found[1] != found[2]
+
+
+def test_the_real_images_do_not_depend_on_the_seed() -> None:
+    held, told = data(), []
+    for seed in (0, 1):
+        quality = Quality(extractor(), held, 30, seed)
+        quality.judged("last", inference(Repeats(0.5), held))
+        told.append(quality.told()["sets"]["samples"]["rows"])
+    assert told[0]["real"] == told[1]["real"]
+    assert told[0]["ceiling"] == told[1]["ceiling"]
+
+
+def test_translations_are_held_against_the_other_domain_of_test() -> None:
+    held = data()
+    quality = Quality(extractor(), held, 1000, 0)
+    numbers = quality.judged("last", inference(Lightens(), held))
+    test, label = held.test.images, held.test.labels
+    assert label is not None
+    moved = test[label == 0].int() + 150
+    x, y = (extractor().features(images.byte()) for images in (moved, test[label == 1]))
+    assert numbers["kid[x@1]/a_to_b"] == pytest.approx(kernel_distance(x, y).value, rel=1e-9)
+    assert numbers["fid[x@1]/a_to_b"] == pytest.approx(frechet_distance(x, y), rel=1e-6)
+    assert numbers["taken[x@1]/a_to_b"] == numbers["taken[x@1]/b_to_a"] == 1
+    rows = quality.told()["sets"]["b_to_a"]["rows"]
+    assert rows["ceiling"]["taken[x@1]"]["value"] == 0
+    assert rows["real"]["taken[x@1]"]["value"] == 1
+    assert rows["ceiling"]["kid[x@1]"]["value"] > 10 * abs(rows["last"]["kid[x@1]"]["value"])
+
+
+def test_too_few_images_are_told() -> None:
+    held = data()
+    quality = Quality(extractor(), held, 20, 0)
+    quality.judged("last", inference(Repeats(1.0), held))
+    assert quality.told()["warnings"] == [
+        "FID of 20 images by 4 features is too large, whatever they show (it needs 40); KID is not"
+    ]
+    few = data(train=18, test=14)
+    quality = Quality(extractor(), few, 100, 0)
+    assert quality.judged("last", inference(Lightens(), few)) == {}
+    assert quality.told()["warnings"][0].startswith("a_to_b: 7 images are too few")
+
+
+def test_images_are_rounded_as_a_file_would_hold_them() -> None:
+    unit = torch.tensor([-0.2, 0.0, 0.5, 0.999, 1.3]).view(1, 1, 1, 5)
+    assert as_bytes(unit).flatten().tolist() == [0, 0, 128, 255, 255]
+
+
+def test_who_is_judged() -> None:
+    assert can_be_judged(Repeats(1.0))
+    assert can_be_judged(Lightens())
+    assert not can_be_judged(Method())
+
+
+# --- who judges ----------------------------------------------------------------------------------
+
+
+def config(*overrides: str) -> TrainConfig:
+    return check(compose_plain(list(overrides), None))
+
+
+def test_one_judge_for_all_runs_on_a_data_set() -> None:
+    one = feature_config(config("seed=3", "epochs=2", "hardware=cpu", "loss=mse"), 3600)
+    other = feature_config(config("method=cyclegan", "quality.samples=50", "optimizer.lr=1"), 3600)
+    assert one == other
+    assert (one.method.name, one.model.name, one.seed) == ("supervised", "cnn", 0)
+    assert one.quality.features == "none"
+    assert feature_config(config("dataset=mnist"), 3600) != one
+    assert feature_config(config(), 20).batch_size == 20
+
+
+def test_random_features_are_called_so_and_are_the_same_every_time() -> None:
+    held = data()
+    model = feature_config(config(), 60).model
+    found = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        found.append(random_extractor(model, held, torch.device("cpu")))
+    assert found[0].name == found[1].name
+    assert found[0].name.startswith("few.Few-random64@")
+    features = found[0].features(held.train.images)
+    assert torch.equal(features, found[1].features(held.train.images))
+    assert features.square().mean() == pytest.approx(1, rel=1e-6)
+    assert found[0].classes(features) is None
+
+
+def test_the_digest_is_of_names_and_weights() -> None:
+    state = {"a": torch.ones(2), "b": torch.zeros(2)}
+    assert digest_of(state) == digest_of(dict(reversed(state.items())))
+    assert digest_of(state) != digest_of({"a": torch.ones(2), "c": torch.zeros(2)})
+    assert digest_of(state) != digest_of({**state, "a": torch.ones(2) + 1e-6})
+
+
+# --- what is shown -------------------------------------------------------------------------------
+
+
+def test_the_tables_fit_80_columns() -> None:
+    held = data()
+    console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    for method in (Repeats(1.0), Lightens()):
+        quality = Quality(replace(extractor(), name="few-cnn64@1a2b3c"), held, 40, 0)
+        for kind in ("untrained", "last", "best"):
+            quality.judged(kind, inference(method, held))
+        told: dict[str, Any] = quality.told()
+        for shown in made_images(told):
+            console.print(shown)
+        assert any("few-cnn64@1a2b3c" in line for line in made_notes(told))
+    text = console.export_text()
+    assert max(map(len, text.splitlines())) <= 80
+    assert {"real", "noise", "as it is", "untrained, prior", "last, prior", "best"} <= {
+        line[:20].strip().split("  ")[0] for line in text.splitlines()
+    }
+    assert "translated A to B" in text
+
+
+def test_a_metric_names_its_features() -> None:
+    metric = describe("kid[few-cnn64@1a2b3c]/prior")
+    assert (metric.label, metric.higher_is_better) == ("kid[few-cnn64@1a2b3c]/prior", False)
+    assert describe("precision[x]/a_to_b").higher_is_better
+
+
+def test_the_last_run_is_not_the_network_that_judged_it(tmp_path: Path) -> None:
+    for name in ("261126-020000-abcd", "features-12345678"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "status.json").write_text("{}")
+        (tmp_path / name / "config.yaml").write_text("method: {}")
+        os.utime(tmp_path / name / "config.yaml", (len(name), len(name)))
+    os.utime(tmp_path / "features-12345678" / "config.yaml", (99, 99))
+    assert find_run("last", tmp_path).name == "261126-020000-abcd"
+    assert find_run("features", tmp_path).name == "features-12345678"
