@@ -12,7 +12,7 @@ from dlrun.runs.folder import RunFolder
 from dlrun.training.run import Result
 
 _OTHER = {
-    "vae": "dbvae", "dbvae": "supervised", "supervised": "byol", "byol": "siamese", "siamese": "capsnet",
+    "vae": "supervised", "supervised": "byol", "byol": "siamese", "siamese": "capsnet",
     "capsnet": "cyclegan",
 }  # fmt: skip
 
