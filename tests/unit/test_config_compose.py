@@ -24,7 +24,7 @@ from dlrun.config.meant import no_option
 from dlrun.errors import ConfigError
 
 CONF = Path(str(files("dlrun.conf")))
-METHODS = "autoencoder, byol, capsnet, cyclegan, distill, siamese, supervised, vae"
+METHODS = "autoencoder, byol, capsnet, cyclegan, dbvae, distill, siamese, supervised, vae"
 METHOD_LIST = f"There are {METHODS}"
 OPTIMIZERS = "There are adam, adam_gan, adamw, lars, muon, sgd"
 MODELS = (
