@@ -7,6 +7,7 @@ VERBS = {
     "show": "one run in detail: figures, pictures, config",
     "evaluate": "every metric of a run, on its own data set or another",
     "predict": "classify images: files, folders, patterns",
+    "embed": "features of images: files, pictures, TensorBoard's projector",
     "sample": "images of nothing, of a generative run",
     "reconstruct": "images beside what the model gives back of them",
     "interpolate": "from one image to another by way of codes",

@@ -28,8 +28,8 @@ complete -o nospace -o default -F _dlrun dlrun
 """
 _USING = ("--device", "--help", "--outputs", "--which")
 _WITH_RUN = (
-    "resume", "show", "evaluate", "predict", "translate", "sample", "reconstruct", "interpolate",
-    "traverse",
+    "resume", "show", "evaluate", "predict", "embed", "translate", "sample", "reconstruct",
+    "interpolate", "traverse",
 )  # fmt: skip
 _FLAGS = {
     "train": ("--cfg", "--config-dir", "--help", "--multirun"),
@@ -38,6 +38,15 @@ _FLAGS = {
     "evaluate": (*_USING, "--json", "--split", "--tensorboard"),
     "predict": (*_USING, "--all", "--format", "--out", "--top"),
     "translate": (*_USING, "--overwrite", "--to"),
+    "embed": (
+        *_USING,
+        "--neighbours",
+        "--out",
+        "--picture",
+        "--projector",
+        "--seed",
+        "--split",
+    ),
     "sample": (*_USING, "--out", "--seed", "--single"),
     "reconstruct": (*_USING, "--out", "--single"),
     "interpolate": (*_USING, "--gif", "--out", "--single", "--steps"),
