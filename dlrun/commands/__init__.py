@@ -11,6 +11,7 @@ VERBS = {
     "report": "one HTML file of a run or a sweep: curves, figures, pictures, provenance",
     "evaluate": "every metric of a run, on its own data set or another",
     "predict": "classify images: files, folders, patterns",
+    "embed": "features of images: files, pictures, TensorBoard's projector",
     "sample": "images of nothing, of a generative run",
     "reconstruct": "images beside what the model gives back of them",
     "interpolate": "from one image to another by way of codes",

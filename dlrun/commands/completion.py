@@ -43,6 +43,9 @@ _FLAGS = {
     "evaluate": (*_USING, "--json", "--split", "--tensorboard"),
     "predict": (*_USING, "--all", "--format", "--out", "--top"),
     "translate": (*_USING, "--overwrite", "--to"),
+    "embed": (
+        *_USING, "--neighbours", "--out", "--picture", "--projector", "--seed", "--split",
+    ),
     "sample": (*_USING, "--out", "--seed", "--single"),
     "reconstruct": (*_USING, "--out", "--single"),
     "interpolate": (*_USING, "--gif", "--out", "--single", "--steps"),

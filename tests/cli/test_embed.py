@@ -1,0 +1,90 @@
+"""`dlrun embed`: features of a split or of files, and pictures of them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from using import outputs, wild
+
+import dlrun
+from dlrun.cli import run
+from dlrun.errors import UserError
+from dlrun.use.projection import in_two_dimensions, neighbour_rows
+
+
+def embed(*words: str) -> int:
+    return run(["embed", *words, "--outputs", str(outputs()), "--device", "cpu"])
+
+
+def test_the_val_split_with_everything(tmp_path: Path) -> None:
+    out = tmp_path / "f.npy"
+    assert embed("the-vae", "-o", str(out), "--picture", "--neighbours", "--projector") == 0
+    features = np.load(out)
+    lines = (tmp_path / "f.tsv").read_text().splitlines()
+    assert features.shape == (400, 20) and features.dtype == np.float32 and len(lines) == 400
+    name, label = lines[0].split("\t")
+    assert name == "fashion_mini/val/0" and label
+    assert Image.open(tmp_path / "f-pca.png").size == (900, 900)
+    assert Image.open(tmp_path / "f-neighbours.png").size == (12 * 58 - 2, 12 * 58 - 2)
+    assert list((tmp_path / "f-projector").rglob("sprite.png"))
+
+
+def test_files_and_those_that_cannot_be_read(tmp_path: Path) -> None:
+    wild(tmp_path / "wild")
+    out = tmp_path / "f.npy"
+    assert embed("the-sup", str(tmp_path / "wild"), "-o", str(out)) == 1
+    names = [line.split("\t")[0] for line in (tmp_path / "f.tsv").read_text().splitlines()]
+    assert [Path(name).name for name in names] == [
+        "a.jpg", "cmyk.jpg", "palette.png", "16.png", "alpha.png",
+    ]  # fmt: skip
+    model = dlrun.load(outputs() / "fashion_mini/supervised/the-supervised", device="cpu")
+    wanted = model.embed([*names])
+    assert np.allclose(np.load(out), wanted.numpy(), atol=1e-5)
+
+
+def test_principal_components_are_the_widest_directions() -> None:
+    generator = torch.Generator().manual_seed(0)
+    spread = torch.tensor([1.0, 9.0, 3.0])
+    points = torch.randn(500, 3, generator=generator) * spread
+    found = in_two_dimensions(points, "pca", 0)
+    assert abs(float(torch.corrcoef(torch.stack([found[:, 0], points[:, 1]]))[0, 1])) > 0.99
+    assert abs(float(torch.corrcoef(torch.stack([found[:, 1], points[:, 2]]))[0, 1])) > 0.99
+
+
+def test_tsne_keeps_clusters_apart() -> None:
+    pytest.importorskip("sklearn", reason="the extra 'features' is not installed")
+    generator = torch.Generator().manual_seed(0)
+    points = torch.randn(40, 6, generator=generator) + 30 * (torch.arange(40) % 2)[:, None]
+    found = in_two_dimensions(points, "tsne", 0)
+    a, b = found[::2], found[1::2]
+    assert float((a.mean(0) - b.mean(0)).norm()) > max(float(a.std()), float(b.std()))
+
+
+def test_neighbours_begin_with_the_image_itself() -> None:
+    features = torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [0.1, 0.9]])
+    images = torch.arange(4, dtype=torch.uint8)[:, None, None, None].expand(4, 1, 2, 2)
+    rows = neighbour_rows(features, images, queries=4, columns=2)
+    order = [(row[:, 0, 0, 0] * 255).round().int().tolist() for row in rows]
+    assert order == [[0, 1], [1, 0], [2, 3], [3, 2]]
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["the-cyc"], "cannot embed; it has translate"),
+        (["the-vae", "-o", "a.csv"], r"ends in .npy or .parquet"),
+        (["the-vae", "--picture", "umap", "-o", "{}/a.npy"], "needs umap-learn"),
+    ],
+)
+def test_mistakes_are_told_in_a_line(words: list[str], why: str, tmp_path: Path) -> None:
+    if "umap" in words:
+        try:
+            import umap  # noqa: F401
+        except ImportError:
+            pass
+        else:
+            pytest.skip("umap is installed")
+    with pytest.raises(UserError, match=why):
+        embed(*[word.format(tmp_path) for word in words])
