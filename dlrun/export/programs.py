@@ -48,7 +48,7 @@ def program_at(path: Path, input_name: str) -> Function:
     """The file as it is on the disk, run by its own runtime on the CPU."""
     if path.suffix == ".pt2":
         module: Any = torch.export.load(path).module()
-        return lambda x: module(x)  # type: ignore[no-any-return]
+        return lambda x: module(x)
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
