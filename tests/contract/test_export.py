@@ -113,7 +113,7 @@ def test_a_program_alone_takes_raw_pixels_of_any_batch(ending: str, tmp_path: Pa
     ("method", "kept", "dropped"),
     [
         ("byol", {"online.0"}, {"online.1", "predictor", "target", "probe"}),
-        ("distill", {"student.encoder", "student.head"}, {"teacher", "regressor"}),
+        ("distill", {"student.encoder", "student.head"}, {"teacher"}),
         ("cyclegan", {"G_AB", "G_BA"}, {"D_A", "D_B", "pool_A", "recent_losses"}),
         ("siamese", {"encoder", "projection"}, set()),
         ("vae", {"encoder", "fc_mu", "fc_logvar", "decoder"}, set()),
@@ -182,7 +182,7 @@ def test_the_card(tmp_path: Path, few: None) -> None:
     assert card["dataset"]["class_names"] == list(model.class_names)
     assert card["normalisation"]["shift"] == pytest.approx(list(model.facts.mean))
     assert card["figures"]["val"] == {"step": 3, "loss": 0.5}
-    assert card["reproduce"] and card["exported_with"]["torch"] == torch.__version__
+    assert card["reproduce"] and torch.__version__.startswith(card["exported_with"]["torch"])
     readme = (tmp_path / "e" / "README.md").read_text()
     assert all(name in readme for name in ("fashion_mini", "MIT", "Ankle boot", "safetensors"))
 
