@@ -170,7 +170,7 @@ def _what_backbone(model: TrainedModel, is_torchvision: bool) -> str:
     head = " and its classifying layer" if "head" in model.method.parts else ""
     if is_torchvision:
         return f"state dict of the backbone{head}, by torchvision's names; takes normalised images"
-    layers = ", the layer's under head." if head else ""
+    layers = ", the layer's below head" if head else ""
     kind = model.config["model"]["name"]
     return f"state dict of the backbone{head}, by the names of dlrun's model {kind}{layers}"
 

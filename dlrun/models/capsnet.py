@@ -38,7 +38,8 @@ def as_capsules(maps: Tensor, dim: int) -> Tensor:
     A capsule is `dim` neighbouring channels at one position. Without the permutation it would be
     `dim` neighbouring pixels of one channel.
     """
-    return maps.permute(0, 2, 3, 1).reshape(len(maps), -1, dim)
+    batch = maps.shape[0]  # len() would be a constant to torch.export
+    return maps.permute(0, 2, 3, 1).reshape(batch, -1, dim)
 
 
 def route(u_hat: Tensor, iterations: int) -> Tensor:

@@ -1,0 +1,269 @@
+"""What is exported does what the original does, without dlrun, and without what only trains."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from harness import SMALL, experiment
+from torch import Tensor
+
+import dlrun
+from dlrun.commands import export as command
+from dlrun.config.check import to_plain_types
+from dlrun.errors import RunFailed, UserError
+from dlrun.export import check, programs
+from dlrun.export import export as exporting
+from dlrun.export.graphs import graphs, inference_state
+from dlrun.training import checkpoint
+from dlrun.training.run import describe
+from dlrun.use import TrainedModel
+
+for package in ("onnx", "onnxscript", "onnxruntime", "safetensors"):
+    pytest.importorskip(package, reason=f"{package} is missing: pip install 'dlrun[export]'")
+
+TORCHVISION = ("method=supervised", "model=torchvision", "model.arch=resnet18", "batch_size=8")
+PROGRAM = """
+import sys, torch
+given = torch.load("given.pt", weights_only=True)
+if sys.argv[1].endswith(".onnx"):
+    import onnxruntime
+    session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
+    (entry,) = session.get_inputs()
+    assert entry.name == "image" and isinstance(entry.shape[0], str), entry
+    found = torch.from_numpy(session.run(None, {"image": given.numpy()})[0])
+else:
+    found = torch.export.load(sys.argv[1]).module()(given)
+assert not any(name.split(".")[0] == "dlrun" for name in sys.modules)
+torch.save(found, "found.pt")
+"""
+
+
+def saved(path: Path, *overrides: str) -> TrainedModel:
+    """Of a checkpoint that was copied away, with statistics as if it had been trained."""
+    made = experiment(*overrides)
+    generator = torch.Generator().manual_seed(0)
+    for name, tensor in made.method.state_dict().items():
+        if name.endswith("running_mean"):
+            tensor.copy_(0.1 * torch.randn(tensor.shape, generator=generator))
+    content = describe(to_plain_types(made.config), made)
+    content |= {"step": 3, "val": {"loss": 0.5}, "val_step": 3}
+    checkpoint.save(path, content | {"method": made.method.state_dict()})
+    return dlrun.load(path, device="cpu")
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Images to check on; the 100 of a user take a while on a small machine."""
+    monkeypatch.setattr(check, "IMAGES", 9)
+
+
+def exported(model: TrainedModel, target: Path, *formats: str, **more: Any) -> list[str]:
+    """What was said."""
+    said: list[str] = []
+    options = {"asked": False, "data_dir": None, "say": said.append} | more
+    exporting.export(model, None, target, formats, **options)
+    return said
+
+
+def in_a_fresh_process(folder: Path, name: str, given: Tensor, program: str = PROGRAM) -> Tensor:
+    torch.save(given, folder / "given.pt")
+    done = subprocess.run(
+        [sys.executable, "-c", program, name], cwd=folder, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    found: Tensor = torch.load(folder / "found.pt", weights_only=True)
+    return found
+
+
+@pytest.mark.parametrize("method", ["vae", "cyclegan", "capsnet"])
+def test_programs_of_every_capability(method: str, tmp_path: Path, few: None) -> None:
+    model = saved(tmp_path / "m.pt", *SMALL[method])
+    said = exported(model, tmp_path / "e", "onnx", "torch_export")
+    functions = {
+        "vae": ("embed", "reconstruct", "decode"),
+        "cyclegan": ("translate_a_to_b", "translate_b_to_a"),
+        "capsnet": ("predict", "embed", "reconstruct"),
+    }[method]
+    programs = {f"{name}{ending}" for name in functions for ending in (".onnx", ".pt2")}
+    assert {path.name for path in (tmp_path / "e").iterdir()} == {
+        *programs, "card.json", "README.md",
+    }  # fmt: skip
+    assert len(said) == len(programs)
+    assert all("on 9 images of the test split, in batches of 1 and of 7" in line for line in said)
+
+
+@pytest.mark.parametrize("ending", [".onnx", ".pt2"])
+def test_a_program_alone_takes_raw_pixels_of_any_batch(ending: str, tmp_path: Path) -> None:
+    """Normalisation included: the same as `predict` of the same bytes."""
+    model = saved(tmp_path / "m.pt", *SMALL["supervised"])
+    table = torch.randint(0, 256, (11, *model.image_shape), dtype=torch.uint8)
+    graph = graphs(model, model.method)["predict"]
+    programs.write_program(graph, table[:2].float() / 255, tmp_path / f"p{ending}")
+    found = in_a_fresh_process(tmp_path, f"p{ending}", table.float() / 255)
+    assert found.shape == (11, 10)
+    assert torch.allclose(found, model.probabilities(table), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("method", "kept", "dropped"),
+    [
+        ("byol", {"online.0"}, {"online.1", "predictor", "target", "probe"}),
+        ("distill", {"student.encoder", "student.head"}, {"teacher"}),
+        ("cyclegan", {"G_AB", "G_BA"}, {"D_A", "D_B", "pool_A", "recent_losses"}),
+        ("siamese", {"encoder", "projection"}, set()),
+        ("vae", {"encoder", "fc_mu", "fc_logvar", "decoder"}, set()),
+    ],
+)
+def test_safetensors_hold_what_inference_needs(
+    method: str, kept: set[str], dropped: set[str], tmp_path: Path, few: None
+) -> None:
+    from safetensors.torch import load_file
+
+    model = saved(tmp_path / "m.pt", *SMALL[method])
+    exported(model, tmp_path / "e", "safetensors")
+    names = set(load_file(tmp_path / "e" / "model.safetensors"))
+    assert names == set(inference_state(model.method))
+    assert all(any(name.startswith(f"{part}.") for name in names) for part in kept)
+    assert all(any(name.startswith(f"{part}.") for part in kept) for name in names)
+    whole = set(model.method.state_dict())
+    assert all(any(name.startswith(part) for name in whole - names) for part in dropped)
+
+
+@pytest.mark.parametrize("head", [True, False])
+def test_torchvision_loads_it_by_the_lines_of_the_card(
+    head: bool, tmp_path: Path, few: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = TORCHVISION if head else ("method=siamese", *TORCHVISION[1:])
+    model = saved(tmp_path / "m.pt", *options)
+    exported(model, tmp_path / "e", "torchvision")
+    card = json.loads((tmp_path / "e" / "card.json").read_text())
+    lines = card["files"]["backbone.pth"]["code"]
+    readme = (tmp_path / "e" / "README.md").read_text()
+    assert all(f"{line}\n" in readme for line in lines)
+    program = "\n".join(
+        (
+            *lines,
+            "m.load_state_dict(torch.load('backbone.pth', weights_only=True))",
+            "m.eval()",
+            "x = torch.load('given.pt', weights_only=True).expand(-1, 3, -1, -1)",
+            "torch.save(m(x).detach(), 'found.pt')",
+        )
+    )
+    x = torch.randn(3, *model.image_shape)
+    found = in_a_fresh_process(tmp_path / "e", "", x, program)
+    method: Any = model.method
+    with torch.no_grad():
+        wanted = method.predict(x) if head else method.encoder(x)
+    assert torch.allclose(found, wanted, atol=1e-5)
+
+
+def test_a_network_of_dlrun_is_a_plain_state_dict(tmp_path: Path, few: None) -> None:
+    model = saved(tmp_path / "m.pt", *SMALL["distill"])
+    exported(model, tmp_path / "e", "torchvision")
+    state = torch.load(tmp_path / "e" / "backbone.pth", weights_only=True)
+    own = model.method.state_dict()
+    assert torch.equal(state["head.weight"], own["student.head.weight"])
+    assert {n for n in state if not n.startswith("head.")} == {
+        name.removeprefix("student.encoder.") for name in own if name.startswith("student.encoder.")
+    }
+
+
+def test_the_card(tmp_path: Path, few: None) -> None:
+    model = saved(tmp_path / "m.pt", *SMALL["supervised"])
+    exported(model, tmp_path / "e", "safetensors")
+    card = json.loads((tmp_path / "e" / "card.json").read_text())
+    assert card["method"] == "supervised" and card["model"]["name"] == "resnet"
+    assert card["dataset"]["licence"].startswith("MIT")
+    assert card["dataset"]["class_names"] == list(model.class_names)
+    assert card["normalisation"]["shift"] == pytest.approx(list(model.facts.mean))
+    assert card["figures"]["val"] == {"step": 3, "loss": 0.5}
+    assert card["reproduce"] and torch.__version__.startswith(card["exported_with"]["torch"])
+    readme = (tmp_path / "e" / "README.md").read_text()
+    assert all(name in readme for name in ("fashion_mini", "MIT", "Ankle boot", "safetensors"))
+
+
+def spoilt(graph: Any, example: Tensor, path: Path) -> None:
+    """Exports other weights than those of the run."""
+    with torch.no_grad():
+        next(graph.method.parameters()).mul_(1.5)
+    written(graph, example, path)
+
+
+written: Callable[[Any, Tensor, Path], None] = programs.write_program
+
+
+def test_a_file_that_differs_is_not_left_behind(
+    tmp_path: Path, few: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = saved(tmp_path / "m.pt", *SMALL["supervised"])
+    monkeypatch.setattr(exporting, "write_program", spoilt)
+    with pytest.raises(RunFailed, match=r"predict\.pt2: differs from the original by [\d.e-]+ in"):
+        exported(model, tmp_path / "e", "torch_export")
+    assert [path.name for path in tmp_path.iterdir()] == ["m.pt"]
+
+
+def test_what_a_program_needs_and_inference_does_not_name_is_found_out(
+    tmp_path: Path, few: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = saved(tmp_path / "m.pt", *SMALL["supervised"])
+    monkeypatch.setattr(type(model.method), "inference", ("encoder.",))
+    with pytest.raises(RunFailed, match=r"model\.safetensors: differs from the original by nan"):
+        exported(model, tmp_path / "e", "safetensors")
+
+
+def test_without_the_data_it_is_told_that_the_check_was_of_noise(tmp_path: Path, few: None) -> None:
+    model = saved(tmp_path / "m.pt", *SMALL["supervised"])
+    model.config["dataset"] = {
+        **model.config["dataset"], "name": "cifar10",
+    }  # fmt: skip
+    model.config["dataset"]["domains"] = None
+    missing = tmp_path / "a file"
+    missing.write_text("so nothing can be downloaded here")
+    said = exported(model, tmp_path / "e", "safetensors", data_dir=str(missing))
+    assert said[0].startswith("warning: the run's data set cannot be opened (")
+    assert "NOT on real images" in said[0] and "images of NOISE" in said[1]
+    assert json.loads((tmp_path / "e" / "card.json").read_text())["check"]["of"] == "noise"
+
+
+def test_a_method_without_a_backbone(tmp_path: Path, few: None) -> None:
+    model = saved(tmp_path / "m.pt", *SMALL["autoencoder"])
+    with pytest.raises(UserError, match="--format torchvision: autoencoder has no backbone"):
+        exported(model, tmp_path / "e", "torchvision", asked=True)
+    said = exported(model, tmp_path / "e", "torchvision", "safetensors")
+    assert said[0] == "torchvision: autoencoder has no backbone, left out"
+
+
+def test_the_command(
+    tmp_path: Path, few: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bare file; a second time; with --force; onto what is no export; without the extra."""
+    saved(tmp_path / "m.pt", *SMALL["supervised"])
+    words = [str(tmp_path / "m.pt"), "--format", "safetensors"]
+    assert command.run(words) == 0
+    target = tmp_path / "m-export"
+    assert f"done: {target}" in capsys.readouterr().out.replace("\n", "")
+    with pytest.raises(UserError, match="exists; --force replaces it, --to names another folder"):
+        command.run(words)
+    (target / "old").touch()
+    assert command.run([*words, "--force"]) == 0 and not (target / "old").exists()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis").touch()
+    with pytest.raises(UserError, match="is not of `dlrun export`"):
+        command.run([*words, "--force", "--to", str(tmp_path / "mine")])
+    assert (tmp_path / "mine" / "thesis").exists()
+    monkeypatch.setattr(exporting.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"needs safetensors; pip install 'dlrun\[export\]'"):
+        command.run([*words, "--to", str(tmp_path / "x")])
+
+
+def test_formats_are_those_of_the_command() -> None:
+    """The parser names them without importing torch."""
+    with pytest.raises(UserError) as told:
+        command.run(["x", "--format", "keras"])
+    for name in exporting.FORMATS:
+        assert name in str(told.value)
