@@ -70,8 +70,9 @@ def cluster(folder: Path) -> Iterator[dict[str, str]]:
     try:
         for daemon in ("slurmctld", "slurmd"):
             subprocess.run([daemon], env=environment, check=True, timeout=60)
-        _wait_until_idle(environment)
+        _wait_until(["sinfo", "-h", "-o", "%T"], "idle", environment)
         yield environment
+        _wait_until(["squeue", "-h"], "", environment)  # else a job's srun outlives the daemons
     finally:
         for daemon in ("slurmd", "slurmctld"):
             with suppress(OSError, ValueError):
@@ -96,18 +97,17 @@ def _start_munge(environment: dict[str, str]) -> "subprocess.Popen[bytes] | None
     )
 
 
-def _wait_until_idle(environment: dict[str, str]) -> None:
-    state = ""
+def _wait_until(command: list[str], wanted: str, environment: dict[str, str]) -> None:
+    told = ""
     for _ in range(240):
-        command = ["sinfo", "-h", "-o", "%T"]
         shown = subprocess.run(
             command, env=environment, capture_output=True, text=True, check=False
         )
-        state = shown.stdout.strip() or shown.stderr.strip()
-        if state == "idle":
+        told = shown.stdout.strip() or shown.stderr.strip()
+        if told == wanted:
             return
         time.sleep(0.5)
-    raise RuntimeError(f"the node did not become idle within two minutes: {state}")
+    raise RuntimeError(f"{command[0]} did not say {wanted!r} within two minutes: {told}")
 
 
 if __name__ == "__main__":
