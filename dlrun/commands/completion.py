@@ -31,6 +31,7 @@ _WITH_RUN = (
     "resume", "show", "evaluate", "predict", "embed", "translate", "sample", "reconstruct",
     "interpolate", "traverse",
 )  # fmt: skip
+_THEN_FILES = ("predict", "embed", "translate", "reconstruct", "interpolate", "traverse")
 _FLAGS = {
     "train": ("--cfg", "--config-dir", "--help", "--multirun"),
     "resume": ("--help", "--outputs"),
@@ -97,13 +98,20 @@ def complete(line: str) -> list[str]:
         return [verb for verb in VERBS if verb.startswith(word)]
     verb, *before = before
     candidates = [flag for flag in _FLAGS.get(verb, ()) if word and flag.startswith(word)]
-    if verb in _WITH_RUN:
+    if verb in _WITH_RUN and not (verb in _THEN_FILES and _positional(before)):
         candidates += _runs(_after("--outputs", before) or "outputs", word)
     elif verb == "train" and not word.startswith("-"):
         candidates += _overrides(before, word)
     elif verb == "completion" and not word:
         candidates.append("bash")
     return candidates
+
+
+def _positional(words: list[str]) -> list[str]:
+    """Those that are neither a flag nor the value of one that the verbs share."""
+    valued = ("--device", "--outputs", "--which")
+    pairs = zip(["", *words], words, strict=False)
+    return [word for flag, word in pairs if flag not in valued and not word.startswith("-")]
 
 
 def _after(flag: str, words: list[str]) -> str | None:
