@@ -15,6 +15,7 @@ Begin with:
   dlrun train --help                         the groups, their options and every key
   dlrun train method=byol dataset=cifar10    groups are chosen like this
   dlrun train -m method=byol,vae seed=0,1    every combination, several at a time
+  dlrun predict last cat.jpg                 what a trained run makes of an image
   tensorboard --logdir outputs               curves and pictures
 
 Exit codes: 0 done, 1 the run failed, 2 the command or config is wrong, 130 or 143 interrupted and

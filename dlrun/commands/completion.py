@@ -32,6 +32,7 @@ _WITH_RUN = (
     "interpolate", "traverse", "embed",
 )  # fmt: skip
 _WITH_SWEEP = ("report", "compare", "plot")
+_THEN_FILES = ("predict", "embed", "translate", "reconstruct", "interpolate", "traverse")
 _FLAGS = {
     "train": ("--cfg", "--config-dir", "--help", "--multirun"),
     "resume": ("--devices", "--help", "--outputs"),
@@ -91,7 +92,8 @@ def complete(line: str) -> list[str]:
         return [verb for verb in VERBS if verb.startswith(word)]
     verb, *before = before
     candidates = [flag for flag in _FLAGS.get(verb, ()) if word and flag.startswith(word)]
-    if verb in (*_WITH_RUN, *_WITH_SWEEP):
+    files = verb in _THEN_FILES and _positional(before)
+    if verb in (*_WITH_RUN, *_WITH_SWEEP) and not files:
         outputs = _after("--outputs", before) or "outputs"
         candidates += _runs(outputs, word)
         if verb in _WITH_SWEEP:
@@ -101,6 +103,13 @@ def complete(line: str) -> list[str]:
     elif verb == "completion" and not word:
         candidates.append("bash")
     return candidates
+
+
+def _positional(words: list[str]) -> list[str]:
+    """Those that are neither a flag nor the value of one that the verbs share."""
+    valued = ("--device", "--outputs", "--which")
+    pairs = zip(["", *words], words, strict=False)
+    return [word for flag, word in pairs if flag not in valued and not word.startswith("-")]
 
 
 def _after(flag: str, words: list[str]) -> str | None:

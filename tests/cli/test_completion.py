@@ -22,7 +22,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ("line", "words"),
     [
         ("dlrun ", list(VERBS)),
-        ("dlrun s", ["show"]),
+        ("dlrun s", ["show", "sample"]),
+        ("dlrun predict last ", []),  # then bash completes files
+        ("dlrun embed --pi", ["--picture"]),
         ("dlrun train method=",
          ["method=autoencoder", "method=byol", "method=capsnet", "method=cyclegan", "method=dbvae",
           "method=distill", "method=siamese", "method=supervised", "method=vae"]),
@@ -127,7 +129,7 @@ def test_bash_itself(folder: Path) -> None:
     script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m dlrun "$@"\n')
     script.chmod(0o755)
     lines = {
-        "dlrun tr": "train",
+        "dlrun trai": "train",
         "dlrun train method=s": "siamese|supervised",
         "dlrun train method=su": "supervised",
         "dlrun train -m method=vae,b": "vae,byol",
