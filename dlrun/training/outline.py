@@ -40,6 +40,7 @@ def facts_in(content: dict[str, Any], source: str) -> Facts:
         {name: Column(**column) for name, column in columns},
         content["data_checksum"],
         tuple(Domain(**domain) for domain in content.get("domains") or _older_domains(content)),
+        content.get("positive"),
     )
 
 

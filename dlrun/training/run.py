@@ -227,6 +227,8 @@ def describe(plain: dict[str, Any], experiment: Experiment) -> dict[str, Any]:
         "data_checksum": data.checksum,
         "attributes": {name: asdict(column) for name, column in facts.attributes.items()},
         "domains": [asdict(domain) for domain in facts.domains],
+        "positive": facts.positive,
+        "rows": len(data.train),
         "inputs": trained.taken if isinstance(trained, Inputs) else {},
     }
 

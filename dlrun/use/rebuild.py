@@ -50,7 +50,7 @@ def rebuild(
     cls: type[Method] = lookup("method", choices["method"].name)
     build = Builder(
         choices["model"], choices["loss"], facts, float(plain.get("epochs", 1)),
-        trained=_inputs(content, source, folder),
+        content.get("rows", 0), trained=_inputs(content, source, folder),
     )  # fmt: skip
     with torch.random.fork_rng(devices=[]):  # the weights that it begins with are drawn
         method = cls(choices["method"].options, build)

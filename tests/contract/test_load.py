@@ -27,6 +27,7 @@ CAN = {
     "capsnet": ("predict", "embed", "reconstruct"),
     "autoencoder": ("embed", "reconstruct", "interpolate", "traverse"),
     "vae": ("embed", "reconstruct", "sample", "interpolate", "traverse"),
+    "dbvae": ("predict", "embed", "reconstruct", "sample", "interpolate", "traverse"),
     "cyclegan": ("translate",),
 }
 DISTILLED = ("distill hint", "distill attention", "distill remembered", "supervised transfer")
