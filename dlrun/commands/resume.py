@@ -29,10 +29,6 @@ def run(arguments: list[str]) -> int:
     if options.devices is not None and options.devices < 1:
         raise UserError(f"--devices: got {options.devices}, expected an integer >= 1")
 
-    from dlrun.commands.launch import launch, processes
-    from dlrun.commands.start import go_on
-    from dlrun.config.check import check
-    from dlrun.config.recorded import completed
     from dlrun.runs.index import find_run
     from dlrun.runs.status import read_status
 
@@ -42,6 +38,12 @@ def run(arguments: list[str]) -> int:
     if status is not None and status.state == "completed":
         print(f"{folder}: complete already, {status.step} steps; nothing to do")
         return 0
+
+    from dlrun.commands.launch import launch, processes
+    from dlrun.commands.start import go_on
+    from dlrun.config.check import check
+    from dlrun.config.recorded import completed
+
     config = check(completed(plain))
     if options.devices is not None:
         config = replace(config, hardware=replace(config.hardware, devices=options.devices))

@@ -81,6 +81,14 @@ class RunFolder:
         with open(self.commands, "a", encoding="utf-8") as file:
             file.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} {shlex.join(argv)}\n")
 
+    def first_command(self) -> str:
+        """What was typed when the run began; '' where that was not kept."""
+        try:
+            lines = self.commands.read_text(encoding="utf-8").splitlines()
+        except OSError:
+            return ""
+        return lines[0].split(" ", 2)[2] if lines else ""
+
     def lock(self) -> None:
         """Takes the run for this process until it ends, however it ends.
 

@@ -2,7 +2,6 @@
 
 import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,11 +54,11 @@ class Loop:
         view: ProgressView,
         status: StatusWriter,
         progress: Progress,
-        describe: Callable[[], dict[str, Any]],
+        described: dict[str, Any],
     ) -> None:
         self.experiment, self.inference, self.folder = experiment, inference, folder
         self.tracker, self.view, self.status = tracker, view, status
-        self.progress, self.describe = progress, describe
+        self.progress, self.described = progress, described
         self.ranks = experiment.ranks
         config = experiment.config
         self.log_every = experiment.steps(config.log_every)
@@ -248,7 +247,7 @@ class Loop:
         """Everything that a checkpoint holds."""
         progress = self.progress
         return {
-            **self.describe(),
+            **self.described,
             "step": progress.step,
             "seconds": progress.seconds,
             "best_value": progress.best_value,

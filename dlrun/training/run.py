@@ -113,10 +113,9 @@ def _train(
                 inference = inference_of(experiment, method)
                 if not progress.step and (verified := verify_teacher(inference)):
                     log.say(verified)
-                loop = Loop(
-                    experiment, inference, own, tracker, view, status, progress,
-                    lambda: describe(plain, experiment),
-                )  # fmt: skip
+                described = describe(plain, experiment)
+                described["provenance"]["command"] = own.first_command()
+                loop = Loop(experiment, inference, own, tracker, view, status, progress, described)
                 with view:
                     finished = loop.run(stop)
                 if not finished:

@@ -96,7 +96,7 @@ class Bench:
         monkeypatch.setattr(run_module, "judge", self.judge)
 
     def judge(
-        self, experiment: Any, folder: Any, tracker: Any, progress: Progress, stop: Any
+        self, experiment: Any, folder: Any, tracker: Any, progress: Progress, *_: Any
     ) -> dict[str, Any]:
         self.judged.append(progress.step)
         return {"test": {"last": {}}, "best": {"val": progress.best_value}, "steps": progress.step}

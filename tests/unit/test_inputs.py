@@ -161,7 +161,7 @@ def test_in_a_sweep_a_name_means_one_run_for_all_jobs(
     first = make_run(tmp_path / "outputs", "first")
     asked: list[str] = []
 
-    def train(config: Any, folder: RunFolder, console: Any) -> Any:
+    def train(config: Any, folder: RunFolder, *_: Any) -> Any:
         asked.append(config.model.options.init_from)
         folder.prepare(to_plain_types(config))
         status = {"state": "completed", "step": 1, "total": 1, "started": 0.0}
