@@ -59,8 +59,10 @@ def compose_plain(overrides: list[str], config_dir: str | None) -> dict[str, Any
     with config_source(config_dir) as loader:
         try:
             config = compose(PRIMARY, overrides=overrides, return_hydra_config=True)
-            if of_sweeps := [text for text in overrides if text.startswith("sweep.")]:
-                raise ConfigError([f"{text}: of a sweep alone; add -m" for text in of_sweeps])
+            if any(text.startswith("sweep.") for text in overrides):
+                from dlrun.config.explain import problems
+
+                raise ConfigError(problems(loader, overrides, sweep=False))
             _demand_own_names(config.hydra.runtime.choices, config_dir)
             with open_dict(config):
                 del config["hydra"]

@@ -32,6 +32,9 @@ def problems(loader: ConfigLoader, overrides: list[str], sweep: bool) -> list[st
     known = group_options(loader)
     found, values, given = [], [], {}
     for text in _joined(overrides):
+        if text.startswith("sweep.") and not sweep:
+            found.append(f"{text}: of a sweep alone; add -m")
+            continue
         try:
             override = _parse(text, known)
             given[override.key_or_group] = text.partition("=")[2]

@@ -40,6 +40,7 @@ NEEDS = {
     "image_folder": ["dataset.root=somewhere"],
     "torchvision": ["model.arch=resnet18"],
     "horse_to_deer": ["dataset.root=somewhere"],
+    "faces_dbvae": ["dataset.root=somewhere"],
 }  # what has to be given with an option
 
 

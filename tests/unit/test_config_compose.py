@@ -141,7 +141,7 @@ FORM = {
     "epochs=3;": "not understood; close what is open, and give text with any of ,:=()[]{} as "
     "epochs=\"'text'\"",
     "method=byol,vae": "several values are a sweep, which needs -m: dlrun train -m method=byol,vae",
-    "sweep.jobs=2": "sweep.jobs=2: of a sweep alone; add -m",
+    "sweep.jobs=2": "of a sweep alone; add -m",
     "name=a,b": "several values are a sweep, which needs -m: dlrun train -m name=a,b, and one text "
     "is given as name=\"'...'\"",
     "method=glob(*)": "several values are a sweep, which needs -m: dlrun train -m method=glob(*)",
@@ -218,7 +218,7 @@ def test_every_mistake_of_every_kind_at_once() -> None:
         "lr: unknown key (given 3). Did you mean optimizer.lr?",
         "foo: unknown key; there are method, model, loss, dataset, optimizer, schedule, augment, "
         "bias, hardware, groups, seed, epochs, steps, batch_size, accumulate, log_every, "
-        "eval_every, patience, checkpoint_every, name, outputs, data_dir",
+        "eval_every, patience, checkpoint_every, quality, name, outputs, data_dir",
         "optimizer.betas: got [0.9], expected [a number in [0, 1), a number in [0, 1)]",
         "seed: got true, expected an integer >= 0",
         "steps: got 0, expected an integer >= 1 or null",
