@@ -6,13 +6,24 @@ import sys
 import uuid
 from collections.abc import Sequence
 
-from dlrun.config.schema import HardwareConfig
-from dlrun.training.ranks import started, wanted
+from dlrun.commands.start import demand_nothing_first
+from dlrun.config.schema import TrainConfig
+from dlrun.training.assemble import demand_shares
+from dlrun.training.hardware import pick_device
+from dlrun.training.ranks import Ranks, started, wanted
 
 
-def processes(config: HardwareConfig) -> int:
-    """How many are still to be started: 1 where torchrun, or this launcher, has done so already."""
-    return 1 if started() is not None else wanted(config)
+def processes(config: TrainConfig) -> int:
+    """How many are still to be started: 1 where torchrun, or this launcher, has done so already.
+
+    Raises:
+        UserError: so many cannot share this run; told once, here, and not by each of them.
+    """
+    count = 1 if started() is not None else wanted(config.hardware)
+    if count > 1:
+        demand_shares(config, Ranks(0, count, pick_device(config.hardware.device)[0]))
+        demand_nothing_first(config)
+    return count
 
 
 def launch(arguments: Sequence[str], count: int) -> int:

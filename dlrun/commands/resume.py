@@ -47,7 +47,7 @@ def run(arguments: list[str]) -> int:
     config = check(completed(plain))
     if options.devices is not None:
         config = replace(config, hardware=replace(config.hardware, devices=options.devices))
-    count = processes(config.hardware)
+    count = processes(config)
     if count > 1:
         return launch(["resume", *arguments], count)
     go_on(config, folder)

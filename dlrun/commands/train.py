@@ -61,7 +61,7 @@ def _train(plain: dict[str, Any], overrides: list[str] | None, arguments: list[s
     from dlrun.commands.launch import launch, processes
     from dlrun.commands.start import start
 
-    count = processes(config.hardware)
+    count = processes(config)
     if count > 1:
         return launch(["train", *arguments], count)
     start(config)
