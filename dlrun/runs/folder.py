@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from dlrun.errors import UserError
-from dlrun.runs.files import write_text
+from dlrun.runs.files import read_json, write_text
 
 _TRIES = 100
 _LOCK_TRIES, _LOCK_PAUSE = 10, 0.02  # seconds
@@ -88,6 +88,11 @@ class RunFolder:
         except OSError:
             return ""
         return lines[0].split(" ", 2)[2] if lines else ""
+
+    def identity(self) -> str | None:
+        """Which run this is, wherever it was copied to; None of one that an older dlrun began."""
+        found = read_json(self.provenance).get("run")
+        return found if isinstance(found, str) else None
 
     def lock(self) -> None:
         """Takes the run for this process until it ends, however it ends.

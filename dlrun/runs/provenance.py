@@ -2,6 +2,7 @@
 
 import inspect
 import platform
+import secrets
 import shlex
 import subprocess
 import sys
@@ -20,8 +21,21 @@ _PACKAGES = ("torch", "torchvision", "hydra-core", "omegaconf", "numpy", "pillow
 _LARGEST_DIFF = 200_000  # characters
 
 
-def record(folder: RunFolder, hardware: str, checksum: str, plain: dict[str, Any]) -> None:
-    """Writes provenance.json, or where the run is resumed adds to it what has changed."""
+def record(
+    folder: RunFolder, hardware: str, checksum: str, plain: dict[str, Any], run: str | None = None
+) -> str:
+    """Writes provenance.json, or where the run is resumed adds to it what has changed.
+
+    Args:
+        folder: the run's.
+        hardware: in a line.
+        checksum: of the data.
+        plain: the config.
+        run: which run the checkpoint that it goes on from is of, where that says so.
+
+    Returns:
+        Which run this is: the name that its folder began with, and digits that no other run has.
+    """
     now = {
         "dlrun": __version__,
         "python": platform.python_version(),
@@ -34,12 +48,15 @@ def record(folder: RunFolder, hardware: str, checksum: str, plain: dict[str, Any
         "own_code": _own_code(plain),
     }
     before = read_json(folder.provenance)
+    run = folder.identity() or run or f"{folder.name}#{secrets.token_hex(4)}"
     if not before:
-        write_json(folder.provenance, now)
-        return
+        write_json(folder.provenance, {"run": run} | now)
+        return run
     changed = {key: value for key, value in now.items() if before.get(key) != value}
-    if changed:
-        write_json(folder.provenance, before | {"resumed": [*before.get("resumed", []), changed]})
+    resumed = {"resumed": [*before.get("resumed", []), changed]} if changed else {}
+    if changed or "run" not in before:  # an older dlrun did not say which
+        write_json(folder.provenance, before | {"run": run} | resumed)
+    return run
 
 
 @cache

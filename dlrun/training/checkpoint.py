@@ -61,7 +61,7 @@ def load_own(folder: RunFolder, path: Path, device: torch.device | str = "cpu") 
     there, here = content.get("config"), folder.read_config()
     if not isinstance(there, dict):
         raise UserError(f"{path}: no checkpoint of a run, it does not say its config")
-    difference = _difference(there, here)
+    difference = _difference(there, here) or _another(content.get("run"), folder.identity())
     if difference:
         raise UserError(
             f"{path}: is of another run than its folder ({difference}); put this run's own file "
@@ -108,6 +108,13 @@ def _difference(there: dict[str, Any], here: dict[str, Any]) -> str | None:
         if known and ours[key] != theirs[key]:
             return f"{key}={str(theirs[key])[:40]} there, {str(ours[key])[:40]} here"
     return None
+
+
+def _another(there: str | None, here: str | None) -> str | None:
+    """Two runs of one config. Older files and folders do not say which run they are of."""
+    if None in (there, here) or there == here:
+        return None
+    return f"of the same config: run {there} there, {here} here"
 
 
 def _sync_folder(folder: Path) -> None:

@@ -40,6 +40,8 @@ class Progress:
     """Of the latest evaluation."""
     pending: list[dict[str, Tensor]] = field(default_factory=list)
     """The metrics of each step since the last log, still on the device."""
+    run: str | None = None
+    """Which run this is; so a file of another run of the same config is known for what it is."""
 
 
 class Loop:
@@ -248,6 +250,7 @@ class Loop:
         progress = self.progress
         return {
             **self.described,
+            "run": progress.run,
             "step": progress.step,
             "seconds": progress.seconds,
             "best_value": progress.best_value,

@@ -96,9 +96,11 @@ def _train(
             inputs = Inputs(folder, Path(config.outputs), plain["dataset"])
             experiment = assemble(config, inputs, ranks)
         method, hardware = experiment.method, experiment.hardware
-        provenance.record(own, hardware.line, experiment.data.checksum, plain)
         with hardware.applied():
             progress = _restore(experiment, folder)
+            progress.run = provenance.record(
+                own, hardware.line, experiment.data.checksum, plain, progress.run
+            )
             status.status.step, status.status.total = progress.step, experiment.total_steps
             tracker = Tracker(own, progress.step, flatten(plain, is_hparam))
             _announce(log, experiment, folder, progress)
@@ -207,6 +209,7 @@ def _restore(experiment: Experiment, folder: RunFolder) -> Progress:
         content.get("val_step"),
         content.get("warnings", []),
         content["pending"],
+        content.get("run"),
     )
 
 

@@ -95,14 +95,14 @@ def only_run(outputs: Path) -> Path:
 
 
 def assert_same(a: Any, b: Any, where: str = "") -> None:
-    """Equal in structure and bit for bit; times, and which command of two it was, may differ."""
+    """Equal in structure and bit for bit; times, and which of two runs it was, may differ."""
     assert type(a) is type(b), where
     if isinstance(a, torch.Tensor):
         assert torch.equal(a, b), where
     elif isinstance(a, dict):
         assert a.keys() == b.keys(), where
         for key in a:
-            if key not in ("seconds", "config", "command"):
+            if key not in ("seconds", "config", "command", "run"):
                 assert_same(a[key], b[key], f"{where}.{key}")
     elif isinstance(a, list | tuple):
         assert len(a) == len(b), where

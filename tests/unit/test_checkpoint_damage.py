@@ -7,6 +7,7 @@ import os
 import pickle
 import random
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -18,6 +19,8 @@ import pytest
 import torch
 
 from dlrun.errors import UserError
+from dlrun.runs import provenance
+from dlrun.runs.files import write_json
 from dlrun.runs.folder import RunFolder
 from dlrun.training import checkpoint, sealed
 from dlrun.training.migrations import FORMAT
@@ -174,6 +177,51 @@ def test_another_runs_file_in_this_runs_folder(key: str, tmp_path: Path) -> None
     folders[0].last.write_bytes(folders[1].last.read_bytes())
     with pytest.raises(UserError, match=r"is of another run than its folder \(.* there, .* here"):
         checkpoint.load_own(folders[0], folders[0].last)
+
+
+def a_run(path: Path) -> RunFolder:
+    """Of one config, with what `dlrun train` writes of its identity."""
+    folder, plain = RunFolder(path), content()["config"]
+    folder.prepare(plain)
+    run = provenance.record(folder, "cpu", "0", plain)
+    for file in (folder.last, folder.best):
+        checkpoint.save(file, content() | {"run": run})
+    return folder
+
+
+def test_a_file_of_another_run_of_the_same_config(tmp_path: Path) -> None:
+    one, other = a_run(tmp_path / "one"), a_run(tmp_path / "other")
+    shutil.copy(other.best, one.best)
+    with pytest.raises(UserError, match=r"best\.pt: is of another run .*run other#.* there, one#"):
+        checkpoint.load_own(one, one.best)
+    assert checkpoint.load_own(one, one.last)["run"] == one.identity()
+    assert checkpoint.load(one.best)["run"] == other.identity()  # a file by itself is any run's
+
+
+def test_a_run_is_known_wherever_it_lies(tmp_path: Path) -> None:
+    one = a_run(tmp_path / "one")
+    shutil.copytree(one.path, tmp_path / "copied")
+    one.path.rename(tmp_path / "renamed")
+    for name in ("copied", "renamed"):
+        folder = RunFolder(tmp_path / name)
+        run = checkpoint.load_own(folder, folder.best)["run"]
+        assert run.startswith("one#")
+        assert provenance.record(folder, "gpu", "0", {}) == run == folder.identity()
+
+
+@pytest.mark.parametrize("lost", ["in the file", "in the folder"])
+def test_runs_of_an_older_dlrun_are_read_and_go_on(lost: str, tmp_path: Path) -> None:
+    """They do not say which run they are of; the first resume settles it."""
+    folder = a_run(tmp_path / "one")
+    was = folder.identity()
+    if lost == "in the file":
+        checkpoint.save(folder.best, content())
+    else:
+        write_json(folder.provenance, {"dlrun": "0.1"})
+    found = checkpoint.load_own(folder, folder.best).get("run")
+    assert found == (None if lost == "in the file" else was)
+    assert provenance.record(folder, "cpu", "0", {}, found) == was == folder.identity()
+    checkpoint.load_own(folder, folder.last)
 
 
 @pytest.mark.parametrize("number", [FORMAT + 1, FORMAT + 100, 0, -1, "2", None, True])
