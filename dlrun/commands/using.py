@@ -120,11 +120,11 @@ def tell_bad(bad: list[tuple[str, str]], total: int) -> int:
     """Names the files that could not be read on stderr; the exit code, 1 if there were any."""
     if not bad:
         return 0
-    from dlrun.use.files import printable
+    from dlrun.use.files import in_a_line, printable
 
     print(f"dlrun: {len(bad)} of {total} files could not be read:", file=sys.stderr)
     for path, why in bad:
-        print(f"  {printable(path)}: {why}", file=sys.stderr)
+        print(f"  {in_a_line(printable(path))}: {why}", file=sys.stderr)
     return 1
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from dlrun.errors import UserError
 from dlrun.export.check import TOLERANCE, Images
-from dlrun.export.graphs import MEANS, Graph
+from dlrun.export.graphs import Graph, means
 from dlrun.registry import lookup
 from dlrun.runs.files import read_json, write_json
 from dlrun.runs.folder import RunFolder
@@ -32,7 +32,7 @@ def of_graph(capability: str, graph: Graph) -> str:
         "image": "float32 (B, C, H, W) in [0, 1], RGB or grey; normalised within",
         "code": "float32 (B, D), as embed gives it; for a sample, drawn from N(0, 1)",
     }
-    return f"{graph.input_name}: {inputs[graph.input_name]}; gives {MEANS[capability]}"
+    return f"{graph.input_name}: {inputs[graph.input_name]}; gives {means(capability)}"
 
 
 def write(

@@ -1,7 +1,9 @@
 """What a trained method can do, each as a module of plain tensors that begins with raw pixels."""
 
+import re
 from collections.abc import Callable
 from copy import deepcopy
+from functools import partial
 from typing import Any
 
 import torch
@@ -9,7 +11,9 @@ from torch import Tensor, nn
 
 from dlrun.data.table import PixelScale
 from dlrun.methods.base import Method
+from dlrun.methods.capabilities import PredictsTasks
 from dlrun.use import TrainedModel
+from dlrun.use.prediction import LABEL
 
 
 class Graph(nn.Module):
@@ -38,6 +42,8 @@ class Graph(nn.Module):
         return self.function(self.method, x).float()
 
 
+TASK = "predict_"
+"""Begins the name of the graph of a further task."""
 MEANS = {
     "predict": "probabilities (B, K) of the classes",
     "embed": "features (B, D)",
@@ -60,8 +66,12 @@ def graphs(model: TrainedModel, method: Method) -> dict[str, Graph]:
     def of_image(name: str, function: Callable[[Any, Tensor], Tensor]) -> None:
         found[name] = Graph(method, function, model.scale)
 
-    if "predict" in can:
+    if "predict" in can and model.method.classifies:
         of_image("predict", lambda m, x: m.probabilities(m.predict(x)))
+    if isinstance(model.method, PredictsTasks):
+        for task in model.method.tasks:
+            if task.name != LABEL:
+                of_image(f"{TASK}{_slug(task.name)}", partial(_of_task, task.name))
     if "embed" in can:
         of_image("embed", lambda m, x: m.embed(x))
     if "reconstruct" in can:
@@ -72,6 +82,23 @@ def graphs(model: TrainedModel, method: Method) -> dict[str, Graph]:
     if "interpolate" in can:
         found["decode"] = Graph(method, lambda m, z: m.decode(z), None)
     return {name: graph.eval() for name, graph in found.items()}
+
+
+def means(name: str) -> str:
+    """What a graph of that name gives."""
+    if name.startswith(TASK):
+        return "probabilities (B, K) of its classes, or (B,) of a number"
+    return MEANS[name]
+
+
+def _of_task(task: str, method: Any, x: Tensor) -> Tensor:
+    found: Tensor = method.predict_tasks(x)[task]
+    return found
+
+
+def _slug(name: str) -> str:
+    """A column's name as a part of a file's."""
+    return re.sub(r"[^\w-]+", "-", name)
 
 
 def inference_state(method: Method) -> dict[str, Tensor]:

@@ -4,6 +4,7 @@ Images that come in are (B, C, H, W) in the method's own range (`Method.pixels`)
 are in [0, 1]. All run in eval mode without gradients.
 """
 
+from collections.abc import Sequence
 from typing import Literal, Protocol, runtime_checkable
 
 from torch import Tensor, nn
@@ -24,6 +25,35 @@ class Predicts(Protocol):
 
     def predict(self, image: Tensor) -> Tensor:
         """Logits (B, K)."""
+
+    def probabilities(self, output: Tensor) -> Tensor:
+        """What `predict` gives as probabilities (B, K)."""
+
+
+class Told(Protocol):
+    """One of several things to tell of an image."""
+
+    @property
+    def name(self) -> str:
+        """`label`, or a column of the table's attributes."""
+
+    @property
+    def classes(self) -> int | None:
+        """How many there are; None: a number."""
+
+
+@runtime_checkable
+class PredictsTasks(Protocol):
+    """Tells several things of an image, its class among them if it `classifies`."""
+
+    classifies: bool
+
+    @property
+    def tasks(self) -> Sequence[Told]:
+        """What there is to tell."""
+
+    def predict_tasks(self, image: Tensor) -> dict[str, Tensor]:
+        """For each task probabilities (B, K) of its classes, or numbers (B,) in their own unit."""
 
 
 @runtime_checkable

@@ -65,8 +65,11 @@ class Task:
         known = self.known(target)
         if self.classes:
             return (values.argmax(1) == target).float() * known
-        number = values[:, 0].float() * self.column.std + self.column.mean
-        return (number - target.where(known, 0)).abs() * known
+        return (self.number(values) - target.where(known, 0)).abs() * known
+
+    def number(self, values: Tensor) -> Tensor:
+        """The head's values (B, 1) in the column's own unit, (B,)."""
+        return values[:, 0].float() * self.column.std + self.column.mean
 
 
 class Supervised(Method):
@@ -167,6 +170,16 @@ class Supervised(Method):
         """Logits (B, K) of the label, or what the first task gives where the label is no task."""
         outputs = self(image)
         return outputs[LABEL if self.classifies else self.tasks[0].name]  # type: ignore[no-any-return]
+
+    def predict_tasks(self, image: Tensor) -> dict[str, Tensor]:
+        """For each task probabilities (B, K) of its classes, or numbers (B,) in their own unit."""
+        outputs = self(image)
+        return {
+            task.name: self.probabilities(outputs[task.name])
+            if task.classes
+            else task.number(outputs[task.name])
+            for task in self.tasks
+        }
 
     def embed(self, image: Tensor) -> Tensor:
         """The encoder's features (B, D)."""

@@ -39,7 +39,8 @@ class Facts:
     """What networks have to know of a data set.
 
     `mean` and `std` are those of each channel in [0, 1]; `checksum` is of its images and labels;
-    `domains` are A and B, or none; `positive` is the class that counts as positive, or none.
+    `domains` are A and B, or none; `positive` is the class that counts as positive, or none;
+    `words` are the names of the classes of an attribute, where it has names.
     """
 
     image_shape: tuple[int, int, int]
@@ -50,6 +51,7 @@ class Facts:
     checksum: str | None = None
     domains: tuple[Domain, ...] = ()
     positive: int | None = None
+    words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ def facts_of(data: DataSet) -> Facts:
     columns = {name: _column(data, name) for name in data.train.attributes}
     return Facts(
         data.image_shape, data.class_names, mean, std, columns, data.checksum, _domains(data),
-        data.positive,
+        data.positive, data.words,
     )  # fmt: skip
 
 

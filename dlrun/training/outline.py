@@ -41,6 +41,7 @@ def facts_in(content: dict[str, Any], source: str) -> Facts:
         content["data_checksum"],
         tuple(Domain(**domain) for domain in content.get("domains") or _older_domains(content)),
         content.get("positive"),
+        {name: tuple(words) for name, words in content.get("words", {}).items()},
     )
 
 

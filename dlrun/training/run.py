@@ -230,6 +230,7 @@ def describe(plain: dict[str, Any], experiment: Experiment) -> dict[str, Any]:
         "attributes": {name: asdict(column) for name, column in facts.attributes.items()},
         "domains": [asdict(domain) for domain in facts.domains],
         "positive": facts.positive,
+        "words": {name: list(words) for name, words in facts.words.items()},
         "rows": len(data.train),
         "inputs": trained.taken if isinstance(trained, Inputs) else {},
     }

@@ -9,6 +9,7 @@ from dlrun.methods.capabilities import (
     Decodes,
     Embeds,
     Predicts,
+    PredictsTasks,
     Reconstructs,
     Samples,
     Translates,
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def _predicts(method: Method) -> bool:
-    return isinstance(method, Predicts) and method.classifies
+    return isinstance(method, PredictsTasks) or (isinstance(method, Predicts) and method.classifies)
 
 
 _NEEDS: dict[str, Callable[[Method], bool]] = {

@@ -103,6 +103,14 @@ def stream(
             pool.shutdown(wait=False, cancel_futures=True)
 
 
+def in_a_line(text: str) -> str:
+    """A name for a terminal: line breaks and control characters as escapes."""
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
+
+
 def printable(path: str | Path) -> str:
     """A name as it can be written; one that is not UTF-8 with escapes."""
     return str(path).encode(errors="backslashreplace").decode()

@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from dlrun.config.typed import Typed
 from dlrun.data.open import open_dataset
@@ -15,10 +14,10 @@ from dlrun.data.table import DataSet, Table
 from dlrun.errors import ConfigError, UserError
 from dlrun.evaluation.evaluate import evaluate
 from dlrun.evaluation.inference import Inference
-from dlrun.methods.capabilities import Translates
 from dlrun.runs.files import read_json
 from dlrun.runs.folder import RunFolder
 from dlrun.training.hardware import pick_precision
+from dlrun.use.matching import matched
 from dlrun.use.model import TrainedModel
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -48,9 +47,9 @@ def judge(
     table: Table = getattr(data, split)
     if not len(table):
         raise UserError(f"{data.name}: has no {split} split; give --split or dataset.val_fraction")
-    fitted, same = _fitted(model, data)
+    known, same = matched(model, data)
     inference = Inference(
-        model.method, fitted, model.scale, model.device, model.memory_format,
+        model.method, known, model.scale, model.device, model.memory_format,
         lambda: _autocast(model),
     )  # fmt: skip
     numbers = evaluate(inference, split, int(model.config["seed"]))
@@ -113,47 +112,6 @@ def write_tensorboard(judged: Judged, folder: Path, step: int) -> None:
     with SummaryWriter(str(folder)) as writer:
         for name, value in judged.numbers.items():
             writer.add_scalar(f"evaluate/{judged.dataset}/{judged.split}/{name}", value, step)
-
-
-def _fitted(model: TrainedModel, data: DataSet) -> tuple[DataSet, bool]:
-    """`data` with the model's class numbers, and whether its classes are the model's."""
-    tasks = set(model.config["method"].get("tasks", ())) - {"label", *data.train.attributes}
-    if tasks:
-        raise UserError(f"{data.name}: lacks {', '.join(sorted(tasks))}, which was learnt")
-    if isinstance(model.method, Translates) and data.domains is not None:
-        theirs = [domain.label for domain in model.facts.domains]
-        return _renumbered(data, dict(zip(data.domains, theirs, strict=True)), model), True
-    known = model.class_names
-    if data.class_names == known:
-        return data, True
-    if data.class_names and set(data.class_names) <= set(known):
-        numbers = {place: known.index(name) for place, name in enumerate(data.class_names)}
-        return _renumbered(data, numbers, model), True
-    if "predict" in model.capabilities:
-        names = [", ".join(names[:3]) or "none" for names in (data.class_names, known)]
-        raise UserError(
-            f"{data.name}: its classes ({names[0]} ...) are not among those that {model.source} "
-            f"knows ({names[1]} ...)"
-        )
-    return data, not known
-
-
-def _renumbered(data: DataSet, numbers: dict[int, int], model: TrainedModel) -> DataSet:
-    def table(of: Table) -> Table:
-        return of if of.labels is None else replace(of, labels=_mapped(of.labels, numbers))
-
-    domains = data.domains and (numbers[data.domains[0]], numbers[data.domains[1]])
-    return replace(
-        data, train=table(data.train), val=table(data.val), test=table(data.test),
-        class_names=model.class_names, domains=domains if domains else None,
-    )  # fmt: skip
-
-
-def _mapped(labels: Tensor, numbers: dict[int, int]) -> Tensor:
-    mapped = torch.full_like(labels, -1)
-    for old, new in numbers.items():
-        mapped[labels == old] = new
-    return mapped
 
 
 def _autocast(model: TrainedModel) -> AbstractContextManager[object]:

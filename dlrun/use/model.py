@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, overload
 
 import torch
@@ -16,7 +15,6 @@ from dlrun.methods.capabilities import (
     Direction,
     Embeds,
     Infers,
-    Predicts,
     Reconstructs,
     Samples,
     Translates,
@@ -25,35 +23,12 @@ from dlrun.methods.trained import Facts
 from dlrun.randomness import seed_everything
 from dlrun.use.capability import capabilities, demand
 from dlrun.use.images import Image, to_bytes
+from dlrun.use.prediction import LABEL, Prediction, answers, classes_of
 
 BATCH = 250
 _PIXELS = 2**20  # of a batch: large images go through a network in smaller ones
 _WEIGHTS = ("method", "optimizers", "scaler")
 _SPAN = 3.0  # standard deviations to each side of a code
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What a classifier takes an image for. `probabilities` (K,) are those of `class_names`."""
-
-    class_names: tuple[str, ...]
-    probabilities: Tensor
-
-    @property
-    def label(self) -> str:
-        """The likeliest class."""
-        return self.top(1)[0][0]
-
-    @property
-    def probability(self) -> float:
-        """Of the likeliest class, in [0, 1]."""
-        return self.top(1)[0][1]
-
-    def top(self, k: int) -> list[tuple[str, float]]:
-        """The k likeliest classes and their probabilities, likeliest first."""
-        values, places = self.probabilities.topk(min(k, len(self.class_names)))
-        names = (self.class_names[place] for place in places.tolist())
-        return list(zip(names, values.tolist(), strict=True))
 
 
 class TrainedModel:
@@ -129,6 +104,19 @@ class TrainedModel:
         table, single = self._bytes(images)
         found = [Prediction(self.class_names, row) for row in self.probabilities(table)]
         return found[0] if single else found
+
+    def predict_tasks(self, images: Sequence[Image]) -> list[dict[str, Prediction | float]]:
+        """Of each image whatever the run has learnt, by name: classes, or numbers in their unit.
+
+        `label` is what `predict` gives; further columns are those of `method.tasks`.
+        """
+        told, classes = answers(self, self._bytes(list(images))[0]), classes_of(self)
+        rows: list[dict[str, Prediction | float]] = [{} for _ in images]
+        for task, values in told.items():
+            names = classes[task]
+            for row, value in zip(rows, values, strict=True):
+                row[task] = float(value) if names is None else Prediction(names, value)
+        return rows
 
     def embed(self, images: Image | Sequence[Image]) -> Tensor:
         """Features (D,) of an image, (N, D) of a list."""
@@ -227,8 +215,12 @@ class TrainedModel:
 
     def probabilities(self, table: Tensor) -> Tensor:
         """Of uint8 images (N, C, H, W): (N, K), of the classes in `class_names`."""
-        method: Predicts = demand(self, "predict")
-        return self.over(table, lambda x: self.method.probabilities(method.predict(x)))
+        told = classes_of(self)
+        if LABEL not in told:
+            raise UserError(
+                f"{self}: has learnt {', '.join(told)} and not the class; predict_tasks gives them"
+            )
+        return answers(self, table)[LABEL]
 
     def features(self, table: Tensor) -> Tensor:
         """Of uint8 images (N, C, H, W): (N, D), float32."""

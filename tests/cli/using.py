@@ -33,8 +33,8 @@ def outputs() -> Path:
     return folder
 
 
-def make_run(outputs: Path, method: str) -> RunFolder:
-    made = experiment(*SMALL[method])
+def make_run(outputs: Path, method: str, *overrides: str) -> RunFolder:
+    made = experiment(*SMALL[method], *overrides)
     plain = to_plain_types(made.config)
     folder = RunFolder(outputs / "fashion_mini" / method / f"the-{method}")
     folder.prepare(plain)
