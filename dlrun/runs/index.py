@@ -1,4 +1,4 @@
-"""Finding runs by folder, name or the beginning of a name."""
+"""Finding runs by folder, name, what the user has called them, or the beginning of a name."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +19,8 @@ def all_runs(outputs: Path) -> Iterator[RunFolder]:
 def find_run(given: str, outputs: Path) -> RunFolder:
     """The run that `given` means: a folder, or a name below `outputs`, or the beginning of one.
 
-    `last` is the run that began last, but for the networks that judge another's images.
+    Of `260101-101500-abcd-mine`, begun with name=mine, `mine` is a name as well. `last` is the run
+    that began last, but for the networks that judge another's images.
 
     Raises:
         UserError: none, or more than one.
@@ -30,15 +31,18 @@ def find_run(given: str, outputs: Path) -> RunFolder:
     runs = list(all_runs(outputs))
     if given == "last" and runs:
         return next((r for r in reversed(runs) if not r.name.startswith(_JUDGES)), runs[-1])
-    matching = [run for run in runs if run.name == given] or [
-        run for run in runs if run.name.startswith(given)
-    ]
+    matching = (
+        [run for run in runs if run.name == given]
+        or [run for run in runs if run.name.split("-", 3)[3:] == [given]]
+        or [run for run in runs if run.name.startswith(given)]
+    )
     if len(matching) == 1:
         return matching[0]
     if matching:
         names = ", ".join(run.name for run in matching[:5])
         raise UserError(
-            f"{given}: {len(matching)} runs begin like that ({names}); give more of the name"
+            f"{given}: {len(matching)} runs are called that or begin like it ({names}); give "
+            "more of the name"
         )
     if path.is_dir():
         raise UserError(f"{given}: no run there (no config.yaml)")

@@ -261,7 +261,7 @@ def test_what_a_word_means(tmp_path: Path) -> None:
     assert (len(both.runs), both.out) == (7, Path("report.html"))
     for word, line in (("nothing", "no run of that name"), (str(tmp_path / "outputs" / "sweeps" /
                        "sizes" / "0.1-0" / "samples"), "no run in this folder"),
-                       ("0.1", "runs begin like that")):  # fmt: skip
+                       ("0.1", "runs are called that or begin like it")):  # fmt: skip
         with pytest.raises(UserError, match=line):
             select([word], outputs)
 
