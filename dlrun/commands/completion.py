@@ -45,7 +45,8 @@ _FLAGS = {
     "predict": (*_USING, "--all", "--format", "--out", "--top"),
     "translate": (*_USING, "--overwrite", "--to"),
     "embed": (
-        *_USING, "--neighbours", "--out", "--picture", "--projector", "--seed", "--split",
+        *_USING, "--neighbours", "--out", "--picture", "--projector", "--sample", "--seed",
+        "--split",
     ),
     "sample": (*_USING, "--out", "--seed", "--single"),
     "reconstruct": (*_USING, "--out", "--single"),

@@ -1,5 +1,6 @@
 """Features in two dimensions, and what lies beside what."""
 
+import importlib.util
 from typing import Literal
 
 import numpy as np
@@ -15,11 +16,21 @@ _COLOURS = (
 )  # fmt: skip  # Paul Tol's "bright" and two of "vibrant": apart also for the colour-blind
 
 
+def demand_library(way: Way) -> None:
+    """Raises UserError where it is not installed."""
+    needed = {
+        "tsne": ("sklearn", "scikit-learn: pip install 'dlrun[features]'"),
+        "umap": ("umap", "umap-learn"),
+    }
+    if way in needed and importlib.util.find_spec(needed[way][0]) is None:
+        raise UserError(f"--picture {way} needs {needed[way][1]}")
+
+
 def in_two_dimensions(features: Tensor, way: Way, seed: int) -> Tensor:
     """Features (N, D) to (N, 2), float32.
 
     Raises:
-        UserError: the library for it is not installed, or there are too few.
+        UserError: there are too few.
     """
     if len(features) < 3:
         raise UserError(f"--picture: got {len(features)} images, expected 3 or more")
@@ -33,15 +44,12 @@ def in_two_dimensions(features: Tensor, way: Way, seed: int) -> Tensor:
 
 
 def _fitted(x: "np.ndarray[tuple[int, ...], np.dtype[np.float32]]", way: Way, seed: int) -> object:
-    try:
-        if way == "umap":
-            from umap import UMAP
+    if way == "umap":
+        from umap import UMAP
 
-            return UMAP(random_state=seed, n_neighbors=min(15, len(x) - 1)).fit_transform(x)
-        from sklearn.manifold import TSNE
-    except ImportError as error:
-        needed = {"tsne": "scikit-learn: pip install 'dlrun[features]'", "umap": "umap-learn"}
-        raise UserError(f"--picture {way} needs {needed[way]}") from error
+        return UMAP(random_state=seed, n_neighbors=min(15, len(x) - 1)).fit_transform(x)
+    from sklearn.manifold import TSNE
+
     perplexity = min(30.0, (len(x) - 1) / 3)
     return TSNE(random_state=seed, perplexity=perplexity, init="pca").fit_transform(x)
 

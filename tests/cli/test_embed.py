@@ -1,5 +1,8 @@
 """`dlrun embed`: features of a split or of files, and pictures of them."""
 
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +14,7 @@ from using import outputs, wild
 import dlrun
 from dlrun.cli import run
 from dlrun.errors import UserError
+from dlrun.use.collect import Part, Sample
 from dlrun.use.projection import in_two_dimensions, neighbour_rows
 
 
@@ -42,6 +46,57 @@ def test_files_and_those_that_cannot_be_read(tmp_path: Path) -> None:
     model = dlrun.load(outputs() / "fashion_mini/supervised/the-supervised", device="cpu")
     wanted = model.embed([*names])
     assert np.allclose(np.load(out), wanted.numpy(), atol=1e-5)
+
+
+def test_pictures_of_many_are_of_some(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "f.npy"
+    assert embed("the-vae", "-o", str(out), "--picture", "--neighbours", "--sample", "50") == 0
+    assert "pictures are of 50 of them" in capsys.readouterr().err
+    assert np.load(out).shape == (400, 20)
+
+
+def parts(count: int, each: int, width: int, side: int = 2) -> Iterator[Part]:
+    for number in range(count):
+        names = [f"{number}-{row}" for row in range(each)]
+        features = torch.full((each, width), float(number))
+        yield Part(features, names, None, torch.zeros(each, 3, side, 2 * side).byte())
+
+
+@pytest.mark.parametrize(("count", "limit"), [(10, 99), (100, 7), (7, 7), (12, 5)])
+def test_a_sample_is_spread_evenly(count: int, limit: int) -> None:
+    sample = Sample(count, limit)
+    list(sample.watch(parts(count, 1, 3, side=80)))
+    found = sample.whole()
+    assert len(found.names) == min(limit, count) and found.images.shape[1:] == (3, 32, 64)
+    places = found.features[:, 0]
+    gaps = places.diff()
+    assert int(gaps.max() - gaps.min()) <= 1 and int(places[-1]) == count - 1
+    assert found.names == [f"{int(place)}-0" for place in places]
+
+
+def test_features_are_never_held_at_once(tmp_path: Path) -> None:
+    """400 MB of them go to the disk; the peak is that of 20 MB."""
+    script = """
+import resource, sys
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+import numpy as np
+from test_embed import parts
+from dlrun.use.features import write_features
+def peak(batches):
+    assert write_features(parts(batches, 100, 1000), Path(sys.argv[2])) == (100 * batches, 1000)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+few = peak(50); many = peak(1000)
+assert many - few < 20, (few, many)
+found = np.load(sys.argv[2], mmap_mode="r")
+assert found.shape == (100_000, 1000) and found[-1, 0] == 999 and found[12_345, 7] == 123
+"""
+    here = str(Path(__file__).parent)
+    done = subprocess.run(
+        [sys.executable, "-c", script, here, str(tmp_path / "f.npy")],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
 
 
 def test_principal_components_are_the_widest_directions() -> None:
