@@ -53,7 +53,7 @@ def write(options: Namespace, name: str, rows: Sequence["Tensor"], animate: bool
                     f"{row:03d}-{column:03d}" if animate else f"{row * len(rows[0]) + column:05d}"
                 )
                 save(to_picture(image), folder / f"{place}.png")
-        print(folder)
+        print(shown(folder))
 
 
 def in_rows(images: "Tensor", columns: int = _COLUMNS) -> list["Tensor"]:

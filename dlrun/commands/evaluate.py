@@ -71,12 +71,11 @@ def _evaluated(
 ) -> "tuple[dict[str, Any], Judged]":
     from dlrun.commands.overrides import dataset_section
     from dlrun.errors import UserError
-    from dlrun.training import checkpoint
     from dlrun.use import load
     from dlrun.use.judging import judge, open_for, recorded_of, write_tensorboard
     from dlrun.use.load import locate
 
-    path, folder = locate(name, options.which, options.outputs)
+    folder = locate(name, options.which, options.outputs)[1]
     if options.tensorboard and folder is None:
         raise UserError(f"--tensorboard: {name} is a file; it has no curves to add to")
     model = load(name, options.which, outputs=options.outputs, device=options.device)
@@ -87,8 +86,7 @@ def _evaluated(
     same = same and section["val_fraction"] == model.config["dataset"]["val_fraction"]
     if not same and not overrides:
         notes.append("the data set is no longer what the run has learnt from")
-    content = checkpoint.load(path)
-    recorded = recorded_of(model, content, folder, options.split) if same else {}
+    recorded = recorded_of(model, folder, options.split) if same else {}
     judged = judge(model, data, options.split, recorded, notes)
     if options.tensorboard and folder is not None:
         write_tensorboard(judged, folder.tensorboard, model.step)

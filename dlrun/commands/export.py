@@ -2,28 +2,31 @@
 
 from pathlib import Path
 
-from dlrun.commands.arguments import Parser
+from dlrun.commands.using import parser_of
+
+_DESCRIPTION = """\
+Write what a run has learnt for use without dlrun, each file compared with the original on images of
+the test split first:
+  safetensors    all weights that inference needs
+  torchvision    a state dict of the backbone and its classifying layer, which torchvision loads
+  onnx           a program of each thing that the run can do, of any batch size, pixels in [0, 1]
+  torch_export   the same for torch.export.load
+and a card: data, licence, figures, the command to reproduce it."""
+_EXAMPLES = """\
+  dlrun export last
+  dlrun export last --format onnx --to served/
+  dlrun export copied/best.pt --data-dir ~/data --force
+"""
 
 
 def run(arguments: list[str]) -> int:
     """Writes a folder of files, each checked against the original."""
     formats = ("safetensors", "torchvision", "onnx", "torch_export")
-    parser = Parser(
-        prog="dlrun export",
-        description="Write what a run has learnt for use without dlrun: weights as safetensors, a "
-        "state dict of the backbone that torchvision loads, ONNX and torch.export programs of any "
-        "batch size for everything that the run can do, and a card. Each is compared with the "
-        "original on images of the test split first.",
-    )
-    parser.add_argument("run", help="a run's folder or name, the beginning of it, 'last', or a .pt")
+    parser = parser_of("export", _DESCRIPTION, _EXAMPLES, device=False)
     parser.add_argument("--to", metavar="FOLDER", help="(the folder export in the run's own)")
     parser.add_argument("--format", nargs="+", choices=formats, help="(all that apply)")
-    parser.add_argument("--which", choices=("best", "last"), default="best", help="(%(default)s)")
     parser.add_argument("--force", action="store_true", help="replace an older export")
     parser.add_argument("--data-dir", help="where the run's data set is (as the run has it)")
-    parser.add_argument(
-        "--outputs", default="outputs", help="where runs are looked for (%(default)s)"
-    )
     options = parser.parse_args(arguments)
 
     from dlrun.commands.console import make_console
@@ -44,7 +47,9 @@ def run(arguments: list[str]) -> int:
 
     status = None if folder is None else read_status(folder)
     if folder is not None and (status is None or status.state != "completed"):
-        state = "has not begun" if status is None else f"is {status.state} at step {status.step}"
+        state = (
+            "has no status.json" if status is None else f"is {status.state} at step {status.step}"
+        )
         say(f"warning: {folder} {state}; what it has learnt so far is exported")
     model = load(options.run, options.which, outputs=options.outputs, device="cpu")
     export(model, folder, target, chosen, bool(options.format), options.data_dir, say)

@@ -1,8 +1,15 @@
 """`dlrun report RUN|SWEEP`: one HTML file to look at, send, print."""
 
+from argparse import RawDescriptionHelpFormatter
 from pathlib import Path
 
 from dlrun.commands.arguments import Parser
+
+_EXAMPLES = """\
+  dlrun report last --open
+  dlrun report losses                          a sweep, by its name
+  dlrun report 261126-1015 261126-1130 --out both.html
+"""
 
 
 def run(arguments: list[str]) -> int:
@@ -10,7 +17,9 @@ def run(arguments: list[str]) -> int:
     parser = Parser(
         prog="dlrun report",
         description="One self-contained HTML file about a run, several, or a sweep: figures, "
-        "curves, pictures, config, provenance. It needs no network and no server.",
+        "curves, pictures, config,\nprovenance. It needs no network and no server.",
+        epilog=f"Examples:\n{_EXAMPLES.rstrip()}",
+        formatter_class=RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "runs", nargs="+", metavar="RUN|SWEEP",

@@ -1,6 +1,7 @@
 """What the verbs that use a trained model share: the run, the progress bar, the bad files."""
 
 import sys
+import warnings
 from argparse import Namespace, RawDescriptionHelpFormatter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
 RUN = "a run's folder, its name, the beginning of its name, 'last', or a checkpoint's file"
 
 
-def parser_of(verb: str, description: str, examples: str, run: bool = True) -> Parser:
+def parser_of(
+    verb: str, description: str, examples: str, run: bool = True, device: bool = True
+) -> Parser:
     """A parser with the run and what says how to load it."""
     parser = Parser(
         prog=f"dlrun {verb}",
@@ -35,12 +38,13 @@ def parser_of(verb: str, description: str, examples: str, run: bool = True) -> P
         default="best",
         help="of a run, the epoch with the best val value or the last one (%(default)s)",
     )
-    parser.add_argument(
-        "--device",
-        choices=("auto", "cpu", "cuda", "mps"),
-        default="auto",
-        help="where it computes (%(default)s: a GPU if there is one)",
-    )
+    if device:
+        parser.add_argument(
+            "--device",
+            choices=("auto", "cpu", "cuda", "mps"),
+            default="auto",
+            help="where it computes (%(default)s: a GPU if there is one)",
+        )
     return parser
 
 
@@ -54,6 +58,8 @@ def open_model(options: Namespace, verb: str) -> "TrainedModel":
     from dlrun.errors import UserError
     from dlrun.use.capability import demand
 
+    # Pillow's remarks on odd files; those that cannot be read are named at the end.
+    warnings.filterwarnings("ignore", module=r"PIL\b")
     model = dlrun.load(options.run, options.which, outputs=options.outputs, device=options.device)
     try:
         demand(model, verb)

@@ -90,12 +90,10 @@ def open_for(
     return data
 
 
-def recorded_of(
-    model: TrainedModel, content: dict[str, Any], folder: RunFolder | None, split: str
-) -> dict[str, float]:
+def recorded_of(model: TrainedModel, folder: RunFolder | None, split: str) -> dict[str, float]:
     """What was written down of these weights on `split` during and after the training."""
     if split == "val":
-        return dict(model.val) if content.get("val_step") == content["step"] else {}
+        return dict(model.val) if model.content.get("val_step") == model.step else {}
     if folder is None:
         return {}
     summary = read_json(folder.summary)

@@ -75,6 +75,9 @@ def scatter(points: Tensor, labels: list[str] | None, size: int = 900) -> Tensor
         y = (8 + 18 * place) * scale
         draw.rectangle((8 * scale, y, 20 * scale, y + 12 * scale), fill=_COLOURS[place])
         draw.text((26 * scale, y - 2 * scale), name, fill="black", font=font)
+    if len(names) > len(_COLOURS):
+        told = f"and {len(names) - len(_COLOURS)} more, in the same colours again"
+        draw.text((8 * scale, (6 + 18 * len(_COLOURS)) * scale), told, fill="black", font=font)
     pixels = torch.from_numpy(np.array(image.resize((size, size), Image.Resampling.LANCZOS)))
     return pixels.permute(2, 0, 1).float() / 255
 

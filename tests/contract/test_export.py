@@ -4,12 +4,13 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from harness import SMALL, experiment
+from harness import CASES, SMALL, experiment
 from torch import Tensor
 
 import dlrun
@@ -19,9 +20,13 @@ from dlrun.errors import RunFailed, UserError
 from dlrun.export import check, programs
 from dlrun.export import export as exporting
 from dlrun.export.graphs import graphs, inference_state
+from dlrun.runs.files import write_json
+from dlrun.runs.folder import RunFolder
+from dlrun.runs.status import Status
 from dlrun.training import checkpoint
 from dlrun.training.run import describe
 from dlrun.use import TrainedModel
+from dlrun.use.prediction import answers
 
 for package in ("onnx", "onnxscript", "onnxruntime", "safetensors"):
     pytest.importorskip(package, reason=f"{package} is missing: pip install 'dlrun[export]'")
@@ -95,6 +100,55 @@ def test_programs_of_every_capability(method: str, tmp_path: Path, few: None) ->
     }  # fmt: skip
     assert len(said) == len(programs)
     assert all("on 9 images of the test split, in batches of 1 and of 7" in line for line in said)
+
+
+NETWORKS = {
+    "unet generator": CASES["cyclegan unet"],
+    "mobilenet": (
+        "method=supervised", "model=torchvision", "model.arch=mobilenet_v3_small", "batch_size=8",
+    ),
+    "byol": SMALL["byol"],
+    "siamese": SMALL["siamese"],
+    "capsnet": SMALL["capsnet"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_programs_of_each_kind_of_network_against_what_the_verbs_give(
+    network: str, tmp_path: Path, few: None
+) -> None:
+    """On test images, in one batch of 9: neither of the sizes that export itself tries."""
+    model = saved(tmp_path / "m.pt", *NETWORKS[network])
+    exported(model, tmp_path / "e", "onnx", "torch_export")
+    table = check.test_images(model, None).table
+    method: Any = model.method
+    wanted: dict[str, Callable[[], Tensor]] = {
+        "predict": lambda: model.probabilities(table),
+        "embed": lambda: model.features(table),
+        "reconstruct": lambda: model.over(table, method.reconstruct),
+        "translate_a_to_b": lambda: model.over(table, lambda x: method.translate(x, "a_to_b")),
+        "translate_b_to_a": lambda: model.over(table, lambda x: method.translate(x, "b_to_a")),
+    }
+    files = [p for p in (tmp_path / "e").iterdir() if p.suffix in (".onnx", ".pt2")]
+    assert len(files) == 2 * len({path.stem for path in files}) >= 2
+    for path in files:
+        found = programs.program_at(path, "image")(table.float() / 255)
+        assert float((found - wanted[path.stem]()).abs().max()) <= check.TOLERANCE, path.name
+
+
+def test_each_task_is_a_program(tmp_path: Path, few: None) -> None:
+    """A column of classes, coloured by the bias, and the label."""
+    options = ("bias=colour", "method.tasks=[label,colour]")
+    model = saved(tmp_path / "m.pt", *SMALL["supervised"], *options)
+    exported(model, tmp_path / "e", "torch_export")
+    assert {path.stem for path in (tmp_path / "e").glob("*.pt2")} == {
+        "predict", "predict_colour", "embed",
+    }  # fmt: skip
+    table = check.test_images(model, None).table
+    found = programs.program_at(tmp_path / "e" / "predict_colour.pt2", "image")(table.float() / 255)
+    assert torch.allclose(found, answers(model, table)["colour"], atol=1e-5)
+    readme = (tmp_path / "e" / "README.md").read_text()
+    assert "gives probabilities (B, K) of its classes" in readme
 
 
 @pytest.mark.parametrize("ending", [".onnx", ".pt2"])
@@ -259,6 +313,27 @@ def test_the_command(
     monkeypatch.setattr(exporting.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"needs safetensors; pip install 'dlrun\[export\]'"):
         command.run([*words, "--to", str(tmp_path / "x")])
+
+
+@pytest.mark.parametrize("state", ["interrupted", "failed", "completed", None])
+def test_a_run_that_is_not_finished_is_exported_with_a_warning(
+    state: str | None, tmp_path: Path, few: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = saved(tmp_path / "m.pt", *SMALL["supervised"])
+    folder = RunFolder(tmp_path / "run")
+    folder.prepare(model.config)
+    (tmp_path / "m.pt").rename(folder.last)
+    if state is not None:
+        status = Status(state, 3, 9, 0.0, 0.0, 1, "elsewhere")  # type: ignore[arg-type]
+        write_json(folder.status, asdict(status))
+    assert command.run([str(folder.path), "--format", "safetensors"]) == 0
+    told = capsys.readouterr().out
+    warning = {
+        "completed": "", None: "run has no status.json; what it has learnt so far is exported",
+    }.get(state, f"run is {state} at step 3; what it has learnt so far is exported")  # fmt: skip
+    assert ("warning: " in told) == bool(warning) and warning in told
+    card = json.loads((folder.path / "export" / "card.json").read_text())
+    assert card["status"] == state
 
 
 def test_formats_are_those_of_the_command() -> None:

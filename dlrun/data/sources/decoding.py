@@ -119,5 +119,8 @@ def reason(error: Exception, path: str) -> str:
     with suppress(OSError):
         if not os.path.getsize(path):
             return "empty file"
+    if isinstance(error, Image.DecompressionBombError):
+        most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+        return f"more than {most:,} pixels, as in a file that is made to fill the memory"
     text = str(error).replace(repr(path), "").strip() or type(error).__name__
     return text.splitlines()[0][:100]
