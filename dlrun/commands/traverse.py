@@ -37,10 +37,13 @@ def run(arguments: list[str]) -> int:
     options = parser.parse_intermixed_args(arguments)
 
     from dlrun.errors import UserError
+    from dlrun.methods.capabilities import Infers
 
     if options.steps < 2:
         raise UserError(f"--steps: got {options.steps}, expected 2 or more")
     model = open_model(options, "traverse")
+    if options.prior and not isinstance(model.method, Infers):
+        raise UserError(f"--prior: {model} has none; leave it out, or give images by --among")
     codes = None if options.prior else _codes(model, options)
     walked = model.traverse(
         options.image, dims=options.dims, steps=options.steps, codes=codes,

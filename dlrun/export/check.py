@@ -53,9 +53,13 @@ def test_images(model: TrainedModel, data_dir: str | None) -> Images:
 
 
 def difference(
-    name: str, function: Callable[[Tensor], Tensor], given: Tensor, wanted: Tensor
+    name: str,
+    function: Callable[[Tensor], Tensor],
+    given: Tensor,
+    wanted: Tensor,
+    unit: float = 1.0,
 ) -> float:
-    """The largest between `function` of `given` in batches of 1 and of 7, and `wanted`.
+    """The largest between `function` of `given` in batches of 1 and of 7, and `wanted`, in `unit`.
 
     Raises:
         RunFailed: it is not within the tolerance, or has another shape.
@@ -67,7 +71,7 @@ def difference(
         if found.shape != wanted.shape:
             shapes = f"{tuple(found.shape)} and not {tuple(wanted.shape)}"
             raise RunFailed(f"{name}: gives {shapes} in batches of {size}; nothing was exported")
-        gap = float((found - wanted).abs().max())
+        gap = float((found - wanted).abs().max()) / unit
         if not gap <= TOLERANCE:  # not a number is no match either
             raise RunFailed(
                 f"{name}: differs from the original by {gap:.3g} in batches of {size}, allowed is "

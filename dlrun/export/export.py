@@ -60,7 +60,7 @@ class Export:
             given = self.inputs(name)
             with torch.no_grad():
                 wanted = torch.cat([self.originals[name](part) for part in given.split(50)])
-            gaps.append(difference(file, function, given, wanted))
+            gaps.append(difference(file, function, given, wanted, self.originals[name].unit))
         return max(gaps, default=0.0)
 
     def done(self, path: Path, what: str, gap: float, code: tuple[str, ...] = ()) -> None:

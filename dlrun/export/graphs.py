@@ -31,6 +31,8 @@ class Graph(nn.Module):
         super().__init__()
         self.method, self.function = method, function
         self.input_name = "code" if scale is None else "image"
+        self.unit = 1.0
+        """What a difference is measured in: of a number, its column's standard deviation."""
         if scale is not None:
             self.register_buffer("shift", scale.shift.cpu()[:, None, None].clone())
             self.register_buffer("scale", scale.scale.cpu()[:, None, None].clone())
@@ -71,7 +73,10 @@ def graphs(model: TrainedModel, method: Method) -> dict[str, Graph]:
     if isinstance(model.method, PredictsTasks):
         for task in model.method.tasks:
             if task.name != LABEL:
-                of_image(f"{TASK}{_slug(task.name)}", partial(_of_task, task.name))
+                name = f"{TASK}{_slug(task.name)}"
+                of_image(name, partial(_of_task, task.name))
+                if task.classes is None:
+                    found[name].unit = model.facts.attributes[task.name].std
     if "embed" in can:
         of_image("embed", lambda m, x: m.embed(x))
     if "reconstruct" in can:
@@ -87,7 +92,10 @@ def graphs(model: TrainedModel, method: Method) -> dict[str, Graph]:
 def means(name: str) -> str:
     """What a graph of that name gives."""
     if name.startswith(TASK):
-        return "probabilities (B, K) of its classes, or (B,) of a number"
+        return (
+            "probabilities (B, K) of its classes, or a number (B,), held against the original in "
+            "standard deviations of its column"
+        )
     return MEANS[name]
 
 

@@ -13,6 +13,8 @@ from using import make_run
 import dlrun
 from dlrun.cli import run
 from dlrun.errors import UserError
+from dlrun.export.check import difference
+from dlrun.export.graphs import graphs
 from dlrun.use.files import Read
 from dlrun.use.prediction import Prediction
 from dlrun.use.sheet import Sheet
@@ -149,3 +151,16 @@ def test_another_data_set_goes_by_its_words(
         accuracy("black", "blond")
     with pytest.raises(UserError, match="lacks age, which was learnt"):
         accuracy("black", "red", columns=False)
+
+
+def test_a_number_is_exported_in_its_own_unit(outputs: Path) -> None:
+    """An age is some tens: a difference of 1e-4 counts in standard deviations."""
+    model = dlrun.load(outputs / "a/fashion_mini/supervised/the-supervised", device="cpu")
+    units = {name: graph.unit for name, graph in graphs(model, model.method).items()}
+    std = model.facts.attributes["age"].std
+    assert std > 2 and units == {
+        "predict": 1, "predict_age": std, "predict_hair": 1, "predict_glasses": 1, "embed": 1,
+    }  # fmt: skip
+    wanted = torch.full((9,), 30.0)
+    gap = difference("x", lambda x: x + 2e-4, wanted, wanted, units["predict_age"])
+    assert gap == pytest.approx(2e-4 / std, rel=0.05)
