@@ -1,6 +1,6 @@
 """Images a second of a run against the same networks in a bare loop on one ready batch.
 
-    python benchmarks/throughput.py                 # all jobs, about 6 minutes on two cores
+    python benchmarks/throughput.py                 # all jobs, about 9 minutes on two cores
     python benchmarks/throughput.py vae --rounds 7
 
 Both arms have the same networks, precision, memory format and optimizer, in one process, in
@@ -51,9 +51,16 @@ JOBS = {
     "capsnet": (["method=capsnet", "batch_size=64"], 4, 0.95),
     "byol": (["method=byol"], 8, 0.95),
     "vae": (["method=vae", "model=mlp_autoencoder", "model.hidden=400"], 1500, 0.85),
+    "vae-conv": (["method=vae"], 150, 0.95),
+    "autoencoder": (["method=autoencoder"], 150, 0.95),
+    "dbvae": (["method=dbvae", "dataset.positive=Sandal"], 150, 0.95),
     "cyclegan": (["method=cyclegan"], 40, 0.95),
+    "cyclegan-unet": (["method=cyclegan", "model=unet_generator", "model.width=16"], 40, 0.95),
 }
-"""Overrides, optimizer steps of a round, and the ratio that is asked for."""
+"""Overrides, optimizer steps of a round, and the ratio that is asked for.
+
+What a run of dbvae looks at before each epoch, every tenth image, is a part of it.
+"""
 
 
 class TrainingOnly(Loop):
@@ -236,6 +243,46 @@ def bare_vae(experiment: Experiment) -> Callable[[], None]:
     return step
 
 
+def bare_autoencoder(experiment: Experiment) -> Callable[[], None]:
+    method, batch = experiment.method, experiment.source.batch(0)
+    (optimizer,) = experiment.update.optimizers.values()
+    x = batch.image
+
+    def step() -> None:
+        with experiment.hardware.autocast():
+            picture = method.decoder(method.encoder(x)).float()
+            loss = (picture - x).square().sum() / len(x)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
+
+
+def bare_dbvae(experiment: Experiment) -> Callable[[], None]:
+    method, batch = experiment.method, experiment.source.batch(0)
+    (optimizer,) = experiment.update.optimizers.values()
+    x, y = batch.image, batch.label
+    positive = (y == experiment.data.positive).float()
+
+    def step() -> None:
+        with experiment.hardware.autocast():
+            h = method.encoder(x)
+            logits = method.fc_logit(h).float()
+            mu, logvar = method.fc_mu(h).float(), method.fc_logvar(h).float()
+            z = mu + torch.randn_like(mu) * torch.exp(0.5 * logvar)
+            pixels = F.binary_cross_entropy_with_logits(
+                method.decoder(z).float(), x, reduction="none"
+            )
+            vae = pixels.flatten(1).sum(1) + gaussian_kl(mu, logvar)
+            loss = 100 * F.cross_entropy(logits, y) + (positive * vae).mean()
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
+
+
 def bare_cyclegan(experiment: Experiment) -> Callable[[], None]:
     method, batch = experiment.method, experiment.source.batch(0)
     optimizers, a, b = experiment.update.optimizers, batch.a, batch.b
@@ -274,6 +321,8 @@ BARE = {
     "capsnet": bare_capsnet,
     "byol": bare_byol,
     "vae": bare_vae,
+    "autoencoder": bare_autoencoder,
+    "dbvae": bare_dbvae,
     "cyclegan": bare_cyclegan,
 }
 
@@ -303,7 +352,7 @@ def measure(options: argparse.Namespace, teacher: str) -> None:
         ratio = statistics.median(bare / run for run, bare in zip(runs, bares, strict=True))
         images = steps * batch
         print(
-            f"{job:<11} run {images / statistics.median(runs):>8,.0f} images/s  "
+            f"{job:<13} run {images / statistics.median(runs):>8,.0f} images/s  "
             f"bare {images / statistics.median(bares):>8,.0f}  ratio {ratio:.3f}  (bar {bar})",
             flush=True,
         )

@@ -29,9 +29,10 @@ def made_notes(quality: dict[str, Any]) -> list[str]:
             f"real: as many train images, the best to hope for; {ceiling}; +- is a 95 % interval"
         )
         if any(name.startswith("taken[") for name in sets[first]["rows"]["real"]):
+            name = next(n for n in sets[first]["rows"]["real"] if n.startswith("taken["))
             lines.append(
-                "taken for the target by the classifier that the features are of; of real: its own "
-                "accuracy on the target's test images"
+                f"taken for the target by {name[6:-1]}, a classifier of the two domains alone, of "
+                f"{quality['domains']}; of real: its own accuracy on the target's test images"
             )
     return lines + [f"warning: {line}" for line in quality["warnings"]]
 

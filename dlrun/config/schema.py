@@ -57,7 +57,10 @@ class SweepConfig:
 class QualityConfig:
     """How made images are judged at the test, see `evaluation.quality`."""
 
-    features: Literal["auto", "random", "none"]
+    features: Annotated[
+        str,
+        Pattern(r"(?s)auto|random|none|.*[./\\].*", "(auto, random, none, or an Inception file)"),
+    ]
     samples: Annotated[int, Range(10)]
 
 

@@ -13,12 +13,14 @@ from torch import Tensor, nn
 
 from dlrun.data.table import DataSet, PixelScale
 from dlrun.evaluation.features import full_precision
+from dlrun.evaluation.inception import inception
 from dlrun.methods.trained import Trained, load_whole
 from dlrun.models.build import build_model
 from dlrun.options import Choice
 from dlrun.randomness import seed_everything
 
 _BATCH = 250
+_BATCH_LARGE = 32  # of 299 x 299
 _MEASURED = 1000  # train images are enough for the features' scale
 
 
@@ -35,7 +37,9 @@ class Extractor:
         scale: from bytes to what the network sees.
         device: where it computes.
         unit: what features are divided by: their root mean square over train images, without which
-            the kernel's cube would hang on a scale that training has left to chance.
+            the kernel's cube would hang on a scale that training has left to chance. A network that
+            others use too is left as it is.
+        batch: images at a time.
     """
 
     name: str
@@ -46,42 +50,74 @@ class Extractor:
     scale: PixelScale
     device: torch.device
     unit: float = 1.0
+    batch: int = _BATCH
 
     @full_precision
     def features(self, images: Tensor) -> Tensor:
         """Of uint8 (N, C, H, W): float64 (N, D), on the CPU."""
         found = []
         with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
-            for part in images.split(_BATCH):
+            for part in images.split(self.batch):
                 x = self.scale.from_bytes(part.to(self.device))
                 found.append(self.network(x).double().cpu() / self.unit)
         return torch.cat(found)
 
     @full_precision
-    def classes(self, features: Tensor) -> Tensor | None:
-        """What images with those features are taken for, int64 (N,); None where it cannot tell."""
-        if self.head is None:
-            return None
+    def classes(self, images: Tensor) -> Tensor:
+        """What uint8 (N, C, H, W) are taken for, int64 (N,). Only where there is a head."""
+        assert self.head is not None
+        features = self.features(images) * self.unit
         with torch.inference_mode():
-            logits: Tensor = self.head((features * self.unit).to(self.device, torch.float32))
+            logits: Tensor = self.head(features.to(self.device, torch.float32))
         return logits.argmax(1).cpu()
 
 
-def trained_extractor(trained: Trained, data: DataSet, device: torch.device) -> Extractor:
-    """The encoder of a supervised run on `data`, and the classifier that stands on it."""
+def trained_extractor(
+    trained: Trained, data: DataSet, device: torch.device, classes: str = ""
+) -> Extractor:
+    """The encoder of a supervised run on images of `data`, and the classifier that stands on it.
+
+    `classes` tells in its name which they are, where they are not those of `data`.
+    """
     backbone, head_state = trained.part("backbone"), trained.part("head")
-    assert trained.model is not None and backbone is not None and head_state is not None
-    network: Any = build_model(trained.model, data.image_shape, data.num_classes)
+    model, facts = trained.model, trained.facts
+    assert model is not None and facts is not None
+    assert backbone is not None and head_state is not None
+    num_classes = len(facts.class_names)
+    network: Any = build_model(model, facts.image_shape, num_classes)
     load_whole(network, backbone, trained.source)
     width: int = network.feature_dim
-    head = nn.Linear(width, data.num_classes)
+    head = nn.Linear(width, num_classes)
     load_whole(head, head_state, trained.source)
     digest = digest_of(backbone)
+    scale = PixelScale.of("standardized", torch.tensor(facts.mean), torch.tensor(facts.std))
     extractor = Extractor(
-        _named(data, f"{trained.model.name}{width}", digest), digest, trained.source,
-        _still(network, device), _still(head, device), _standardized(data, device), device,
+        _named(data, f"{classes}{model.name}{width}", digest), digest, trained.source,
+        _still(network, device), _still(head, device), scale.to(device), device,
     )  # fmt: skip
     return _in_units(extractor, data)
+
+
+def inception_extractor(
+    state: dict[str, Tensor], digest: str, key: str, device: torch.device
+) -> Extractor:
+    """An Inception v3 that the user has, its features as they are.
+
+    Args:
+        state: what its file holds.
+        digest: sha256 of the file.
+        key: what the user has given.
+        device: where it computes.
+
+    Raises:
+        UserError: it is of another network.
+    """
+    network, layout = inception(state, key)
+    unit = PixelScale(torch.zeros(1), torch.ones(1)).to(device)
+    return Extractor(
+        f"{layout.name}@{digest[:6]}", digest, f"{layout.told}, {key}", _still(network, device),
+        None, unit, device, batch=_BATCH_LARGE,
+    )  # fmt: skip
 
 
 def random_extractor(model: Choice, data: DataSet, device: torch.device) -> Extractor:
@@ -90,10 +126,11 @@ def random_extractor(model: Choice, data: DataSet, device: torch.device) -> Extr
         seed_everything(0, "random features")  # the same judge whatever the run's seed is
         network: Any = build_model(model, data.image_shape, data.num_classes)
     digest = digest_of(network.state_dict())
+    scale = PixelScale.of("standardized", data.mean, data.std)
     extractor = Extractor(
         _named(data, f"random{network.feature_dim}", digest), digest,
         f"random weights ({model.name}): nothing was trained, so these are weaker",
-        _still(network, device), None, _standardized(data, device), device,
+        _still(network, device), None, scale.to(device), device,
     )  # fmt: skip
     return _in_units(extractor, data)
 
@@ -119,7 +156,3 @@ def _named(data: DataSet, network: str, digest: str) -> str:
 def _still(network: Any, device: torch.device) -> nn.Module:
     still: nn.Module = network.to(device).eval().requires_grad_(False)
     return still
-
-
-def _standardized(data: DataSet, device: torch.device) -> PixelScale:
-    return PixelScale.of("standardized", data.mean, data.std).to(device)

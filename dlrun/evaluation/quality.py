@@ -40,7 +40,7 @@ class _Against:
         floor: features of as many train images, the best that can be hoped for.
         ceiling: features of what took no skill: noise, or the images before their translation.
         rows: test images that are translated; none where images are made of nothing.
-        target: the class that a translation is meant to have.
+        target: the domain that a translation is meant to have, 0 or 1.
         told: the figures, by row.
     """
 
@@ -67,8 +67,17 @@ class Quality:
     move with the number of images, so that only equal numbers compare.
     """
 
-    def __init__(self, extractor: Extractor, data: DataSet, samples: int, seed: int) -> None:
+    def __init__(
+        self,
+        extractor: Extractor,
+        data: DataSet,
+        samples: int,
+        seed: int,
+        domains: Extractor | None = None,
+    ) -> None:
+        """`domains` has learnt to tell the two domains of a translation apart, 0 is A."""
         self.extractor, self.data, self.samples, self.seed = extractor, data, samples, seed
+        self.domains = domains
         self._sets: dict[str, _Against] = {}
         self._skipped: list[str] = []
 
@@ -80,7 +89,7 @@ class Quality:
             features = self.extractor.features(images)
             if not features.isfinite().all():
                 continue
-            told = self._held_against(against, features)
+            told = self._held_against(against, features) | self._taken(against, images)
             against.told[kind if row == key else f"{kind}, {row}"] = told
             numbers |= {f"{name}/{row}": estimate.value for name, estimate in told.items()}
         return numbers
@@ -91,6 +100,7 @@ class Quality:
             "features": self.extractor.name,
             "sha256": self.extractor.sha256,
             "source": self.extractor.source,
+            "domains": self.domains.source if self.domains else None,
             "split": "test",
             "interval": "value +- 1.96 standard errors of a jackknife over the images",
             "sets": {key: _plain(against) for key, against in self._sets.items()},
@@ -116,17 +126,14 @@ class Quality:
             "precision": against.manifold.share(features),
             "recall": Manifold(features).share(against.real),
         }
-        taken = self._taken(against, features)
-        if taken is not None:
-            found["taken"] = taken
         return {f"{name}[{self.extractor.name}]": value for name, value in found.items()}
 
-    def _taken(self, against: _Against, features: Tensor) -> Estimate | None:
-        """How many of a translation's images the classifier takes for the target domain."""
-        if against.target is None:
-            return None
-        classes = self.extractor.classes(features)
-        return None if classes is None else counted(classes == against.target)
+    def _taken(self, against: _Against, images: Tensor) -> dict[str, Estimate]:
+        """How many of a translation's images are taken for the target domain."""
+        if against.target is None or self.domains is None:
+            return {}
+        hits = self.domains.classes(images) == against.target
+        return {f"taken[{self.domains.name}]": counted(hits)}
 
     # --- what is held against what -----------------------------------------------------------
 
@@ -171,7 +178,7 @@ class Quality:
             else:
                 chance = generator(_SHUFFLE, "noise")
                 noise = torch.randint(0, 256, (n, *train.shape[1:]), generator=chance).byte()
-                self._add(SAMPLES, self._against(test[:n], train[:n], noise))
+                self._add(SAMPLES, test[:n], train[:n], noise)
         return SAMPLES in self._sets
 
     def _prepare_translations(self) -> None:
@@ -179,6 +186,7 @@ class Quality:
             return
         assert self.data.domains is not None
         test, train = domain_rows(self.data, "test"), domain_rows(self.data, "train")
+        images, train_images = self.data.test.images.cpu(), self.data.train.images.cpu()
         for way, source, target in zip(DIRECTIONS, (0, 1), (1, 0), strict=True):
             rows = _shuffled(test[source], self.samples)
             real = _shuffled(test[target], self.samples)
@@ -186,24 +194,26 @@ class Quality:
             if min(map(len, (rows, real, floor))) < FEWEST:
                 self._skip(way, min(map(len, (rows, real, floor))))
                 continue
-            images = self.data.test.images.cpu()
-            train_images = self.data.train.images.cpu()[floor]
-            against = self._against(images[real], train_images, images[rows])
-            against.rows, against.target = rows, self.data.domains[target]
-            self._add(way, against)
+            self._add(way, images[real], train_images[floor], images[rows], rows, target)
 
-    def _against(self, real: Tensor, floor: Tensor, ceiling: Tensor) -> _Against:
+    def _add(
+        self,
+        key: str,
+        real: Tensor,
+        floor: Tensor,
+        ceiling: Tensor,
+        rows: Tensor | None = None,
+        target: int | None = None,
+    ) -> None:
+        """A set with its baselines; who is taken for the target is told of the real test images."""
         features = self.extractor.features
-        return _Against(features(real), features(floor), features(ceiling))
-
-    def _add(self, key: str, against: _Against) -> None:
-        """With its baselines. Of translations, `taken` of the floor is that of the test images."""
+        against = _Against(features(real), features(floor), features(ceiling), rows, target)
         self._sets[key] = against
-        for row, features in (("real", against.floor), ("ceiling", against.ceiling)):
-            against.told[row] = self._held_against(against, features)
-        yardstick = self._taken(against, against.real)
-        if yardstick is not None:
-            against.told["real"][f"taken[{self.extractor.name}]"] = yardstick
+        for row, seen, images in (
+            ("real", against.floor, real),
+            ("ceiling", against.ceiling, ceiling),
+        ):
+            against.told[row] = self._held_against(against, seen) | self._taken(against, images)
 
     def _skip(self, what: str, n: int) -> None:
         self._skipped.append(f"{what}: {n} images are too few to be judged; {FEWEST} are needed")

@@ -12,8 +12,11 @@ from typing import Any
 
 from dlrun.config.check import check, to_plain_types
 from dlrun.config.compose import compose_plain
-from dlrun.config.schema import TrainConfig
+from dlrun.config.schema import HardwareConfig, TrainConfig
 from dlrun.config.signature import signature
+from dlrun.data.sources.two_domains import TwoDomains
+from dlrun.data.table import DataSet
+from dlrun.data.views import domain_rows
 from dlrun.errors import UserError
 from dlrun.losses.classification import CrossEntropy
 from dlrun.losses.regression import SquaredError
@@ -57,7 +60,7 @@ def prepared(config: TrainConfig, train: Train, say: Callable[[str], None]) -> T
 
 
 def feature_config(config: TrainConfig, rows: int) -> TrainConfig:
-    """Of the network that judges what `config` makes: a function of the data set alone.
+    """Of the network that judges what `config` makes: a function of its images alone.
 
     `rows`: images of the train split, where there are fewer than a batch.
     """
@@ -65,26 +68,45 @@ def feature_config(config: TrainConfig, rows: int) -> TrainConfig:
     return replace(
         recipe,
         dataset=config.dataset,
+        bias=config.bias,
         outputs=config.outputs,
         data_dir=config.data_dir,
         batch_size=min(recipe.batch_size, rows),
     )
 
 
+def domain_config(config: TrainConfig, data: DataSet) -> TrainConfig:
+    """Of the network that tells the two domains of `data` apart: class 0 is A.
+
+    It has seen no other class. Where there is none, it is the network that judges anyway.
+    """
+    assert data.domains is not None
+    rows = sum(map(len, domain_rows(data)))
+    if data.domains == (0, 1) and data.num_classes == 2:
+        return feature_config(config, rows)
+    a, b = (data.class_names[domain] for domain in data.domains)
+    options = replace(config.dataset.options, domains=None, positive=None)
+    whole = Choice(config.dataset.name, options)
+    two = TwoDomains.Config(
+        val_fraction=options.val_fraction, domains=None, positive=None, a=whole, b=whole,
+        a_class=a, b_class=b, size=None, channels="auto",
+    )  # fmt: skip
+    return feature_config(replace(config, dataset=Choice("two_domains", two)), rows)
+
+
 def feature_run(
-    config: TrainConfig,
-    rows: int,
+    needed: TrainConfig,
+    hardware: HardwareConfig,
     train: Train,
     say: Callable[[str], None],
     pause: Callable[[], None] | None = None,
 ) -> RunFolder:
-    """The folder of the network that judges, trained now where none of its kind is there.
+    """The folder of a network that judges, trained now where none of its kind is there.
 
-    It is trained on the hardware of `config`, which is no part of its signature: whoever needs the
-    same judge takes this one. `pause` is called while another process trains it.
+    It is trained on `hardware`, which is no part of its signature: whoever needs the same judge
+    takes this one. `pause` is called while another process trains it.
     """
-    needed = feature_config(config, rows)
-    hardware = replace(config.hardware, precision=needed.hardware.precision)
+    hardware = replace(hardware, precision=needed.hardware.precision)
 
     def train_here(needed: TrainConfig, folder: RunFolder) -> object:
         return train(replace(needed, hardware=hardware), folder)

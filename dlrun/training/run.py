@@ -29,7 +29,7 @@ from dlrun.training.assemble import Experiment, assemble
 from dlrun.training.inputs import Inputs, facts_of
 from dlrun.training.judge import inference_of, judge
 from dlrun.training.loop import Loop, Progress
-from dlrun.training.quality import quality_of
+from dlrun.training.quality import given_extractor, quality_of
 from dlrun.training.ranks import ALONE, Ranks
 from dlrun.training.verify import verify_teacher
 
@@ -96,6 +96,7 @@ def _train(
             inputs = Inputs(folder, Path(config.outputs), plain["dataset"])
             experiment = assemble(config, inputs, ranks)
         method, hardware = experiment.method, experiment.hardware
+        judging = given_extractor(experiment) if ranks.main else None
         with hardware.applied():
             progress = _restore(experiment, folder)
             progress.run = provenance.record(
@@ -131,7 +132,11 @@ def _train(
                 summary: dict[str, Any] = {}
                 if ranks.main:
                     quality = quality_of(
-                        experiment, lambda other, where: train(other, where, console), log.say, stop
+                        experiment,
+                        judging,
+                        lambda other, where: train(other, where, console),
+                        log.say,
+                        stop,
                     )
                     summary = judge(experiment, folder, tracker, progress, stop, quality)
                 summary = ranks.from_main(summary)

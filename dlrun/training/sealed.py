@@ -116,6 +116,8 @@ def _demand_sound(path: Path, file: IO[bytes], size: int) -> None:
     try:
         with zipfile.ZipFile(file) as archive:
             members = archive.infolist()
+            if any(member.filename.endswith("/constants.pkl") for member in members):
+                raise UserError(f"{path}: refused, it carries code (TorchScript)")
             if any(member.compress_type != zipfile.ZIP_STORED for member in members):
                 raise UserError(
                     f"{path}: refused, its members are compressed, which torch.save never does"

@@ -88,6 +88,7 @@ def test_killed_run_ends_as_the_undisturbed_one(
     assert (judged[0] is None) == (method not in ("autoencoder", "vae", "dbvae", "cyclegan"))
     if judged[0] is not None:  # each by a network of its own, which is the same to the last bit
         assert judged[0].pop("source") != judged[1].pop("source")
+        assert (judged[0].pop("domains") == judged[1].pop("domains")) == (method != "cyclegan")
         assert judged[0] == judged[1]
     pictures = [sorted((run / "samples").iterdir()) for run in (whole, killed)]
     assert [p.name for p in pictures[0]] == [p.name for p in pictures[1]]

@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -136,6 +137,14 @@ def test_code(kind: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     name = evil.function.__name__  # its module is called as in Python 2, by the pickle protocol
     refused(path, rf"refused, it carries code \((\w+\.)?{name}\)")
     assert not (tmp_path / "executed").exists()
+
+
+def test_torchscript_is_code(tmp_path: Path) -> None:
+    path = tmp_path / "script.pt"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that it is deprecated
+        torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), path)
+    refused(path, r"refused, it carries code \(TorchScript\)")
 
 
 def test_the_payloads_would_run(tmp_path: Path) -> None:

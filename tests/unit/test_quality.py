@@ -14,7 +14,9 @@ from dlrun.commands.made import made_images, made_notes
 from dlrun.config.check import check
 from dlrun.config.compose import compose_plain
 from dlrun.config.schema import TrainConfig
+from dlrun.data.open import open_dataset
 from dlrun.data.table import DataSet, PixelScale, Table
+from dlrun.data.views import domain_rows
 from dlrun.evaluation.extractor import Extractor, digest_of, random_extractor
 from dlrun.evaluation.fidelity import frechet_distance, kernel_distance
 from dlrun.evaluation.inference import Inference
@@ -22,7 +24,7 @@ from dlrun.evaluation.metrics import describe
 from dlrun.evaluation.quality import Quality, as_bytes, can_be_judged
 from dlrun.methods.base import Method
 from dlrun.runs.index import find_run
-from dlrun.training.companions import feature_config
+from dlrun.training.companions import domain_config, feature_config
 
 
 def table(n: int, seed: int, labels: bool = True) -> Table:
@@ -55,9 +57,9 @@ class Bright(nn.Module):
         return torch.stack([torch.full_like(level, 0.5), level], 1)
 
 
-def extractor() -> Extractor:
+def extractor(name: str = "x@1") -> Extractor:
     unit = PixelScale(torch.zeros(1), torch.ones(1))
-    return Extractor("x@1", "1", "a test", Rows(), Bright(), unit, torch.device("cpu"))
+    return Extractor(name, "1", "a test", Rows(), Bright(), unit, torch.device("cpu"))
 
 
 class Repeats(Method):
@@ -125,7 +127,7 @@ def test_the_real_images_do_not_depend_on_the_seed() -> None:
 
 def test_translations_are_held_against_the_other_domain_of_test() -> None:
     held = data()
-    quality = Quality(extractor(), held, 1000, 0)
+    quality = Quality(extractor(), held, 1000, 0, extractor("two@2"))
     numbers = quality.judged("last", inference(Lightens(), held))
     test, label = held.test.images, held.test.labels
     assert label is not None
@@ -133,10 +135,10 @@ def test_translations_are_held_against_the_other_domain_of_test() -> None:
     x, y = (extractor().features(images.byte()) for images in (moved, test[label == 1]))
     assert numbers["kid[x@1]/a_to_b"] == pytest.approx(kernel_distance(x, y).value, rel=1e-9)
     assert numbers["fid[x@1]/a_to_b"] == pytest.approx(frechet_distance(x, y), rel=1e-6)
-    assert numbers["taken[x@1]/a_to_b"] == numbers["taken[x@1]/b_to_a"] == 1
+    assert numbers["taken[two@2]/a_to_b"] == numbers["taken[two@2]/b_to_a"] == 1
     rows = quality.told()["sets"]["b_to_a"]["rows"]
-    assert rows["ceiling"]["taken[x@1]"]["value"] == 0
-    assert rows["real"]["taken[x@1]"]["value"] == 1
+    assert rows["ceiling"]["taken[two@2]"]["value"] == 0
+    assert rows["real"]["taken[two@2]"]["value"] == 1
     assert rows["ceiling"]["kid[x@1]"]["value"] > 10 * abs(rows["last"]["kid[x@1]"]["value"])
 
 
@@ -178,7 +180,35 @@ def test_one_judge_for_all_runs_on_a_data_set() -> None:
     assert (one.method.name, one.model.name, one.seed) == ("supervised", "cnn", 0)
     assert one.quality.features == "none"
     assert feature_config(config("dataset=mnist"), 3600) != one
+    assert feature_config(config("bias=colour"), 3600) != one  # other images
     assert feature_config(config(), 20).batch_size == 20
+
+
+SHOES = "dataset.domains=[Sneaker,'Ankle boot']"
+
+
+def test_two_classes_of_many_are_told_apart_by_who_has_seen_no_other() -> None:
+    run = config("method=cyclegan", SHOES)
+    held = open_dataset(run.dataset, None)
+    needed = domain_config(run, held)
+    assert (needed.method.name, needed.model.name) == ("supervised", "cnn")
+    judged = open_dataset(needed.dataset, None)
+    assert judged.class_names == ("Sneaker", "Ankle boot")
+    assert torch.equal(
+        judged.test.images[judged.test.labels == 1],
+        held.test.images[domain_rows(held, "test")[1]],
+    )
+    assert judged.image_shape == held.image_shape
+    assert len(judged.train) == sum(map(len, domain_rows(held)))  # so that a batch can be filled
+    assert needed == domain_config(config("method=cyclegan", SHOES, "seed=3"), held)
+    assert needed != domain_config(run, replace(held, domains=held.domains[::-1]))  # type: ignore
+
+
+def test_of_two_classes_the_judge_tells_the_domains_apart_as_well() -> None:
+    run, held = config("method=cyclegan", SHOES), replace(data(), domains=(0, 1))
+    assert domain_config(run, held) == feature_config(run, len(held.train))
+    turned = domain_config(run, replace(held, domains=(1, 0))).dataset.options
+    assert (turned.a_class, turned.b_class) == ("bright", "dark")
 
 
 def test_random_features_are_called_so_and_are_the_same_every_time() -> None:
@@ -193,7 +223,7 @@ def test_random_features_are_called_so_and_are_the_same_every_time() -> None:
     features = found[0].features(held.train.images)
     assert torch.equal(features, found[1].features(held.train.images))
     assert features.square().mean() == pytest.approx(1, rel=1e-6)
-    assert found[0].classes(features) is None
+    assert found[0].head is None
 
 
 def test_the_digest_is_of_names_and_weights() -> None:
@@ -210,13 +240,16 @@ def test_the_tables_fit_80_columns() -> None:
     held = data()
     console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
     for method in (Repeats(1.0), Lightens()):
-        quality = Quality(replace(extractor(), name="few-cnn64@1a2b3c"), held, 40, 0)
+        judge, domains = extractor("few-cnn64@1a2b3c"), extractor("few-domains-cnn64@4d5e6f")
+        quality = Quality(judge, held, 40, 0, domains)
         for kind in ("untrained", "last", "best"):
             quality.judged(kind, inference(method, held))
         told: dict[str, Any] = quality.told()
         for shown in made_images(told):
             console.print(shown)
-        assert any("few-cnn64@1a2b3c" in line for line in made_notes(told))
+        notes = made_notes(told)
+        assert any("few-cnn64@1a2b3c" in line for line in notes)
+    assert any("by few-domains-cnn64@4d5e6f, a classifier of the two" in line for line in notes)
     text = console.export_text()
     assert max(map(len, text.splitlines())) <= 80
     assert {"real", "noise", "as it is", "untrained, prior", "last, prior", "best"} <= {

@@ -42,7 +42,9 @@ class TwoDomains(DataSource):
             _one(config.b, config.b_class, "dataset.b_class", data_dir),
         ]
         tables = [table for pair in both for table in pair]
-        size = config.size or max(max(table.images.shape[2:]) for table in tables)
+        shapes = {table.images.shape[2:] for table in tables}
+        side = config.size or max(map(max, shapes))
+        size = (side, side) if config.size or len(shapes) > 1 else tuple(*shapes)
         channels = config.channels
         if channels == "auto":
             channels = max(table.images.shape[1] for table in tables)
@@ -74,7 +76,7 @@ def _names(config: TwoDomains.Config) -> tuple[str, str]:
     return (a, b) if a != b else (f"{a} A", f"{b} B")
 
 
-def _joined(tables: list["Table"], size: int, channels: int) -> "Table":
+def _joined(tables: list["Table"], size: tuple[int, ...], channels: int) -> "Table":
     """One below the other; the label is the domain, 0 or 1."""
     import torch
 
@@ -85,18 +87,18 @@ def _joined(tables: list["Table"], size: int, channels: int) -> "Table":
     return Table(torch.cat(images), torch.cat(labels))
 
 
-def _brought_to(images: "Tensor", size: int, channels: int) -> "Tensor":
-    """uint8 (N, C, H, W) to (N, channels, size, size): grey or colour, and resized."""
+def _brought_to(images: "Tensor", size: tuple[int, ...], channels: int) -> "Tensor":
+    """uint8 (N, C, H, W) to (N, channels, *size): grey or colour, and resized."""
     import torch
     from torch.nn import functional as F
 
-    if tuple(images.shape[1:]) == (channels, size, size):
+    if tuple(images.shape[1:]) == (channels, *size):
         return images
-    parts = [images[:0].new_empty(0, channels, size, size)]
+    parts = [images[:0].new_empty(0, channels, *size)]
     for part in images.split(1024):  # as floats, a whole data set would not fit
         x = part.float()
         if channels == 1 and part.shape[1] == 3:
             x = (x * torch.tensor(_LUMA)[:, None, None]).sum(1, keepdim=True)
-        x = F.interpolate(x, (size, size), mode="bilinear", antialias=True, align_corners=False)
+        x = F.interpolate(x, size, mode="bilinear", antialias=True, align_corners=False)
         parts.append(x.round().clamp(0, 255).byte().expand(-1, channels, -1, -1))
     return torch.cat(parts)
