@@ -2,6 +2,7 @@
 
 import os
 import time
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,6 +46,13 @@ Each evaluation on val is told to the pruner, so eval_every= says how early a tr
 A pruned run keeps its checkpoint; `dlrun resume` goes on with it. Without a name= the folder is
 named by the command. The study's file lies in that folder: the same command after any end goes on,
 and in two terminals, or on two machines that share the folder, works on the same study."""
+_ASIDE = ("sweep.", "tune.trials=", "tune.timeout=")
+_ELSEWHERE = ("hydra/launcher", "hydra.launcher", "hydra/sweeper", "hydra.sweeper")
+_PLACES = (
+    "{}: trials are processes of this machine; the same command on another one that shares the "
+    "folder helps with the study"
+)
+_CURVES = ("median", "hyperband")
 
 
 def run(arguments: list[str]) -> int:
@@ -99,8 +107,10 @@ class _Order:
     """
 
     def __init__(self, loader: "ConfigLoader", overrides: list[str]) -> None:
+        from hydra import compose
+
         from dlrun.commands.sweep import composed, section
-        from dlrun.config.compose import REFUSALS, explain
+        from dlrun.config.compose import PRIMARY, REFUSALS, explain
         from dlrun.config.explain import problems
         from dlrun.config.schema import SweepConfig, TuneConfig
         from dlrun.config.typed import Typed
@@ -111,14 +121,16 @@ class _Order:
         self.space, wrong = read_space(overrides, loader)
         told += [*wrong, *(_PLACES.format(o) for o in overrides if o.startswith(_ELSEWHERE))]
         typed = Typed()
-        try:
-            self.config: DictConfig = composed(overrides, _ASIDE, "tune ")
-            self.asked: TuneConfig = section(typed, TuneConfig, self.config, "tune")
-            self.sweep: SweepConfig = section(typed, SweepConfig, self.config, "sweep")
-        except REFUSALS as error:
-            raise ConfigError(told or explain(loader, overrides, error)) from None
+        with suppress(*REFUSALS):  # an unknown key, which is told already
+            own = compose(PRIMARY, [o for o in overrides if o.startswith(("tune.", "sweep."))])
+            self.asked: TuneConfig = section(typed, TuneConfig, own, "tune")
+            self.sweep: SweepConfig = section(typed, SweepConfig, own, "sweep")
         told += typed.problems
         if not told:
+            try:
+                self.config: DictConfig = composed(overrides, _ASIDE, "tune ")
+            except REFUSALS as error:
+                raise ConfigError(explain(loader, overrides, error)) from None
             self.examples: list[TrainConfig] = [
                 self.checked(one, 0) for one in self.space.examples()
             ]
@@ -170,15 +182,6 @@ class _Order:
         )
 
 
-_ASIDE = ("sweep.", "tune.trials=", "tune.timeout=")
-_ELSEWHERE = ("hydra/launcher", "hydra.launcher", "hydra/sweeper", "hydra.sweeper")
-_PLACES = (
-    "{}: trials are processes of this machine; the same command on another one that shares the "
-    "folder helps with the study"
-)
-_CURVES = ("median", "hyperband")
-
-
 def _work(order: _Order, study: "Study", jobs: "list[Job]", console: "Console") -> None:
     """Raises Interrupted once all that ran has stopped."""
     from dlrun.sweeps.plan import Job, places
@@ -203,7 +206,7 @@ def _work(order: _Order, study: "Study", jobs: "list[Job]", console: "Console") 
             typed, folder = placed(config)
         study.keep_run(trial.number, folder.name)
         label = order.space.label(trial.params)
-        name = study.objectives[0].name
+        name = next((o.name for o in study.objectives if o.of_val), None)
         return Job(trial.number, overrides, label, typed, folder, name)
 
     for parameter in order.space.parameters:

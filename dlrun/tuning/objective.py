@@ -1,13 +1,14 @@
 """What a study looks for: metrics of the val split, and what a run costs. Never the test split."""
 
 import difflib
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from dlrun.evaluation.metrics import METRICS, Metric, describe
-from dlrun.runs.files import read_json, read_metrics
+from dlrun.runs.files import read_json
 from dlrun.runs.folder import RunFolder
 
 _COSTS = {"seconds": False, "images_per_second": True, "peak_memory_bytes": False}
@@ -107,11 +108,20 @@ class Evaluation:
 
 def evaluations(folder: RunFolder) -> list[Evaluation]:
     """All that a run has logged, in order."""
+    try:
+        lines = folder.metrics.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
     found = []
-    for row in read_metrics(folder.metrics):
+    for line in lines:
+        if '"val/' not in line:  # most are of train, and this is looked at all the time
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError:  # being written
+            break
         numbers = {key[4:]: value for key, value in row.items() if key.startswith("val/")}
-        if numbers:
-            found.append(Evaluation(int(row["step"]), numbers))
+        found.append(Evaluation(int(row["step"]), numbers))
     return found
 
 

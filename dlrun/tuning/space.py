@@ -223,7 +223,7 @@ def read_space(overrides: Sequence[str], loader: ConfigLoader) -> tuple[Space, l
         overrides: as typed. What Hydra cannot read is passed over; `config.explain` tells it.
         loader: of a `config_source`, which knows the options of groups.
     """
-    parser = OverridesParser.create(config_loader=loader)
+    parser = OverridesParser.create()
     parts: list[str | Parameter] = []
     problems: list[str] = []
     keys: list[str] = []
@@ -232,6 +232,7 @@ def read_space(overrides: Sequence[str], loader: ConfigLoader) -> tuple[Space, l
             override = parser.parse_override(text)
         except HydraException:
             continue
+        override.config_loader = loader  # which glob(...) asks
         key = override.get_key_element()
         keys.append(key)
         if override.is_sweep_override():

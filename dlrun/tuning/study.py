@@ -104,12 +104,19 @@ class Study:
         return self._storage.get_trial(self._trial_id(number))
 
     def ranked(self) -> list[FrozenTrial]:
-        """The complete trials, best first; of several objectives, those of the front."""
+        """The complete trials, best first; of several objectives, those of the front.
+
+        Of trials that drew the same values, and so share a run, the first.
+        """
+        trials = self.trials()
         if len(self.objectives) > 1:
-            return sorted(self.optuna.best_trials, key=lambda trial: trial.values)
-        complete = [trial for trial in self.trials() if trial.state == TrialState.COMPLETE]
+            trials = self.optuna.best_trials
+        complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
         sign = -1 if self.objectives[0].maximize else 1
-        return sorted(complete, key=lambda trial: (sign * trial.values[0], trial.number))
+        by_run: dict[str, FrozenTrial] = {}
+        for trial in sorted(complete, key=lambda trial: (sign * trial.values[0], trial.number)):
+            by_run.setdefault(trial.user_attrs.get("run", str(trial.number)), trial)
+        return list(by_run.values())
 
     @property
     def complete(self) -> int:

@@ -69,6 +69,8 @@ class Trials(Pool):
         """The next trial."""
         if time.monotonic() - self._asked_at < _ASK_EVERY:
             return None
+        if any(job.state == "waiting" for job in self.jobs):  # for a run with the same values
+            return None
         while True:
             in_time = time.time() < self.until
             trial, self._more = self.study.next(self._known, more=in_time)
@@ -110,10 +112,10 @@ class Trials(Pool):
                     raise UserError(line) from None
                 job.state, job.reason = "failed", str(error)
             else:
-                job.key_metric, job.value = self.study.objectives[0].name, found[0]
+                shown = {o.name: v for o, v in zip(self.study.objectives, found, strict=True)}
+                job.value = shown.get(job.key_metric or "", job.value)
                 self.study.tell(job.number, TrialState.COMPLETE, found)
         if job.state == "pruned":
-            self._report(job, stop=False)
             self.study.tell(job.number, TrialState.PRUNED, reason=job.reason)
         elif job.state == "failed":
             self.study.tell(job.number, TrialState.FAIL, reason=job.reason)
@@ -150,9 +152,12 @@ class Trials(Pool):
         return rows[-1].step if rows else 0
 
     def _reason(self, job: Job) -> str:
-        objective, rows = self.study.objectives[0], evaluations(job.folder)
+        """Of the evaluation after which it was decided; the run may have gone on a little."""
+        objective, place = self.study.objectives[0], self.study.trial(job.number).last_step
+        assert place is not None
+        row = evaluations(job.folder)[place - 1]
         return (
-            f"{objective.title} {rows[-1].numbers[objective.name]:.4g} at step {rows[-1].step} of "
+            f"{objective.title} {row.numbers[objective.name]:.4g} at step {row.step} of "
             f"{job.total}, stopped by the {self.study.pruner} pruner"
         )
 
