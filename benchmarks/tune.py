@@ -4,8 +4,7 @@
 
 A perceptron of three widths on the clothes on board, learning rate over three decades, evaluated
 after each epoch, two trials at a time. Bar: at most 60% of the time, the best value no worse than
-noise. That is the standard deviation of the unpruned best over training seeds, when SEEDS > 1 trains
-its command so often.
+noise: the standard deviation over training seeds of the best command's value, where SEEDS > 1.
 """
 
 import json

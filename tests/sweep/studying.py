@@ -5,11 +5,16 @@ python studying.py FOLDER TRIALS JOBS PAUSE        works on the study of that fo
 
 import io
 import json
+import subprocess
 import sys
 import time
+from copy import deepcopy
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from optuna.trial import FrozenTrial
 from rich.console import Console
 
@@ -26,8 +31,7 @@ from dlrun.tuning.study import Study
 from dlrun.tuning.trials import StudyView, Trials
 
 STEPS = 6
-CHILD = (
-    """
+CHILD = """
 import fcntl, json, os, signal, sys, time
 order = json.loads(sys.stdin.readline())
 folder, lr = order["folder"], order["config"]["optimizer"]["lr"]
@@ -37,7 +41,7 @@ try:
     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 except OSError:
     sys.exit(75)
-STEPS = %d
+STEPS = 6
 try:
     step = json.load(open(folder + "/status.json"))["step"]
 except OSError:
@@ -74,9 +78,8 @@ with open(folder + "/summary.json", "w") as file:
               file)
 status("completed")
 """
-    % STEPS
-)  # noqa: UP031  braces are part of it
 
+PARSER = OverridesParser.create()
 BASE = ["method=supervised", "model=mlp", "hardware=cpu"]
 SPACE = ["optimizer.lr=interval(0,1)", "batch_size=choice(16,32)"]
 ACCURACY = [Objective("accuracy", True)]
@@ -123,10 +126,16 @@ def worked(study: Study, folder: Path, jobs: int = 1, **sweep: Any) -> tuple[Tri
 def placing(study: Study, folder: Path) -> Any:
     """Makes the job of a trial, as the command does."""
 
+    base = compose_plain(BASE, None)
+
     def place(trial: FrozenTrial) -> Job:
         overrides = study.space.overrides(trial.params)
+        plain = deepcopy(base)
+        for override in PARSER.parse_overrides(overrides[len(BASE) :]):
+            *sections, last = override.key_or_group.split(".")
+            reduce(getitem, sections, plain)[last] = override.value()
         with places(folder) as placed:
-            typed, run = placed(check(compose_plain(overrides, None)))
+            typed, run = placed(check(plain))
         study.keep_run(trial.number, run.name)
         label = study.space.label(trial.params)
         return Job(trial.number, overrides, label, typed, run, "accuracy")
@@ -141,6 +150,26 @@ def stand_in(folder: Path, patch: Any = setattr) -> None:
     patch(processes, "COMMAND", (sys.executable, "-S", "-E", str(script)))
     patch(pools, "_PAUSE", 0.005)
     patch(pools, "_LOOK_EVERY", 0.01)
+
+
+def wait_for(folder: Path, process: "subprocess.Popen[str]", lines: int) -> None:
+    """Until the runs have logged so many lines."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        if sum(path.read_text().count("\n") for path in folder.glob("*/metrics.jsonl")) >= lines:
+            return
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.01)
+    raise AssertionError("nothing logged within two minutes")
+
+
+def logged(folder: Path, name: str) -> dict[str, list[int]]:
+    """The steps at which each run has logged a metric."""
+    found = {}
+    for path in folder.glob("*/metrics.jsonl"):
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        found[path.parent.name] = [row["step"] for row in rows if name in row]
+    return found
 
 
 def main() -> None:

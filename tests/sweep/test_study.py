@@ -4,7 +4,6 @@ import json
 import math
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import optuna
@@ -12,7 +11,7 @@ import pytest
 from optuna.trial import TrialState
 
 sys.path.insert(0, str(Path(__file__).parent))
-from studying import curve, opened, stand_in, worked
+from studying import curve, logged, opened, stand_in, wait_for, worked
 
 from dlrun.errors import UserError
 from dlrun.tuning import study as studies
@@ -128,9 +127,8 @@ def test_several_objectives_give_a_front(folder: Path) -> None:
     study = opened(folder, objectives=both, trials=8, sampler="nsga2")
     worked(study, folder, jobs=2)
     assert study.pruner == "none" and study.complete == 8
-    values = [
-        (curve(t.params["optimizer.lr"])[-1], t.params["optimizer.lr"]) for t in study.trials()
-    ]
+    rates = [trial.params["optimizer.lr"] for trial in study.trials()]
+    values = [(curve(lr)[-1], lr) for lr in rates]
     front = [
         own for own in values
         if not any(a >= own[0] and s <= own[1] and (a, s) != own for a, s in values)
@@ -230,27 +228,6 @@ def begin(folder: Path, trials: int, jobs: int, pause: float) -> "subprocess.Pop
     )
 
 
-def wait_for(folder: Path, process: "subprocess.Popen[str]", lines: int) -> None:
-    """Until the runs have logged so many evaluations."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        logged = sum(p.read_text().count("\n") for p in folder.glob("*/metrics.jsonl"))
-        if logged >= lines:
-            return
-        assert process.poll() is None, process.communicate()[0]
-        time.sleep(0.01)
-    raise AssertionError("nothing logged within a minute")
-
-
-def logged(folder: Path) -> dict[str, list[int]]:
-    found = {}
-    for path in folder.glob("*/metrics.jsonl"):
-        found[path.parent.name] = [
-            json.loads(line)["step"] for line in path.read_text().splitlines()
-        ]
-    return found
-
-
 def test_killed_and_begun_again_nothing_is_done_twice(folder: Path) -> None:
     first = begin(folder, trials=6, jobs=2, pause=0.1)
     wait_for(folder, first, lines=9)  # the second pair runs
@@ -262,9 +239,9 @@ def test_killed_and_begun_again_nothing_is_done_twice(folder: Path) -> None:
     study = opened(folder, trials=6)
     assert len(study.trials()) == 6
     assert {trial.state for trial in study.trials()} <= {COMPLETE, PRUNED}
-    for name, steps in logged(folder).items():
+    for name, steps in logged(folder, "val/accuracy").items():
         assert steps == list(range(1, len(steps) + 1)), name  # no step twice, none left out
-    assert len(logged(folder)) == 6
+    assert len(logged(folder, "val/accuracy")) == 6
 
 
 def test_two_processes_share_a_study_and_one_that_is_killed_is_replaced(folder: Path) -> None:
@@ -279,7 +256,7 @@ def test_two_processes_share_a_study_and_one_that_is_killed_is_replaced(folder: 
     study = opened(folder, trials=8)
     assert [trial.number for trial in study.trials()] == list(range(8))
     assert {trial.state for trial in study.trials()} <= {COMPLETE, PRUNED}
-    steps = logged(folder)
+    steps = logged(folder, "val/accuracy")
     assert len(steps) == 8
     assert all(own == list(range(1, len(own) + 1)) for own in steps.values())
     complete = [trial for trial in study.trials() if trial.state == COMPLETE]

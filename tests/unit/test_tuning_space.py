@@ -65,9 +65,7 @@ def test_an_interval_is_drawn_within_its_bounds_and_typed_in_full(
 
 
 @settings(max_examples=60, deadline=None)
-@given(
-    start=st.integers(-50, 50), count=st.integers(1, 20), step=st.sampled_from([-3, -1, 1, 2, 7])
-)
+@given(start=st.integers(-50, 50), count=st.integers(1, 20), step=st.sampled_from([-3, -1, 2, 7]))
 def test_a_range_of_integers_is_what_hydra_counts(start: int, count: int, step: int) -> None:
     text = f"key=range({start},{start + count * step},{step})"
     override = PARSER.parse_override(text)
