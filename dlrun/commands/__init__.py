@@ -2,6 +2,7 @@
 
 VERBS = {
     "train": "train one run, or a sweep with -m",
+    "tune": "search for the values with which runs do best on val, with Optuna",
     "resume": "go on with a run that was cut off, at the exact step",
     "ls": "list runs: status, method, data set, key metric",
     "compare": "runs or a sweep side by side: what differs, figures, seeds, paired tests",

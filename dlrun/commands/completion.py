@@ -35,6 +35,7 @@ _WITH_SWEEP = ("report", "compare", "plot")
 _THEN_FILES = ("predict", "embed", "translate", "reconstruct", "interpolate", "traverse")
 _FLAGS = {
     "train": ("--cfg", "--config-dir", "--help", "--multirun"),
+    "tune": ("--config-dir", "--help"),
     "resume": ("--devices", "--help", "--outputs"),
     "show": ("--help", "--outputs"),
     "compare": ("--csv", "--help", "--json", "--metric", "--outputs"),
@@ -99,7 +100,7 @@ def complete(line: str) -> list[str]:
         candidates += _runs(outputs, word)
         if verb in _WITH_SWEEP:
             candidates += _sweeps(outputs, word)
-    elif verb == "train" and not word.startswith("-"):
+    elif verb in ("train", "tune") and not word.startswith("-"):
         candidates += _overrides(before, word)
     elif verb == "completion" and not word:
         candidates.append("bash")

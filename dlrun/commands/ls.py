@@ -28,7 +28,9 @@ keys: any of config.yaml (seed, optimizer.lr, model, ...); status, run, done,
 step, seconds; val.best; test.METRIC of the best checkpoint, test.last.METRIC
 of the last one."""
 _HEADER = ("run", "status", "method", "data set", "seed", "best on val")
-_COLOURS = {"completed": 32, "running": 36, "interrupted": 33, "failed": 31}  # ANSI
+_COLOURS = {
+    "completed": 32, "running": 36, "pruned": 34, "interrupted": 33, "failed": 31,
+}  # fmt: skip  # ANSI
 
 
 def run(arguments: list[str]) -> int:

@@ -60,6 +60,6 @@ def run(arguments: list[str]) -> int:
         table.add_row(key, show(value))
     say("")
     console.print(table, highlight=False)
-    if status is not None and status.state in ("interrupted", "failed"):
+    if status is not None and status.state in ("pruned", "interrupted", "failed"):
         say(f"\ngo on with: dlrun resume {folder.name}")
     return 0

@@ -25,6 +25,7 @@ from rich.console import Console
 from dlrun.commands.console import log_to, make_console
 from dlrun.commands.job import task
 from dlrun.config.compose import PRIMARY, REFUSALS, config_source, explain
+from dlrun.config.explain import problems
 from dlrun.config.schema import SweepConfig
 from dlrun.config.typed import Typed
 from dlrun.errors import ConfigError, Interrupted, UserError
@@ -58,7 +59,9 @@ def sweep(overrides: list[str], config_dir: str | None) -> int:
     with config_source(config_dir) as loader:
         planned: Planned | None = None
         try:
-            config = _composed(overrides)
+            if any(text.startswith("tune.") for text in overrides):
+                raise ConfigError(problems(loader, overrides, sweep=True))
+            config = composed(overrides, _ASIDE)
             own = _Sweep(console, jobs, config)
             with _nothing_left(Path(config.hydra.sweep.dir)):
                 sweeper, planned = _sweeper(loader, config, own)
@@ -79,8 +82,14 @@ def sweep(overrides: list[str], config_dir: str | None) -> int:
     return 0 if all(job.state == "completed" for job in jobs) else 1
 
 
-def _composed(overrides: list[str]) -> DictConfig:
-    """The sweep's own config. Its folder, where it has no name, is named by the command."""
+def composed(overrides: list[str], aside: tuple[str, ...], verb: str = "") -> DictConfig:
+    """The sweep's own config. Its folder, where it has no name, is named by the command.
+
+    Args:
+        overrides: as typed.
+        aside: beginnings of those that say how it is run and not what it consists of.
+        verb: of the command, where it is not a training.
+    """
     hydra = GlobalHydra.instance().hydra
     assert hydra is not None
     # Our configs of other launchers have the names of their plugins' own, and are meant to.
@@ -94,8 +103,8 @@ def _composed(overrides: list[str]) -> DictConfig:
 
     config = compose(overrides)
     if config.name is None and not any(o.startswith("hydra.sweep.dir=") for o in overrides):
-        what = "-".join(sorted(o for o in overrides if not o.startswith(_ASIDE)))
-        digest = hashlib.sha1(what.encode(), usedforsecurity=False).hexdigest()[:8]
+        what = "-".join(sorted(o for o in overrides if not o.startswith(aside)))
+        digest = hashlib.sha1(f"{verb}{what}".encode(), usedforsecurity=False).hexdigest()[:8]
         path = f"{config.outputs}/sweeps/{digest}".replace("'", "\\'")
         config = compose([*overrides, f"hydra.sweep.dir='{path}'"])
     return config
@@ -131,6 +140,13 @@ def _sweeper(loader: ConfigLoader, config: DictConfig, own: "_Sweep") -> tuple[A
     return sweeper, planned
 
 
+def section(typed: Typed, cls: type, config: DictConfig, name: str) -> Any:
+    """A section that no run knows of; what is wrong with it is then among `typed.problems`."""
+    plain = OmegaConf.to_container(config[name], resolve=True)
+    assert isinstance(plain, dict)
+    return typed.build(cls, {str(key): value for key, value in plain.items()}, name)
+
+
 class _Sweep:
     """Runs what Hydra's sweeper asks for; keeps every job of it in `jobs`."""
 
@@ -138,12 +154,9 @@ class _Sweep:
         self.console, self.jobs = console, jobs
         self.folder = Path(config.hydra.sweep.dir)
         typed = Typed()
-        section = OmegaConf.to_container(config.sweep, resolve=True)
-        assert isinstance(section, dict)
-        asked = typed.build(SweepConfig, {str(k): v for k, v in section.items()}, "sweep")
+        self.asked: SweepConfig = section(typed, SweepConfig, config, "sweep")
         if typed.problems:
             raise ConfigError(typed.problems)
-        self.asked: SweepConfig = asked
 
     def run(self, checked: Checked, first: int, launcher: Launcher | None) -> list[Job]:
         """One batch, to its end.

@@ -20,7 +20,7 @@ from yaml import YAMLError
 from dlrun.errors import ConfigError
 
 PRIMARY = "train"
-NOT_OF_A_RUN = ("hydra", "sweep")
+NOT_OF_A_RUN = ("hydra", "sweep", "tune")
 """Sections of the primary config that no run knows of."""
 REFUSALS = (HydraException, OmegaConfBaseException, YAMLError, ValueError)
 """What Hydra raises for a user's mistake; ValueError for a group that is given a number, and for a
@@ -59,7 +59,7 @@ def compose_plain(overrides: list[str], config_dir: str | None) -> dict[str, Any
     with config_source(config_dir) as loader:
         try:
             config = compose(PRIMARY, overrides=overrides, return_hydra_config=True)
-            if any(text.startswith("sweep.") for text in overrides):
+            if any(text.startswith(("sweep.", "tune.")) for text in overrides):
                 from dlrun.config.explain import problems
 
                 raise ConfigError(problems(loader, overrides, sweep=False))

@@ -1,13 +1,14 @@
 """Why a command line was refused: every reason, one line each, where Hydra stops at the first."""
 
 from collections.abc import Iterator
+from decimal import ROUND_CEILING, Decimal
 from itertools import islice
 from typing import Any
 
 from hydra import compose
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import IntervalSweep, Override
+from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -21,19 +22,25 @@ from dlrun.config.typed import flatten, nearest, show
 _MOST_VALUES = 64  # of one swept key that are looked at
 
 
-def problems(loader: ConfigLoader, overrides: list[str], sweep: bool) -> list[str]:
+def problems(
+    loader: ConfigLoader, overrides: list[str], sweep: bool, tune: bool = False
+) -> list[str]:
     """Everything that is wrong with `overrides`, in their order.
 
     Args:
         loader: of a `config_source`.
         overrides: as typed.
         sweep: whether several values of one key are allowed.
+        tune: whether they are of a study.
     """
     known = group_options(loader)
     found, values, given = [], [], {}
     for text in _joined(overrides):
         if text.startswith("sweep.") and not sweep:
             found.append(f"{text}: of a sweep alone; add -m")
+            continue
+        if text.startswith("tune.") and not tune:
+            found.append(f"{text}: of a study alone; begin with dlrun tune")
             continue
         try:
             override = _parse(text, known)
@@ -59,6 +66,8 @@ def reason(error: Exception) -> str:
         return f"a config file is no UTF-8 text: {error}"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = lines[0] if lines else repr(error)
+    if text.endswith("INTERVAL_SWEEP"):
+        return "interval(...) is searched by dlrun tune; -m takes a,b,c, choice(...) and range(...)"
     if isinstance(error, OmegaConfBaseException) and error.full_key:
         return f"{error.full_key}: {text}"
     if isinstance(error, MissingConfigException) and error.options and error.missing_cfg_file:
@@ -118,16 +127,31 @@ def _values(
     value = override.value()
     try:
         if isinstance(value, IntervalSweep):
-            texts = [str(value.start)]
-        else:  # of a range, each is like the first
-            most = 1 if override.is_range_sweep() else _MOST_VALUES
-            texts = list(islice(override.sweep_string_iterator(), most))
+            texts = [str(value.start), str(value.end)]
+        elif isinstance(value, RangeSweep):
+            texts = _ends(value)
+        else:
+            texts = list(islice(override.sweep_string_iterator(), _MOST_VALUES))
     except (HydraException, ValueError, TypeError) as error:
         raise _Problem(f"{_typed(override)}: {reason(error)}") from error
     if not texts:
         there = ", ".join(known.get(override.key_or_group, []))
         raise _Problem(f"{_typed(override)}: stands for nothing{f' of {there}' if there else ''}")
     return [_parse(f"{override.get_key_element()}={text}", known) for text in texts]
+
+
+def _ends(sweep: RangeSweep) -> list[str]:
+    """The first and the last value of a range, which may have a billion."""
+    values = sweep.range()
+    if isinstance(values, range):
+        return [str(end) for ends in (values[:1], values[-1:]) for end in ends]
+    first = next(values, None)
+    if first is None:
+        return []
+    count = ((Decimal(values.stop) - Decimal(first)) / Decimal(values.step)).to_integral_value(
+        ROUND_CEILING
+    )
+    return [str(first), str(float(Decimal(first) + (count - 1) * Decimal(values.step)))]
 
 
 def _jobs(values: list[list[Override]]) -> Iterator[list[Override]]:

@@ -3,6 +3,7 @@
 import re
 import shutil
 import textwrap
+from collections.abc import Collection
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,15 @@ def train_help(overrides: list[str], config_dir: str | None) -> str:
             *_key_lines(keys, _comments(chosen, config_dir)),
         ]
     )
+
+
+def section_help(sections: Collection[str]) -> list[str]:
+    """The keys of some sections of the primary config, each with its value and its comment."""
+    with config_source(None):
+        plain = OmegaConf.to_container(compose(PRIMARY), resolve=False)
+    assert isinstance(plain, dict)
+    keys = flatten({str(key): plain[key] for key in sections})
+    return _key_lines(keys, _comments({}, None))
 
 
 def _group_lines(

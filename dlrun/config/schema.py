@@ -54,6 +54,18 @@ class SweepConfig:
 
 
 @dataclass(frozen=True)
+class TuneConfig:
+    """How `dlrun tune` searches; no run knows of it."""
+
+    trials: Count
+    sampler: Literal["tpe", "random", "grid", "nsga2"]
+    pruner: Literal["auto", "median", "hyperband", "none"]
+    objective: tuple[NonEmpty, ...] | NonEmpty | None
+    timeout: Annotated[Duration, Units(("s", "min"))] | None
+    seed: Whole
+
+
+@dataclass(frozen=True)
 class QualityConfig:
     """How made images are judged at the test, see `evaluation.quality`."""
 

@@ -136,6 +136,11 @@ class Method(nn.Module):
         """What a batch is under these options."""
         return cls.view
 
+    @classmethod
+    def key_metric_for(cls, config: Any) -> str | None:
+        """The key metric under these options."""
+        return cls.key_metric
+
     def parameter_groups(self) -> dict[str, Iterable[nn.Parameter]]:
         """Which parameters belong to which optimizer; here one, 'main', over all that train."""
         return {"main": [p for p in self.parameters() if p.requires_grad]}

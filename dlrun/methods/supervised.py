@@ -116,8 +116,12 @@ class Supervised(Method):
             {_key(task.name): nn.Linear(width, task.classes or 1) for task in self.tasks}
         )
         self.classifies = LABEL in config.tasks
-        if not self.classifies:
-            self.key_metric = "loss"  # type: ignore[misc]  # of this instance
+        self.key_metric = self.key_metric_for(config)  # type: ignore[misc,assignment]
+
+    @classmethod
+    def key_metric_for(cls, config: Config) -> str | None:
+        """Of the labels, where they are among the tasks."""
+        return cls.key_metric if LABEL in config.tasks else "loss"
 
     def _tasks(self, build: Builder) -> tuple[Task, ...]:
         config, loss = self.config, build.loss()

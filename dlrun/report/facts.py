@@ -7,7 +7,7 @@ from dlrun.report.groups import Group, differing
 from dlrun.report.html import Safe, details, join, pairs, section, table, tag
 from dlrun.report.read import Run
 
-_STATES = ("completed", "running", "interrupted", "failed", "unknown")
+_STATES = ("completed", "running", "pruned", "interrupted", "failed", "unknown")
 _MANY = 12  # runs whose table is folded away
 _LOG_LINES = 12
 
@@ -35,7 +35,7 @@ def unfinished(runs: Sequence[Run]) -> Safe:
         at = f"step {status.step:,} of {status.total:,}" if status else "no readable status.json"
         resume = (
             tag("p", "Go on with ", tag("code", f"dlrun resume {run.path}"))
-            if run.state in ("interrupted", "failed")
+            if run.state in ("pruned", "interrupted", "failed")
             else None
         )
         entries.append(

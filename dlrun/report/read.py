@@ -35,7 +35,7 @@ class Run:
 
     @property
     def state(self) -> str:
-        """running, completed, interrupted, failed or unknown."""
+        """running, completed, pruned, interrupted, failed or unknown."""
         return self.status.state if self.status else "unknown"
 
     @property

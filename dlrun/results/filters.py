@@ -16,7 +16,7 @@ _FORM = re.compile(r"(?P<key>[\w.@/:-]+?)(?P<sign><=|>=|!=|==|=|<|>)(?P<value>.*
 _ORDER: dict[str, Callable[[float, float], bool]] = {
     "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
 }  # fmt: skip
-_STATES = ("running", "completed", "interrupted", "failed", "unknown")
+_STATES = ("running", "completed", "pruned", "interrupted", "failed", "unknown")
 
 
 @dataclass(frozen=True)

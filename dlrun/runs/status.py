@@ -11,7 +11,8 @@ from dlrun.errors import UserError
 from dlrun.runs.files import read_json, write_json
 from dlrun.runs.folder import RunFolder
 
-State = Literal["running", "completed", "interrupted", "failed"]
+State = Literal["running", "completed", "pruned", "interrupted", "failed"]
+"""`pruned`: stopped by a study that had seen better ones, with a checkpoint."""
 _BEAT = 2.0  # seconds between heartbeats, so that a tight loop does not write all the time
 
 

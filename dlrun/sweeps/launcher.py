@@ -60,15 +60,29 @@ class Planned(Launcher):
         plains: list[dict[str, Any]] = []
         problems: list[str] = []
         for number, overrides in enumerate(job_overrides, first):
-            config = self.loader.load_sweep_config(self.config, list(overrides))
-            with open_dict(config):
-                config.hydra.job.id = config.hydra.job.num = number
-            plains.append(to_plain(config))
+            plains.append(job_config(self.loader, self.config, overrides, number))
             told = problems_of(plains[-1], [text.partition("=")[0] for text in overrides])
             problems += [line for line in told if line not in problems]
         if problems:
             raise ConfigError(problems)
         return [(list(o), check(plain)) for o, plain in zip(job_overrides, plains, strict=True)]
+
+
+def job_config(
+    loader: ConfigLoader, config: DictConfig, overrides: Sequence[str], number: int
+) -> dict[str, Any]:
+    """What one job of a sweep computes, plain and not yet checked.
+
+    Args:
+        loader: of a `config_source`.
+        config: the sweep's own.
+        overrides: the job's.
+        number: the job's, for whoever has ${hydra:job.num} in a config.
+    """
+    own = loader.load_sweep_config(config, list(overrides))
+    with open_dict(own):
+        own.hydra.job.id = own.hydra.job.num = number
+    return to_plain(own)
 
 
 def remember(loader: ConfigLoader) -> None:

@@ -14,8 +14,9 @@ from dlrun.locks import exclusive
 from dlrun.runs.files import read_json, write_json
 from dlrun.runs.folder import RunFolder
 
-State = Literal["waiting", "running", "elsewhere", "completed", "interrupted", "failed"]
+State = Literal["waiting", "running", "elsewhere", "completed", "pruned", "interrupted", "failed"]
 """`waiting` has not begun, `elsewhere` is being trained by another process."""
+OVER: tuple[State, ...] = ("completed", "pruned", "interrupted", "failed")
 _UNNAMED = re.compile("[0-9a-f]{8}")
 
 
@@ -58,7 +59,7 @@ def plan(
             typed, folder = place(config)
             label = " ".join(o for o in overrides if o not in common or len(configs) == 1)
             jobs.append(
-                Job(number, overrides, label or "(defaults)", typed, folder, _key_metric(config))
+                Job(number, overrides, label or "(defaults)", typed, folder, key_metric(config))
             )
     return jobs
 
@@ -109,7 +110,9 @@ def _known_elsewhere(sweep_dir: Path) -> dict[str, Path]:
     return found
 
 
-def _key_metric(config: TrainConfig) -> str | None:
+def key_metric(config: TrainConfig) -> str | None:
+    """What chooses the best epoch of such a run, on val."""
     from dlrun.registry import lookup
 
-    return getattr(lookup("method", config.method.name), "key_metric", None)
+    found: str | None = lookup("method", config.method.name).key_metric_for(config.method.options)
+    return found

@@ -3,19 +3,21 @@
 import os
 import signal
 import time
+from collections.abc import Iterator
 from types import FrameType
 from typing import Protocol
 
 from dlrun.config.check import to_plain_types
 from dlrun.config.schema import SweepConfig
 from dlrun.runs.files import read_json
-from dlrun.runs.status import read_status
-from dlrun.sweeps.plan import Job
+from dlrun.runs.status import Status, read_status
+from dlrun.sweeps.plan import OVER, Job
 from dlrun.sweeps.process import ASKING, Process
 from dlrun.sweeps.shares import Shares
 
 _PAUSE = 0.05  # seconds between looks at the processes
 _LOOK_EVERY = 0.5  # seconds between looks at files
+_SILENT = 120.0  # seconds without a sign of life of another machine's run, whose lock is not seen
 
 
 class View(Protocol):
@@ -28,6 +30,9 @@ class View(Protocol):
 
     def refresh(self) -> None:
         """Called all the time."""
+
+    def say(self, text: str) -> None:
+        """One line."""
 
 
 class Pool:
@@ -59,7 +64,7 @@ class Pool:
         """
         before = {number: signal.signal(number, self._handle) for number in ASKING}
         try:
-            while self._running or (self._open() and not self._stopping):
+            while self._running or (self.open() and not self._stopping):
                 if self.signal is not None and not self._stopping:
                     self._stop()
                 self._reap()
@@ -74,8 +79,24 @@ class Pool:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def _open(self) -> bool:
+    def open(self) -> bool:
+        """Whether there is something left to do."""
         return any(job.state in ("waiting", "elsewhere") for job in self.jobs)
+
+    def further(self) -> Job | None:
+        """One more job, asked for while there is room; a sweep has none but those it began with."""
+        return None
+
+    def begins(self, job: Job) -> bool:
+        """Whether a job that waits is really to be begun; else its state has been changed."""
+        return True
+
+    def watch(self, process: Process) -> None:
+        """Every now and then, at what a process has written."""
+        process.look()
+
+    def over(self, job: Job) -> None:
+        """A job has ended, here or elsewhere, now or before."""
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.signal is not None and number == signal.SIGINT:
@@ -95,14 +116,14 @@ class Pool:
 
     def _reap(self) -> None:
         for process in list(self._running):
-            if not process.ended(self._stopping):
+            if not process.ended():
                 continue
             self._running.remove(process)
             job = process.job
             job.seconds_left = None
             if job.state == "completed":
                 job.value = best(job)
-            self.view.changed(job)
+            self._changed(job)
             if job.state in ("failed", "interrupted") and self.asked.fail_fast:
                 self._stop()
 
@@ -112,7 +133,7 @@ class Pool:
             return
         self._looked = time.monotonic()
         for process in self._running:
-            process.look()
+            self.watch(process)
         for job in self.jobs:
             if job.state == "elsewhere":
                 self.settle(job)
@@ -124,7 +145,7 @@ class Pool:
             job.step, job.total = status.step, status.total
         if status is not None and status.state == "completed":
             job.state, job.value = "completed", best(job)
-        elif job.folder.in_use():
+        elif job.folder.in_use() or _far_away(status):
             job.state = "elsewhere"
         elif status is not None and status.state == "failed" and not self._again(status.heartbeat):
             job.state, job.reason = "failed", status.reason
@@ -133,7 +154,12 @@ class Pool:
         over = job.state in ("completed", "failed")
         job.before = over and status is not None and status.heartbeat < self.began
         if job.state != was:
-            self.view.changed(job)
+            self._changed(job)
+
+    def _changed(self, job: Job) -> None:
+        if job.state in OVER:
+            self.over(job)
+        self.view.changed(job)
 
     def _again(self, failed_at: float) -> bool:
         return self.asked.retry == "failed" and failed_at < self.began
@@ -142,19 +168,26 @@ class Pool:
         """Begins jobs while there is room."""
         free = set(range(self.shares.jobs)) - {process.place for process in self._running}
         ours = {process.job.folder.path for process in self._running}
-        for job in self.jobs:
-            if not free:
-                return
+        candidates = self._candidates()
+        while free and (job := next(candidates, None)) is not None:
             if job.state != "waiting" or job.folder.path in ours:
                 continue
             self.settle(job)
-            if job.state == "waiting":
+            if job.state == "waiting" and not self.begins(job):
+                self._changed(job)
+            elif job.state == "waiting":
                 plain = to_plain_types(job.config)
                 process = Process(job, free.pop(), self.shares, plain, self.began)
                 self._running.append(process)
                 ours.add(job.folder.path)
                 job.state = "running"
                 self.view.changed(job)
+
+    def _candidates(self) -> Iterator[Job]:
+        yield from list(self.jobs)
+        while (job := self.further()) is not None:
+            self.jobs.append(job)
+            yield job
 
 
 def best(job: Job) -> float | None:
@@ -163,3 +196,12 @@ def best(job: Job) -> float | None:
     job.key_metric = summary.get("key_metric", job.key_metric)
     value = summary.get("best", {}).get("val")
     return None if value is None else float(value)
+
+
+def _far_away(status: Status | None) -> bool:
+    """Whether another machine is training it: one of this machine would hold the folder's lock."""
+    return (
+        status is not None
+        and status.state == "running"
+        and time.time() - status.heartbeat < _SILENT
+    )

@@ -34,7 +34,9 @@ class Process:
     """
 
     def __init__(self, job: Job, place: int, shares: Shares, plain: dict[str, Any], began: float):
-        self.job, self.place, self.started = job, place, time.monotonic()
+        self.job, self.place = job, place
+        self.pruned = ""
+        self._asked = False
         self._kills = memory_kills()
         self._first: tuple[float, int] | None = None
         told = job.folder.path / "job.json"
@@ -57,18 +59,20 @@ class Process:
 
     def ask_to_stop(self) -> None:
         """It finishes its step and saves."""
+        self._asked = True
         self._popen.terminate()
+
+    def prune(self, reason: str) -> None:
+        """It finishes its step and saves, and is told as pruned for this reason."""
+        self.pruned = reason
+        self.ask_to_stop()
 
     def kill(self) -> None:
         """At once."""
         self._popen.kill()
 
-    def ended(self, asked: bool) -> bool:
-        """Whether it is over; then its job says how.
-
-        Args:
-            asked: whether it was asked to stop.
-        """
+    def ended(self) -> bool:
+        """Whether it is over; then its job says how."""
         code = self._popen.poll()
         if code is None:
             return False
@@ -83,10 +87,13 @@ class Process:
             job.state = "elsewhere"
         elif code == 0 and status is not None and status.state == "completed":
             job.state, job.reason = "completed", ""
-        elif code in (128 + signal.SIGINT, 128 + signal.SIGTERM) or (code < 0 and asked):
+        elif code in (128 + signal.SIGINT, 128 + signal.SIGTERM) or (code < 0 and self._asked):
             job.state = "interrupted"
             if code < 0 or not job.reason:
                 job.reason = "stopped before it could save"
+            if self.pruned:
+                job.state, job.reason = "pruned", self.pruned
+                note_end(job.folder, job.state, job.reason)
         elif code < 0:
             self._killed(signal.Signals(-code))
         else:

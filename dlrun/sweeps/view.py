@@ -15,14 +15,17 @@ from dlrun.sweeps.plan import Job, State
 _LINES_EVERY = 30.0  # seconds between progress lines where there is no terminal
 _REDRAW_EVERY = 0.25  # seconds
 _COLOURS: dict[State, str] = {
-    "completed": "green", "running": "cyan", "elsewhere": "magenta", "interrupted": "yellow",
-    "failed": "red", "waiting": "dim",
+    "completed": "green", "pruned": "blue", "running": "cyan", "elsewhere": "magenta",
+    "interrupted": "yellow", "failed": "red", "waiting": "dim",
 }  # fmt: skip
 _TOLD = {"elsewhere": "another process", "waiting": "not begun"}
 
 
 class SweepView:
     """Told by the pool; prints."""
+
+    whole, part = "sweep", "job"
+    """What it is called and what it consists of."""
 
     def __init__(self, console: Console, jobs: Sequence[Job], at_a_time: int) -> None:
         self.console, self.jobs, self.at_a_time = console, jobs, at_a_time
@@ -53,19 +56,20 @@ class SweepView:
         if job.state == "running":
             self._started[job.number] = time.monotonic()
             begun = f"goes on at step {job.step} of {job.total}" if job.step else "started"
-            self._say(f"job {job.number} {begun}: {job.label}  ({job.folder})")
+            self.say(f"{self.part} {job.number} {begun}: {job.label}  ({job.folder})")
         elif job.state == "completed":
             if job.number in self._started:
                 self._took.append(time.monotonic() - self._started[job.number])
             done = "done before" if job.before else "completed"
-            self._say(f"job {job.number} {done}: {job.label}  {figure(job)}".rstrip())
+            self.say(f"{self.part} {job.number} {done}: {job.label}  {figure(job)}".rstrip())
         elif job.state == "elsewhere":
-            self._say(f"job {job.number} is being trained by another process: {job.label}")
-        elif job.state in ("failed", "interrupted"):
+            told = "is being trained by another process"
+            self.say(f"{self.part} {job.number} {told}: {job.label}")
+        elif job.state in ("pruned", "failed", "interrupted"):
             earlier = " before (sweep.retry=failed tries again)" if job.before else ""
-            self._say(f"job {job.number} {job.state}{earlier}: {job.label}: {job.reason}")
+            self.say(f"{self.part} {job.number} {job.state}{earlier}: {job.label}: {job.reason}")
             if job.state == "failed" and str(job.folder) not in job.reason:
-                self._say(f"  the traceback stands in {job.folder}/log.txt")
+                self.say(f"  the traceback stands in {job.folder}/log.txt")
 
     def refresh(self) -> None:
         """The live table, or now and then a line for each job that runs."""
@@ -78,16 +82,18 @@ class SweepView:
             for job in self.jobs:
                 if job.state == "running" and job.total:
                     left = f", {_time(job.seconds_left)} left" if job.seconds_left else ""
-                    self._say(f"job {job.number} step {job.step}/{job.total}{left}  {figure(job)}")
+                    at = f"step {job.step}/{job.total}{left}"
+                    self.say(f"{self.part} {job.number} {at}  {figure(job)}")
 
-    def _say(self, text: str) -> None:
+    def say(self, text: str) -> None:
+        """One line, above the live table."""
         self.console.print(text.rstrip(), highlight=False, markup=False)
 
     def _table(self) -> Table:
         """What runs, what failed, and how much is left."""
         table = Table(title=self._title(), title_justify="left", box=None, padding=(0, 2, 0, 0))
-        for name in ("job", "state", "done", "figure", "left"):
-            table.add_column(name, no_wrap=name != "job")
+        for name in (self.part, "state", "done", "figure", "left"):
+            table.add_column(name, no_wrap=name != self.part)
         shown = [job for job in self.jobs if job.state in ("running", "elsewhere")]
         for job in shown[: max(3, self.console.height - 6)]:
             done = f"{job.step / job.total:.0%}" if job.total else ""
@@ -96,15 +102,23 @@ class SweepView:
             table.add_row(Text(f"{job.number} {job.label}"), state, done, figure(job), left)
         return table
 
+    def counts(self) -> Counter[State]:
+        """How many are in which state."""
+        return Counter(job.state for job in self.jobs)
+
+    def best(self) -> str:
+        """What has been found so far; of a sweep nothing, its jobs may measure different things."""
+        return ""
+
     def _title(self) -> str:
-        counts = Counter(job.state for job in self.jobs)
-        parts = [f"{counts[s]} {_TOLD.get(s, s)}" for s in _COLOURS if counts[s]]
+        counts = self.counts()
         left = ", stopping" if self.stopping else ""
         if self._took and not left:
             mean = sum(self._took) / len(self._took)
             running = sum(mean for job in self.jobs if job.state == "running") / 2
             left = f", about {_time((counts['waiting'] * mean + running) / self.at_a_time)} left"
-        return f"sweep of {len(self.jobs)} jobs: {', '.join(parts)}{left}"
+        whole = f"{self.whole} of {counts.total()} {self.part}s"
+        return f"{whole}: {listed(counts)}{left}{self.best()}"
 
 
 def figure(job: Job) -> str:
@@ -128,7 +142,11 @@ def final_table(jobs: Sequence[Job]) -> Table:
 
 def counted(jobs: Sequence[Job]) -> str:
     """'85 completed, 10 failed, 5 interrupted'."""
-    counts = Counter(job.state for job in jobs)
+    return listed(Counter(job.state for job in jobs))
+
+
+def listed(counts: Counter[State]) -> str:
+    """The same of numbers."""
     return ", ".join(f"{counts[s]} {_TOLD.get(s, s)}" for s in _COLOURS if counts[s])
 
 

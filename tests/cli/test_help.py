@@ -128,7 +128,11 @@ class TestTrainHelp:
     def test_lists_every_key_with_a_comment(self, overrides: list[str]) -> None:
         told = keys_told(train_help(overrides, None))
         keys = {key for key in flatten(compose_plain(overrides, None)) if not key.endswith(".name")}
-        assert set(told) == keys | {"sweep.jobs", "sweep.retry", "sweep.fail_fast"}
+        sweep = {f"sweep.{key}" for key in ("jobs", "retry", "fail_fast")}
+        tune = {
+            f"tune.{key}" for key in ("trials", "sampler", "pruner", "objective", "timeout", "seed")
+        }
+        assert set(told) == keys | sweep | tune
         assert [key for key, comment in told.items() if len(comment) < 10] == []
 
     @pytest.mark.parametrize("group", [group for group in GROUPS if group != "recipe"])

@@ -1,0 +1,119 @@
+"""What `dlrun tune` prints at the end."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from optuna.trial import FrozenTrial, TrialState
+from rich.table import Table
+from rich.text import Text
+
+from dlrun.results.braille import draw
+from dlrun.tuning.outcome import ENOUGH, as_curve, command, history, importances
+from dlrun.tuning.pictures import write_pictures
+from dlrun.tuning.study import Study
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_SHOWN = 10  # trials of the table
+_BAR = 30  # characters
+_WIDE = 250  # characters, where there is no terminal
+_HEIGHT = 10  # lines of the history
+
+
+def tell(study: Study, folder: Path, console: "Console", config_dir: str | None) -> None:
+    """The best trials, the failed ones, which keys mattered, pictures, and the best command.
+
+    Args:
+        study: as it stands.
+        folder: its own.
+        console: where to.
+        config_dir: as typed, which the command needs too.
+    """
+    if not console.is_terminal:  # a file has no edge
+        console.width = _WIDE
+
+    def say(*lines: str) -> None:
+        for line in lines:
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    ranked = study.ranked()
+    several = len(study.objectives) > 1
+    if ranked:
+        console.print(_table(study, folder, ranked if several else ranked[:_SHOWN]))
+    for trial in study.trials():
+        if trial.state == TrialState.FAIL:
+            label = _label(study, trial)
+            say(f"trial {trial.number} failed: {label}: {trial.user_attrs.get('reason', '')}")
+    say(*_mattered(study))
+    _pictures(study, folder, console)
+    for trial in ranked if several else ranked[:1]:
+        figures = ", ".join(
+            f"{objective.title} {value:.4g}"
+            for objective, value in zip(study.objectives, trial.values, strict=True)
+        )
+        say(f"{'front' if several else 'best'}: trial {trial.number}, {figures}")
+        say(f"  {command(study.space, trial.params, config_dir)}")
+    if not ranked:
+        say("no trial is complete yet")
+
+
+def _label(study: Study, trial: FrozenTrial) -> str:
+    drawn = all(part.key in trial.params for part in study.space.parameters)
+    return study.space.label(trial.params) if drawn else "not drawn"
+
+
+def _table(study: Study, folder: Path, trials: Sequence[FrozenTrial]) -> Table:
+    several = len(study.objectives) > 1
+    title = "the front: no trial is better in one without being worse in another"
+    table = Table(title=title if several else "best trials", title_justify="left")
+    table.add_column("trial", justify="right")
+    for objective in study.objectives:
+        table.add_column(str(objective), justify="right")
+    for parameter in study.space.parameters:
+        table.add_column(parameter.key, overflow="fold")
+    table.add_column("run", overflow="fold")
+    for trial in trials:
+        drawn = [part.short(trial.params[part.key]) for part in study.space.parameters]
+        figures = [f"{value:.4g}" for value in trial.values]
+        run = str(folder / trial.user_attrs.get("run", ""))
+        table.add_row(*map(Text, (str(trial.number), *figures, *drawn, run)))
+    return table
+
+
+def _mattered(study: Study) -> list[str]:
+    """Bars of how much each key mattered."""
+    if len(study.space.parameters) < 2:
+        return []
+    if study.complete < ENOUGH:
+        return [
+            f"too few trials to say which keys mattered: {study.complete} complete, {ENOUGH} needed"
+        ]
+    lines = []
+    for objective in study.objectives:
+        shares: Mapping[str, float] = importances(study, objective) or {}
+        lines.append(
+            f"what mattered for {objective.title} "
+            f"(PED-ANOVA over {study.complete} complete trials):"
+        )
+        width = max(map(len, shares))
+        lines += [
+            f"  {key:<{width}} {'█' * round(share * _BAR):<{_BAR}} {share:.2f}"
+            for key, share in shares.items()
+        ]
+    return lines
+
+
+def _pictures(study: Study, folder: Path, console: "Console") -> None:
+    """As files, or else the history in the terminal."""
+    written = write_pictures(study, folder)
+    if written:
+        console.print(f"pictures: {', '.join(map(str, written))}", highlight=False, markup=False)
+    if written is None and len(study.objectives) == 1 and study.complete > 1:
+        reached, best = history(study)
+        title = f"{study.objectives[0]} (as files: pip install 'dlrun[plot]')"
+        curves = [as_curve("of the trial", reached), as_curve("best so far", best)]
+        coloured = console.is_terminal and console.color_system is not None
+        for line in draw(curves, title, "trial", min(console.width, 100), _HEIGHT, coloured):
+            print(line)

@@ -1,0 +1,1 @@
+"""Studies: trials that are ordinary runs, drawn by Optuna, pruned by what they have measured."""

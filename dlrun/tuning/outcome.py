@@ -1,0 +1,71 @@
+"""What a study has found: its best trials, the command of one, and which keys mattered."""
+
+import shlex
+import warnings
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+from optuna.trial import FrozenTrial, TrialState
+
+from dlrun.results.curves import Curve
+from dlrun.tuning.objective import Objective
+from dlrun.tuning.space import Space
+from dlrun.tuning.study import Study
+
+ENOUGH = 10
+"""Complete trials below which importances are mostly chance."""
+
+
+def command(space: Space, drawn: dict[str, Any], config_dir: str | None = None) -> str:
+    """What trains such a run anew, quoted for a shell.
+
+    The study's own name is left out: it is that of its folder.
+    """
+    given = [text for text in space.overrides(drawn) if not text.startswith("name=")]
+    own = ["--config-dir", config_dir] if config_dir else []
+    return shlex.join(["dlrun", "train", *own, *given])
+
+
+def importances(study: Study, objective: Objective) -> dict[str, float] | None:
+    """How much each key had to do with the best tenth, between 0 and 1, the largest first.
+
+    PED-ANOVA (Watanabe, Bansal, Hutter, 2023) over the complete trials: it needs nothing besides
+    NumPy, where fANOVA needs scikit-learn. None where there are fewer than ENOUGH.
+    """
+    if study.complete < ENOUGH:
+        return None
+    place = list(study.objectives).index(objective)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return get_param_importances(
+            study.optuna,
+            evaluator=PedAnovaImportanceEvaluator(),
+            target=partial(_loss, place, -1.0 if objective.maximize else 1.0),
+        )
+
+
+def _loss(place: int, sign: float, trial: FrozenTrial) -> float:
+    return sign * float(trial.values[place])
+
+
+def history(study: Study) -> tuple[list[tuple[int, float]], list[tuple[int, float]]]:
+    """By the trial's number: what each complete trial has reached, and the best so far."""
+    (objective,) = study.objectives
+    reached = [
+        (trial.number, float(trial.values[0]))
+        for trial in study.trials()
+        if trial.state == TrialState.COMPLETE
+    ]
+    best: list[tuple[int, float]] = []
+    for number, value in reached:
+        improved = not best or objective.better(value, best[-1][1])
+        best.append((number, value if improved else best[-1][1]))
+    return reached, best
+
+
+def as_curve(label: str, points: Sequence[tuple[int, float]]) -> Curve:
+    """For the terminal."""
+    x, y = [float(number) for number, _ in points], [value for _, value in points]
+    return Curve(label, x, y, y, y, 1)

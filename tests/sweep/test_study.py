@@ -1,0 +1,263 @@
+"""Studies with jobs that learn nothing: what is drawn, pruned, told, gone on with and shared."""
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+sys.path.insert(0, str(Path(__file__).parent))
+from studying import curve, logged, opened, stand_in, wait_for, worked
+
+from dlrun.errors import UserError
+from dlrun.tuning import study as studies
+from dlrun.tuning.objective import Objective
+from dlrun.tuning.outcome import command, importances
+from dlrun.tuning.study import Study, mend, sampler
+
+COMPLETE, PRUNED, RUNNING = TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING
+
+
+@pytest.fixture(autouse=True)
+def _stand_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    stand_in(tmp_path, monkeypatch.setattr)
+    monkeypatch.setenv("STAND_IN_PAUSE", "0.1")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "sweeps" / "named study"
+
+
+def by_hand(study: Study, count: int) -> optuna.Study:
+    """The same in a plain loop of Optuna's, without processes, files or folders."""
+    twin = optuna.create_study(
+        study_name=study.optuna.study_name,
+        direction="maximize",
+        pruner=optuna.pruners.MedianPruner(),
+    )
+    for number in range(count):
+        twin.sampler = sampler(study.asked, study.space, number)
+        trial = twin.ask()
+        lr = trial.suggest_float("optimizer.lr", 0, 1)
+        trial.suggest_categorical("batch_size", ("16", "32"))
+        for place, value in enumerate(curve(lr), 1):
+            trial.report(value, place)
+            if place < len(curve(lr)) and trial.should_prune():
+                twin.tell(trial, state=PRUNED)
+                break
+        else:
+            twin.tell(trial, curve(lr)[-1])
+    return twin
+
+
+def test_it_draws_and_prunes_as_optuna_does_by_hand(folder: Path) -> None:
+    study = opened(folder, trials=12)
+    trials, told = worked(study, folder)
+    twin = by_hand(study, 12)
+    assert PRUNED in [trial.state for trial in twin.trials]
+    for trial, other in zip(study.trials(), twin.trials, strict=True):
+        assert trial.params == other.params
+        assert trial.state == other.state
+        assert trial.intermediate_values == other.intermediate_values
+        assert trial.values == pytest.approx(other.values)
+    for job, trial in zip(trials.jobs, twin.trials, strict=True):
+        status = json.loads(job.folder.status.read_text())
+        assert (status["state"] == "pruned") == (trial.state == PRUNED)
+        if trial.state == PRUNED:
+            assert f"at step {trial.last_step} of 6, stopped by the median pruner" in job.reason
+            assert status["reason"] == job.reason
+            assert status["step"] < 6
+    assert "study of 12 trials" in told and f"best val accuracy {twin.best_value:.4g}" in told
+
+
+def test_a_study_goes_on_where_it_was_and_as_if_it_had_not_stopped(folder: Path) -> None:
+    worked(opened(folder, trials=5, pruner="none"), folder)
+    study = opened(folder, trials=9, pruner="none")
+    trials, _ = worked(study, folder)
+    assert [job.number for job in trials.jobs] == [5, 6, 7, 8]
+    whole = opened(folder.parent / "whole", trials=9, pruner="none")
+    worked(whole, folder.parent / "whole")
+    assert [t.params for t in study.trials()] == [t.params for t in whole.trials()]
+
+
+def test_the_same_values_again_take_the_finished_run(folder: Path) -> None:
+    study = opened(folder, "batch_size=choice(16,32)", trials=6, pruner="none")
+    trials, told = worked(study, folder, jobs=2)
+    assert study.complete == 6 and told.count("started") == 2
+    assert told.count("done before") + told.count(" completed:") == 6
+    assert len({job.folder.path for job in trials.jobs}) == 2
+    assert len(study.ranked()) == 2
+
+
+def test_a_grid_takes_each_point_once_and_ends(folder: Path) -> None:
+    study = opened(
+        folder, "optimizer.lr=range(0.1,0.4,0.1)", "batch_size=16,32", trials=40, sampler="grid",
+        pruner="none",
+    )  # fmt: skip
+    worked(study, folder, jobs=3)
+    points = [tuple(sorted(trial.params.items())) for trial in study.trials()]
+    assert study.total == len(points) == len(set(points)) == 6
+    typed = [study.space.overrides(trial.params)[3] for trial in study.trials()]
+    assert set(typed) == {f"optimizer.lr={v}" for v in ("0.1", "0.2", "0.30000000000000004")}
+    assert worked(study, folder)[0].jobs == []
+
+
+def test_a_failed_trial_is_told_and_tried_again_when_asked(folder: Path) -> None:
+    study = opened(folder, "optimizer.lr=0.5,1.0", trials=2, sampler="grid")
+    trials, _ = worked(study, folder)
+    failed = [job for job in trials.jobs if job.state == "failed"]
+    assert [job.reason for job in failed] == ["ValueError: too high"]
+    number = failed[0].number
+    assert study.trial(number).user_attrs["reason"] == "ValueError: too high"
+    assert study.complete == 1
+    assert worked(study, folder)[0].jobs == []
+    study.try_again()
+    again, _ = worked(study, folder, retry="failed")
+    assert [job.overrides for job in again.jobs] == [failed[0].overrides]
+    assert len(study.trials()) == 2 and len(study.optuna.trials) == 3
+
+
+def test_several_objectives_give_a_front(folder: Path) -> None:
+    both = [Objective("accuracy", True), Objective("seconds", False)]  # the latter is lr
+    study = opened(folder, objectives=both, trials=8, sampler="nsga2")
+    worked(study, folder, jobs=2)
+    assert study.pruner == "none" and study.complete == 8
+    rates = [trial.params["optimizer.lr"] for trial in study.trials()]
+    values = [(curve(lr)[-1], lr) for lr in rates]
+    front = [
+        own for own in values
+        if not any(a >= own[0] and s <= own[1] and (a, s) != own for a, s in values)
+    ]  # fmt: skip
+    found = [trial.values for trial in study.ranked()]
+    assert sorted(map(tuple, found)) == pytest.approx(sorted(front))
+
+
+def test_an_objective_that_no_run_measures_ends_the_study(folder: Path) -> None:
+    study = opened(folder, objectives=[Objective("acuracy", True)], trials=3)
+    with pytest.raises(UserError, match=r"acuracy: .* there are accuracy, kl"):
+        worked(study, folder)
+
+
+def test_one_folder_has_one_study(folder: Path) -> None:
+    opened(folder, described=["epochs=1", "method=vae"])
+    with pytest.raises(UserError, match=r"it has epochs=1, this command epochs=2; take another"):
+        opened(folder, described=["epochs=2", "method=vae"])
+
+
+def test_a_trial_whose_asker_died_is_taken_over_once(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, other = opened(folder, trials=3), opened(folder, trials=3)
+    asked, _ = study.next(set(), more=True)
+    assert asked is not None
+    bare = study.optuna.ask()  # its asker died before anything was drawn
+    assert other.next(set(), more=False) == (None, True)  # it may only just be about to begin
+    monkeypatch.setattr(studies, "_FRESH", 0.0)
+    first, _ = other.next(set(), more=False)
+    assert first is not None and first.number == asked.number and first.params == asked.params
+    second, _ = other.next({first.number}, more=False)
+    assert second is not None and second.number == bare.number
+    assert set(second.params) == {"optimizer.lr", "batch_size"}
+    assert other.next({first.number, bare.number}, more=False) == (None, False)
+    study.tell(asked.number, COMPLETE, [0.5])
+    other.tell(asked.number, COMPLETE, [0.7])  # comes second
+    assert study.trial(asked.number).values == [0.5]
+
+
+def test_a_journal_whose_last_line_was_cut_off_is_mended(folder: Path) -> None:
+    study = opened(folder)
+    study.next(set(), more=True)
+    journal = folder / studies.JOURNAL
+    whole = journal.read_bytes()
+    journal.write_bytes(whole + b'{"op_code":4,"wor')
+    again = opened(folder)
+    assert journal.read_bytes() == whole
+    again.next({0}, more=True)
+    assert [trial.number for trial in opened(folder).trials()] == [0, 1]
+    mend(folder / "no such file")
+
+
+def test_importances_need_enough_trials(folder: Path) -> None:
+    study = opened(folder, trials=30)
+    for _ in range(30):
+        trial, _ = study.next(set(range(30)), more=True)
+        assert trial is not None
+        if trial.number == 9:
+            assert importances(study, study.objectives[0]) is None
+        study.tell(trial.number, COMPLETE, [curve(trial.params["optimizer.lr"])[-1]])
+    found = importances(study, study.objectives[0])
+    assert found is not None and math.isclose(sum(found.values()), 1)
+    assert next(iter(found)) == "optimizer.lr"
+
+
+def test_the_command_of_a_trial_gives_its_config(folder: Path) -> None:
+    import shlex
+
+    from dlrun.config.compose import compose_plain
+
+    study = opened(
+        folder, "optimizer.lr=interval(1e-4,1)", "model.hidden=[8],[16,8]", "name='a b'",
+        "augment=none,flip", trials=3,
+    )  # fmt: skip
+    for _ in range(3):
+        trial, _ = study.next(set(range(3)), more=True)
+        assert trial is not None
+        typed = shlex.split(command(study.space, trial.params))
+        assert typed[:2] == ["dlrun", "train"]
+        plain = compose_plain(typed[2:], None)
+        own = compose_plain(study.space.overrides(trial.params), None)
+        assert plain == own | {"name": None}
+        assert plain["optimizer"]["lr"] == trial.params["optimizer.lr"]
+
+
+# --- in processes of their own ------------------------------------------------------------------
+
+
+def begin(folder: Path, trials: int, jobs: int, pause: float) -> "subprocess.Popen[str]":
+    script = Path(__file__).parent / "studying.py"
+    return subprocess.Popen(
+        [sys.executable, str(script), str(folder), str(trials), str(jobs), str(pause)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def test_killed_and_begun_again_nothing_is_done_twice(folder: Path) -> None:
+    first = begin(folder, trials=6, jobs=2, pause=0.1)
+    wait_for(folder, first, lines=9)  # the second pair runs
+    first.kill()
+    first.wait()
+    second = begin(folder, trials=6, jobs=2, pause=0.02)
+    out = second.communicate(timeout=120)[0]
+    assert second.returncode == 0, out
+    study = opened(folder, trials=6)
+    assert len(study.trials()) == 6
+    assert {trial.state for trial in study.trials()} <= {COMPLETE, PRUNED}
+    for name, steps in logged(folder, "val/accuracy").items():
+        assert steps == list(range(1, len(steps) + 1)), name  # no step twice, none left out
+    assert len(logged(folder, "val/accuracy")) == 6
+
+
+def test_two_processes_share_a_study_and_one_that_is_killed_is_replaced(folder: Path) -> None:
+    both = [begin(folder, trials=8, jobs=1, pause=0.1) for _ in range(2)]
+    for process in both:
+        assert process.stdout is not None and process.stdout.readline() == "open\n"
+    wait_for(folder, both[0], lines=8)
+    both[1].kill()
+    both[1].wait()
+    out = both[0].communicate(timeout=120)[0]
+    assert both[0].returncode == 0, out
+    study = opened(folder, trials=8)
+    assert [trial.number for trial in study.trials()] == list(range(8))
+    assert {trial.state for trial in study.trials()} <= {COMPLETE, PRUNED}
+    steps = logged(folder, "val/accuracy")
+    assert len(steps) == 8
+    assert all(own == list(range(1, len(own) + 1)) for own in steps.values())
+    complete = [trial for trial in study.trials() if trial.state == COMPLETE]
+    assert all(steps[t.user_attrs["run"]][-1] == 6 for t in complete)

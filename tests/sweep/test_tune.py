@@ -1,0 +1,116 @@
+"""`dlrun tune` as a user types it: its mistakes, and a real study that is killed and goes on."""
+
+import json
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from studying import logged, wait_for
+from troubled import COMMON, make_troubled, start
+
+from dlrun.cli import run
+from dlrun.config.compose import compose_plain
+from dlrun.errors import ConfigError, UserError
+
+SPACE = ["optimizer.lr=interval(1e-3,1e-1)", "method.beta=choice(.5,1)"]
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def refused(*overrides: str) -> list[str]:
+    with pytest.raises(ConfigError) as told:
+        run(["tune", *overrides])
+    assert not Path("outputs").exists()
+    return told.value.problems
+
+
+def test_every_mistake_is_told_before_anything_starts() -> None:
+    assert refused(
+        "method=vae", "optimizer.lr=interval(0,1)", "method.beta=choice(1,fast)", "epoch=1,2",
+        "steps=int(interval(-1,5))", "name=a,b", "tune.trials=0", "sweep.jobs=0",
+        "hydra/launcher=ray",
+    ) == [
+        "epoch: unknown key (given 1,2). Did you mean epochs?",
+        "optimizer.lr: got 0.0, expected a number > 0",
+        "steps: got -1, expected an integer >= 1 or null",
+        "method.beta: got fast, expected a number >= 0",
+        "name=a,b: has no part in what a run computes; nothing to search",
+        "hydra/launcher=ray: trials are processes of this machine; the same command on another one "
+        "that shares the folder helps with the study",
+        "tune.trials: got 0, expected an integer >= 1",
+        "sweep.jobs: got 0, expected an integer >= 1 or auto",
+    ]  # fmt: skip
+
+
+def test_what_does_not_go_together() -> None:
+    assert refused(*SPACE, "tune.objective=[negative_elbo,seconds]", "tune.pruner=median",
+                   "tune.sampler=grid") == [
+        "tune.pruner=median: one metric of val can be followed by a pruner; expected auto or none",
+        "tune.sampler=grid: an interval has no end of points; expected choices and ranges",
+    ]  # fmt: skip
+    assert refused("method=vae,autoencoder", "tune.trials=2")[0].startswith(
+        "tune.objective: the methods that are tried measure negative_elbo, reconstruction_error"
+    )
+    assert refused("epochs=3")[0].startswith("nothing to search")
+
+
+def test_without_optuna_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(UserError, match=r"needs Optuna: pip install 'dlrun\[tune\]'"):
+        run(["tune", *SPACE])
+
+
+def test_its_keys_are_of_no_training() -> None:
+    with pytest.raises(ConfigError, match="of a study alone; begin with dlrun tune"):
+        run(["train", "tune.trials=3"])
+    with pytest.raises(ConfigError, match="of a study alone; begin with dlrun tune"):
+        run(["train", "-m", "seed=0,1", "tune.trials=3"])
+    with pytest.raises(ConfigError, match=r"interval\(...\) is searched by dlrun tune"):
+        run(["train", "-m", "optimizer.lr=interval(1e-3,1)"])
+
+
+def told(process: "subprocess.Popen[str]") -> str:
+    return str(process.communicate(timeout=300)[0])
+
+
+def test_a_study_is_interrupted_then_killed_and_goes_on_to_its_end(tmp_path: Path) -> None:
+    project = make_troubled(tmp_path)
+    fixed = [*COMMON, "steps=20", "eval_every=2"]
+    typed = ["tune", *fixed, *SPACE, "tune.trials=3", "sweep.jobs=2", "name=study"]
+    study = project / "outputs" / "sweeps" / "study"
+    for number, lines in ((signal.SIGINT, 12), (signal.SIGKILL, 30)):
+        process = start(project, *typed, "method.pause=0.3")
+        wait_for(study, process, lines)
+        process.send_signal(number)
+        out = told(process)
+        assert process.returncode == (130 if number == signal.SIGINT else -9), out
+        assert "Traceback" not in out
+    process = start(project, *typed, "method.pause=0.3")
+    out = told(process)
+    assert process.returncode == 0, out
+    runs = logged(study, "train/loss")
+    assert len(runs) == 3
+    assert all(steps == list(range(1, len(steps) + 1)) for steps in runs.values())
+    assert re.search(r"3 trials: 3 completed|3 completed", out)
+    best = re.search(r"best: trial (\d), val negative_elbo (\S+)\n  (dlrun train .*)\n", out)
+    assert best is not None, out
+    summaries = {
+        path.parent.name: json.loads(path.read_text())["best"]["val"]
+        for path in study.glob("*/summary.json")
+    }
+    name, value = min(summaries.items(), key=lambda item: item[1])
+    assert f"{value:.4g}" == best[2]
+    from dlrun.runs.folder import RunFolder
+
+    plain = compose_plain(shlex.split(best[3])[2:], str(project / "conf"))
+    assert plain | {"name": "study"} == RunFolder(study / name).read_config()
+    assert (study / "history.png").exists()
