@@ -78,7 +78,7 @@ def killed(folder: Path) -> None:
     out = run(folder, *sweep)[1].stdout
     same = rows(out) == rows(undisturbed.stdout)
     twice = 0
-    for path in (folder / "outputs").rglob("metrics.jsonl"):
+    for path in (folder / "outputs" / "sweeps").rglob("metrics.jsonl"):  # not the judge's
         steps = [json.loads(line) for line in path.read_text().splitlines()]
         logged = [row["step"] for row in steps if "train/loss" in row]
         twice += len(logged) - len(set(logged)) + (len(logged) != 40)

@@ -2,13 +2,12 @@
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dlrun.commands.arguments import Parser
+from dlrun.commands.choosing import add_forms, chosen_runs
 
 if TYPE_CHECKING:
     from dlrun.results.comparison import Row
@@ -47,21 +46,13 @@ def run(arguments: list[str]) -> int:
         metavar="NAME",
         help="this one alone; may be given again",
     )
-    parser.add_argument("--json", action="store_true", help="for programs")
-    parser.add_argument("--csv", action="store_true", help="for spreadsheets, a line a figure")
+    add_forms(parser, "a line a figure")
     options = parser.parse_intermixed_args(arguments)
 
-    from dlrun.errors import UserError
     from dlrun.results.comparison import compare
     from dlrun.results.seeds import by_seed, differences
-    from dlrun.results.select import select
 
-    if options.json and options.csv:
-        raise UserError("--json and --csv: only one of them")
-    runs, told = select(options.what, Path(options.outputs))
-    for line in told:
-        print(f"dlrun: {line}", file=sys.stderr)
-    groups = by_seed(runs)
+    groups = by_seed(chosen_runs(options))
     changed = differences([group.config for group in groups])
     rows = compare(groups, options.metric)
     if options.json:

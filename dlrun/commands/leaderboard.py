@@ -3,12 +3,11 @@
 import argparse
 import difflib
 import json
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dlrun.commands.arguments import Parser
+from dlrun.commands.choosing import add_forms, chosen_runs
 
 if TYPE_CHECKING:
     from dlrun.results.leaderboard import Place
@@ -38,19 +37,12 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("what", nargs="*", metavar="FILTER | SWEEP", help="dataset=NAME and others")
     parser.add_argument("--outputs", default="outputs", help="where runs lie (%(default)s)")
     parser.add_argument("--metric", metavar="NAME", help="a figure of the test split")
-    parser.add_argument("--json", action="store_true", help="for programs")
-    parser.add_argument("--csv", action="store_true", help="for spreadsheets")
+    add_forms(parser, "a line a place")
     options = parser.parse_intermixed_args(arguments)
 
-    from dlrun.errors import UserError
     from dlrun.results.leaderboard import leaderboard
-    from dlrun.results.select import select
 
-    if options.json and options.csv:
-        raise UserError("--json and --csv: only one of them")
-    runs, told = select(options.what, Path(options.outputs))
-    for line in told:
-        print(f"dlrun: {line}", file=sys.stderr)
+    runs = chosen_runs(options)
     _one_dataset(runs)
     metric = _metric(runs, options.metric)
     places = leaderboard(runs, metric)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dlrun.commands.arguments import Parser
+from dlrun.commands.choosing import add_forms
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -48,8 +49,7 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("--sort", metavar="KEY", help="by a key, lowest first")
     parser.add_argument("--reverse", action="store_true", help="the list the other way round")
     parser.add_argument("--limit", type=int, metavar="N", help="the last N; sorted, the first N")
-    parser.add_argument("--json", action="store_true", help="for programs")
-    parser.add_argument("--csv", action="store_true", help="for spreadsheets, every config key")
+    add_forms(parser, "every config key")
     options = parser.parse_intermixed_args(arguments)
 
     from dlrun.errors import UserError
@@ -57,8 +57,6 @@ def run(arguments: list[str]) -> int:
 
     if options.limit is not None and options.limit < 1:
         raise UserError(f"--limit: got {options.limit}, expected 1 or more")
-    if options.json and options.csv:
-        raise UserError("--json and --csv: only one of them")
     filters = [parse_filter(text) for text in options.what if is_filter(text)]
     places = [text for text in options.what if not is_filter(text)]
     if len(places) > 1:

@@ -1,10 +1,10 @@
 """`dlrun plot`: curves of runs, in the terminal and as a file."""
 
 import argparse
-import sys
 from pathlib import Path
 
 from dlrun.commands.arguments import Parser
+from dlrun.commands.choosing import chosen_runs
 
 _HELP = """\
 examples:
@@ -39,14 +39,10 @@ def run(arguments: list[str]) -> int:
     from dlrun.results.curves import curves, key_metric
     from dlrun.results.figure import check_ending, write_figure
     from dlrun.results.seeds import by_seed
-    from dlrun.results.select import select
 
     if options.out is not None:
         check_ending(options.out)
-    runs, told = select(options.what, Path(options.outputs))
-    for line in told:
-        print(f"dlrun: {line}", file=sys.stderr)
-    groups = by_seed(runs)
+    groups = by_seed(chosen_runs(options))
     metric = options.metric or key_metric(groups)
     found = curves(groups, metric, options.over)
     console = make_console()

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from dlrun.data.binarize import binarize
+from dlrun.data.rows import domain_rows
 from dlrun.data.table import DataSet, PixelScale, Table
-from dlrun.data.views import domain_rows
 from dlrun.evaluation.codes import code_numbers, likelihood
 from dlrun.evaluation.features import knn_predict, linear_probe, share_equal, spread
 from dlrun.evaluation.groups import group_numbers

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from dlrun.data.rows import domain_rows
 from dlrun.data.table import DataSet, PixelScale
-from dlrun.data.views import View, domain_rows
+from dlrun.data.views import View
 from dlrun.evaluation.captions import with_captions
 from dlrun.evaluation.code_pictures import from_mixture, interpolations, traversals
 from dlrun.evaluation.evaluate import DIRECTIONS

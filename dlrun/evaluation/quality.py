@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dlrun.data.rows import domain_rows
 from dlrun.data.table import DataSet, Table
-from dlrun.data.views import domain_rows
 from dlrun.evaluation.code_pictures import codes_mixture
 from dlrun.evaluation.evaluate import DIRECTIONS
 from dlrun.evaluation.extractor import Extractor

@@ -21,8 +21,9 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor, nn
 
+from dlrun.data.rows import positive_rows
 from dlrun.data.table import Table
-from dlrun.data.views import HeldOut, Weighted, positive_rows
+from dlrun.data.views import HeldOut, Weighted
 from dlrun.errors import UserError
 from dlrun.losses.classification import cross_entropy
 from dlrun.losses.divergence import gaussian_kl

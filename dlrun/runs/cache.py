@@ -11,7 +11,6 @@ import sqlite3
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import asdict
 from pathlib import Path
 
 from dlrun.runs.record import Record, live, read_record
@@ -97,7 +96,7 @@ def _rows(path: Path, outputs: str) -> dict[str, tuple[str, str]]:
 
 def _keep(path: Path, fresh: list[tuple[Found, Record]], gone: list[tuple[str, str]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    rows = [(run.path, run.stamp, json.dumps(asdict(record))) for run, record in fresh]
+    rows = [(run.path, run.stamp, json.dumps(vars(record))) for run, record in fresh]
     with _opened(path) as connection, connection:
         connection.execute("BEGIN IMMEDIATE")
         # With its stamp: a run that another process has just put back is not forgotten.

@@ -8,8 +8,9 @@ from torch import nn
 from dlrun.config.schema import TrainConfig
 from dlrun.data.augment import is_random
 from dlrun.data.open import open_dataset
+from dlrun.data.rows import domain_rows
+from dlrun.data.source import Source
 from dlrun.data.table import DataSet, PixelScale
-from dlrun.data.views import Source, domain_rows
 from dlrun.errors import UserError
 from dlrun.methods.base import Builder, Method
 from dlrun.methods.capabilities import Predicts, Translates, Weighs

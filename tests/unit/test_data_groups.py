@@ -11,8 +11,9 @@ from torch import Tensor
 
 from dlrun.data.augment_options import AugmentConfig, ViewConfig
 from dlrun.data.groups import GROUP, GroupOrder, groups_per_class
+from dlrun.data.source import Source
 from dlrun.data.table import DataSet, Table, pixel_statistics
-from dlrun.data.views import Grouped, Source
+from dlrun.data.views import Grouped
 from dlrun.errors import UserError
 
 PLAIN = ViewConfig(**{field.name: 0 for field in fields(ViewConfig)} | {"crop": None})  # type: ignore[arg-type]

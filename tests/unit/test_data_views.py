@@ -8,18 +8,10 @@ import pytest
 import torch
 
 from dlrun.data.augment_options import AugmentConfig, ViewConfig
+from dlrun.data.rows import domain_rows
+from dlrun.data.source import Source
 from dlrun.data.table import DataSet, Pixels, Table, pixel_statistics
-from dlrun.data.views import (
-    Grouped,
-    HeldOut,
-    Images,
-    Labelled,
-    Source,
-    TwoViews,
-    Unpaired,
-    View,
-    domain_rows,
-)
+from dlrun.data.views import Grouped, HeldOut, Images, Labelled, TwoViews, Unpaired, View
 from dlrun.errors import UserError
 from dlrun.randomness import seed_everything
 

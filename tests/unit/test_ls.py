@@ -87,7 +87,7 @@ def test_what_is_not_there_is_told(outputs: Path, capsys: pytest.CaptureFixture[
         (["nothing"], "no such folder, nor a sweep"),
         (["mine", "other"], "one folder at a time"),
         (["--limit", "0"], "expected 1 or more"),
-        (["--json", "--csv"], "only one of them"),
+        (["--json", "--csv"], "--csv: not allowed with argument --json"),
         (["sed=1"], "Did you mean seed=1"),
     ):
         with pytest.raises(UserError, match=told):

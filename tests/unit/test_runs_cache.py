@@ -11,8 +11,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+import yaml
 
-from dlrun.runs import cache
+from dlrun.runs import cache, record
 from dlrun.runs.cache import index_file, records
 from dlrun.runs.files import write_json, write_text
 from dlrun.runs.scan import scan
@@ -187,3 +188,20 @@ def test_listing_imports_neither_torch_nor_hydra(tmp_path: Path) -> None:
     command = [sys.executable, "-c", code, str(tmp_path / "outputs")]
     answer = subprocess.run(command, capture_output=True, text=True, check=True)
     assert answer.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "method:\n  name: vae\ngroups:\n- a\n- b\nname: 'x\n  y'\nlr: 1e-3\n",
+        "method: {name: vae}\nnote: |\n  two\n\n  lines\nseed: 1\n",
+        "# by hand\n\nmethod:\n  name: vae\n\n# and again\nseed: 1",
+        "---\nmethod: {name: vae}\nfirst: &a [1, 2]\nsecond: *a\n",
+        "method: {name: vae}\n'quoted': 2\nseed: 1\nseed: 2\n",
+    ],
+)
+def test_a_config_read_by_its_keys_is_what_yaml_makes_of_the_whole(
+    tmp_path: Path, text: str
+) -> None:
+    (tmp_path / "config.yaml").write_text(text)
+    assert record._load_yaml(tmp_path / "config.yaml") == yaml.load(text, record._loader())

@@ -5,8 +5,10 @@ import torch
 from torch import Tensor
 
 from dlrun.data.augment_options import AugmentConfig, ViewConfig
+from dlrun.data.rows import positive_rows
+from dlrun.data.source import Source
 from dlrun.data.table import DataSet, Table
-from dlrun.data.views import Source, Weighted, positive_rows
+from dlrun.data.views import Weighted
 from dlrun.errors import UserError
 from dlrun.evaluation.survey import extremes, weighed
 
