@@ -14,9 +14,9 @@ from dlrun.config.check import check, to_plain_types
 from dlrun.config.compose import compose_plain
 from dlrun.config.schema import HardwareConfig, TrainConfig
 from dlrun.config.signature import signature
+from dlrun.data.rows import domain_rows
 from dlrun.data.sources.two_domains import TwoDomains
 from dlrun.data.table import DataSet
-from dlrun.data.views import domain_rows
 from dlrun.errors import UserError
 from dlrun.losses.classification import CrossEntropy
 from dlrun.losses.regression import SquaredError
