@@ -34,7 +34,8 @@ def group_numbers(
     `worst_group_recall` (or `_accuracy`), `group_gap` from the best to the worst, both shares, and
     `group_variance` over groups, in squared points of a hundred, with n - 1, as papers give it.
     Each group's own numbers only if `thorough`. A group without images has an `n` of 0 and no more;
-    an image of which a column is not known is in no group.
+    an image of which a column is not known is in no group; `outside_groups` counts them, where
+    there are any among those that recall (or accuracy) is of.
     """
     if not data.groups or table.labels is None:
         return {}
@@ -46,15 +47,18 @@ def group_numbers(
     else:
         wanted, right = labels == positive, predicted == positive
     columns = torch.stack([table.attributes[name].cpu() for name in data.groups], 1)
-    each = {
-        _name(data, values): _of_group(measure, right, wanted, (columns == values).all(1))
-        for values in data.combinations()
-    }
+    each, outside = {}, wanted.clone()
+    for values in data.combinations():
+        group = (columns == values).all(1)
+        each[_name(data, values)] = _of_group(measure, right, wanted, group)
+        outside &= ~group
     found = {} if positive is None else _of_yes(right, wanted, ~wanted)
     found |= _over_groups(measure, [group[measure] for group in each.values() if group["n"]])
     if not thorough:
         kept = ("recall", "false_positive_rate", f"worst_group_{measure}")
         return {name: value for name, value in found.items() if name in kept}
+    if outside.any():
+        found["outside_groups"] = int(outside.sum())
     for name, numbers in each.items():
         found |= {f"{PREFIX}{name}/{kind}": value for kind, value in numbers.items()}
     return found

@@ -28,6 +28,7 @@ METRICS = {
     "worst_group_accuracy": Metric("worst group's accuracy", True, ".3f"),
     "group_gap": Metric("gap between groups", False, ".3f"),
     "group_variance": Metric("variance of groups, pt²", False, ".2f"),
+    "outside_groups": Metric("images in no group: a value is missing", None, ".0f"),
     "agreement": Metric("agreement with the teacher", True, ".3f"),
     "knn": Metric("kNN accuracy (k=20)", True, ".3f", "raw pixels"),
     "linear_probe": Metric("linear probe accuracy", True, ".3f", "raw pixels"),

@@ -67,7 +67,8 @@ def _below(runs: Sequence[Run], groups: Sequence[Group], title: str) -> str:
     if len(runs) == 1:
         return title
     settings = "one setting" if len(groups) == 1 else f"{len(groups)} settings"
-    return f"{title}: {len(runs)} runs, {settings}"
+    count = f"{len(runs)} runs"
+    return f"{count}, {settings}" if title == count else f"{title}: {count}, {settings}"
 
 
 def _menu(parts: Sequence[Safe]) -> Safe:
