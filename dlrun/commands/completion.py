@@ -55,7 +55,7 @@ _FLAGS = {
     "traverse": (
         *_USING, "--among", "--dims", "--gif", "--image", "--out", "--prior", "--single", "--steps",
     ),
-    "export": ("--data-dir", "--force", "--format", "--help", "--outputs", "--to", "--which"),
+    "export": ("--data-dir", "--force", "--format", "--help", "--out", "--outputs", "--which"),
     "rm": ("--dry-run", "--help", "--outputs", "--yes"),
     "gc": ("--days", "--dry-run", "--help", "--outputs", "--yes"),
     "ls": ("--csv", "--help", "--json", "--limit", "--outputs", "--reverse", "--sort"),

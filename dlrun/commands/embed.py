@@ -16,6 +16,7 @@ _EXAMPLES = """\
   dlrun embed last ~/pictures --picture tsne --neighbours --projector
 """
 _ROWS, _COLUMNS = 12, 12
+_SPLITS = ("train", "val", "test")
 
 
 def run(arguments: list[str]) -> int:
@@ -35,6 +36,11 @@ def run(arguments: list[str]) -> int:
         raise UserError(f"--sample: got {options.sample}, expected 3 or more")
     if options.picture:
         demand_library(options.picture)
+    if options.images and options.images[-1] in _SPLITS and not Path(options.images[-1]).exists():
+        raise UserError(
+            f"{options.images[-1]}: no such file or folder; a split of the run's own "
+            f"data set is --split {options.images[-1]}"
+        )
     paths = find_files(options.images) if options.images else []
     model = open_model(options, "embed")
     with progress(len(paths)) as advance:
@@ -61,7 +67,7 @@ def _parser() -> Any:
     )
     parser.add_argument("images", nargs="*", help="files, folders (all below them) or patterns")
     parser.add_argument(
-        "--split", choices=("train", "val", "test"), default="val",
+        "--split", choices=_SPLITS, default="val",
         help="of its own data set, where no images are given (%(default)s)",
     )  # fmt: skip
     parser.add_argument("-o", "--out", help="a .npy or .parquet file (RUN/made/features-....npy)")

@@ -14,7 +14,7 @@ the test split first:
 and a card: data, licence, figures, the command to reproduce it."""
 _EXAMPLES = """\
   dlrun export last
-  dlrun export last --format onnx --to served/
+  dlrun export last --format onnx -o served/
   dlrun export copied/best.pt --data-dir ~/data --force
 """
 
@@ -23,7 +23,9 @@ def run(arguments: list[str]) -> int:
     """Writes a folder of files, each checked against the original."""
     formats = ("safetensors", "torchvision", "onnx", "torch_export")
     parser = parser_of("export", _DESCRIPTION, _EXAMPLES, device=False)
-    parser.add_argument("--to", metavar="FOLDER", help="(the folder export in the run's own)")
+    parser.add_argument(
+        "-o", "--out", metavar="FOLDER", help="(the folder export in the run's own)"
+    )
     parser.add_argument("--format", nargs="+", choices=formats, help="(all that apply)")
     parser.add_argument("--force", action="store_true", help="replace an older export")
     parser.add_argument("--data-dir", help="where the run's data set is (as the run has it)")
@@ -37,7 +39,7 @@ def run(arguments: list[str]) -> int:
     chosen = tuple(dict.fromkeys(options.format or FORMATS))
     path, folder = locate(options.run, options.which, options.outputs)
     beside = path.with_name(f"{path.stem}-export") if folder is None else folder.path / "export"
-    target = Path(options.to).expanduser() if options.to else beside
+    target = Path(options.out).expanduser() if options.out else beside
     demand_free(target, options.force)
     demand_extras(chosen)
     console = make_console()

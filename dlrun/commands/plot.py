@@ -31,7 +31,9 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("--outputs", default="outputs", help="where runs lie (%(default)s)")
     parser.add_argument("--metric", metavar="NAME", help="such as val/knn (val of the key metric)")
     parser.add_argument("--over", choices=("steps", "seconds"), default="steps")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="FILE.png, .svg, .pdf or .html")
+    parser.add_argument(
+        "-o", "--out", type=Path, metavar="FILE", help="FILE.png, .svg, .pdf or .html"
+    )
     options = parser.parse_intermixed_args(arguments)
 
     from dlrun.commands.console import make_console

@@ -8,7 +8,7 @@ from dlrun.commands.arguments import Parser
 _EXAMPLES = """\
   dlrun report last --open
   dlrun report losses                          a sweep, by its name
-  dlrun report 261126-1015 261126-1130 --out both.html
+  dlrun report 261126-1015 261126-1130 -o both.html
 """
 
 
@@ -29,8 +29,10 @@ def run(arguments: list[str]) -> int:
     parser.add_argument(
         "--outputs", default="outputs", help="where names are looked for (%(default)s)"
     )
-    parser.add_argument("--out", help="the file (default: report.html in the folder of the run "
-                        "or sweep, or here for several)")  # fmt: skip
+    parser.add_argument(
+        "-o", "--out", help="the file (default: report.html in the folder of the run "
+        "or sweep, or here for several)",
+    )  # fmt: skip
     parser.add_argument("--open", action="store_true", help="show it in the browser")
     options = parser.parse_args(arguments)
 

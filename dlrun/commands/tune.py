@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from dlrun.tuning.study import Study
 
 _INTRODUCTION = """\
-dlrun tune key=VALUES [key=VALUES ...] [group=option ...] [key=value ...]
+usage: dlrun tune key=VALUES [key=VALUES ...] [group=option ...] [key=value ...]
 
 Searches for the values with which a run does best on the val split. Each trial is an ordinary run
 below outputs/sweeps/, in a process of its own; Optuna draws the values (pip install 'dlrun[tune]').

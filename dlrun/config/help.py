@@ -16,7 +16,7 @@ from dlrun.config.typed import flatten, show
 from dlrun.errors import ConfigError
 
 _INTRODUCTION = """\
-dlrun train [group=option ...] [key=value ...]
+usage: dlrun train [group=option ...] [key=value ...]
 
 Trains one run and keeps it in a folder of its own below outputs/. With -m, values separated by
 commas make a sweep of every combination.

@@ -89,7 +89,7 @@ def demand_free(target: Path, force: bool) -> None:
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return
     if not force:
-        raise UserError(f"{target}: exists; --force replaces it, --to names another folder")
+        raise UserError(f"{target}: exists; --force replaces it, --out names another folder")
     if not (target / CARD).exists():
         raise UserError(f"{target}: is not of `dlrun export` (no {CARD}), so --force leaves it be")
 

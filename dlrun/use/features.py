@@ -15,7 +15,7 @@ from dlrun.use.rows import writing
 
 
 def write_features(parts: Iterable[Part], path: Path) -> tuple[int, int]:
-    """To a .parquet, or a .npy with a .tsv of names and classes beside it; whole or not at all.
+    """To a .parquet, or X.npy with names and classes in X-names.tsv beside it; whole or not at all.
 
     Returns:
         How many images there were and how many features each has; of none, no file is written.
@@ -33,7 +33,7 @@ def write_features(parts: Iterable[Part], path: Path) -> tuple[int, int]:
 
 def _npy(parts: Iterator[Part], width: int, path: Path) -> int:
     count = 0
-    with _replaced(path) as file, _replaced(path.with_suffix(".tsv")) as names:
+    with _replaced(path) as file, _replaced(path.with_name(f"{path.stem}-names.tsv")) as names:
         start = _header(file, 0, width)
         for part in parts:
             file.write(part.features.numpy().astype("<f4", copy=False).tobytes())

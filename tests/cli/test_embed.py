@@ -26,7 +26,7 @@ def test_the_val_split_with_everything(tmp_path: Path) -> None:
     out = tmp_path / "f.npy"
     assert embed("the-vae", "-o", str(out), "--picture", "--neighbours", "--projector") == 0
     features = np.load(out)
-    lines = (tmp_path / "f.tsv").read_text().splitlines()
+    lines = (tmp_path / "f-names.tsv").read_text().splitlines()
     assert features.shape == (400, 20) and features.dtype == np.float32 and len(lines) == 400
     name, label = lines[0].split("\t")
     assert name == "fashion_mini/val/0" and label
@@ -39,13 +39,18 @@ def test_files_and_those_that_cannot_be_read(tmp_path: Path) -> None:
     wild(tmp_path / "wild")
     out = tmp_path / "f.npy"
     assert embed("the-sup", str(tmp_path / "wild"), "-o", str(out)) == 1
-    names = [line.split("\t")[0] for line in (tmp_path / "f.tsv").read_text().splitlines()]
+    names = [line.split("\t")[0] for line in (tmp_path / "f-names.tsv").read_text().splitlines()]
     assert [Path(name).name for name in names] == [
         "a.jpg", "cmyk.jpg", "palette.png", "16.png", "alpha.png",
     ]  # fmt: skip
     model = dlrun.load(outputs() / "fashion_mini/supervised/the-supervised", device="cpu")
     wanted = model.embed([*names])
     assert np.allclose(np.load(out), wanted.numpy(), atol=1e-5)
+
+
+def test_a_split_is_not_a_folder() -> None:
+    with pytest.raises(UserError, match="a split of the run's own data set is --split test"):
+        embed("the-vae", "test")
 
 
 def test_pictures_of_many_are_of_some(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

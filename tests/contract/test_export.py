@@ -301,18 +301,18 @@ def test_the_command(
     assert command.run(words) == 0
     target = tmp_path / "m-export"
     assert f"done: {target}" in capsys.readouterr().out.replace("\n", "")
-    with pytest.raises(UserError, match="exists; --force replaces it, --to names another folder"):
+    with pytest.raises(UserError, match="exists; --force replaces it, --out names another folder"):
         command.run(words)
     (target / "old").touch()
     assert command.run([*words, "--force"]) == 0 and not (target / "old").exists()
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis").touch()
     with pytest.raises(UserError, match="is not of `dlrun export`"):
-        command.run([*words, "--force", "--to", str(tmp_path / "mine")])
+        command.run([*words, "--force", "--out", str(tmp_path / "mine")])
     assert (tmp_path / "mine" / "thesis").exists()
     monkeypatch.setattr(exporting.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"needs safetensors; pip install 'dlrun\[export\]'"):
-        command.run([*words, "--to", str(tmp_path / "x")])
+        command.run([*words, "--out", str(tmp_path / "x")])
 
 
 @pytest.mark.parametrize("state", ["interrupted", "failed", "completed", None])
