@@ -1,5 +1,6 @@
 """What `dlrun tune` prints at the end."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,10 @@ from dlrun.tuning.study import Study
 if TYPE_CHECKING:
     from rich.console import Console
 
+_STATES = {
+    TrialState.COMPLETE: "completed", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed",
+    TrialState.RUNNING: "not over", TrialState.WAITING: "not begun",
+}  # fmt: skip
 _SHOWN = 10  # trials of the table
 _BAR = 30  # characters
 _WIDE = 250  # characters, where there is no terminal
@@ -38,6 +43,7 @@ def tell(study: Study, folder: Path, console: "Console", config_dir: str | None)
         for line in lines:
             console.print(line, highlight=False, markup=False, soft_wrap=True)
 
+    say(_counted(study))
     ranked = study.ranked()
     several = len(study.objectives) > 1
     if ranked:
@@ -57,6 +63,15 @@ def tell(study: Study, folder: Path, console: "Console", config_dir: str | None)
         say(f"  {command(study.space, trial.params, config_dir)}")
     if not ranked:
         say("no trial is complete yet")
+
+
+def _counted(study: Study) -> str:
+    """'40 trials: 29 completed, 10 pruned, 1 failed', whoever worked on them."""
+    trials = study.trials()
+    counts = Counter(trial.state for trial in trials)
+    counts[TrialState.WAITING] += max(0, study.total - len(trials))
+    told = ", ".join(f"{counts[state]} {word}" for state, word in _STATES.items() if counts[state])
+    return f"{counts.total()} trials: {told}"
 
 
 def _label(study: Study, trial: FrozenTrial) -> str:

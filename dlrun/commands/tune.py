@@ -5,7 +5,7 @@ import time
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dlrun.commands.arguments import Parser
 from dlrun.errors import ConfigError, Interrupted, UserError
@@ -43,6 +43,7 @@ Values, in Hydra's syntax (quote what has brackets):
   int(interval(8,64))                integers, both bounds included
 
 Each evaluation on val is told to the pruner, so eval_every= says how early a trial can be stopped.
+Made images are judged by no trial; the command of the best one does it.
 A pruned run keeps its checkpoint; `dlrun resume` goes on with it. Without a name= the folder is
 named by the command. The study's file lies in that folder: the same command after any end goes on,
 and in two terminals, or on two machines that share the folder, works on the same study."""
@@ -96,7 +97,8 @@ def _tune(overrides: list[str], config_dir: str | None, typed_dir: str | None) -
         finally:
             if study.trials():
                 tell(study, order.folder, console, typed_dir)
-    return 0 if all(job.state in ("completed", "pruned") for job in jobs) else 1
+    over = all(job.state in ("completed", "pruned") for job in jobs)
+    return 0 if over and not study.failed else 1
 
 
 class _Order:
@@ -146,6 +148,12 @@ class _Order:
         from dlrun.sweeps.launcher import job_config
 
         return check(job_config(self.loader, self.config, overrides, number))
+
+    def drawn(self, params: dict[str, Any]) -> list[str]:
+        """What a trial is given: made images are judged at the test, which no study looks at."""
+        given = self.space.overrides(params)
+        judged = any(text.startswith("quality.") for text in given)
+        return given if judged else [*given, "quality.features=none"]
 
     def _objectives(self) -> "tuple[list[Objective], list[str]]":
         from dlrun.sweeps.plan import key_metric
@@ -200,7 +208,7 @@ def _work(order: _Order, study: "Study", jobs: "list[Job]", console: "Console") 
         console.print(text, highlight=False, markup=False)
 
     def place(trial: "FrozenTrial") -> Job:
-        overrides = order.space.overrides(trial.params)
+        overrides = order.drawn(trial.params)
         config = order.checked(overrides, trial.number)
         with places(order.folder) as placed:
             typed, folder = placed(config)

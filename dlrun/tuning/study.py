@@ -123,6 +123,11 @@ class Study:
         """How many trials came to their end."""
         return sum(trial.state == TrialState.COMPLETE for trial in self.trials())
 
+    @property
+    def failed(self) -> int:
+        """How many trials failed and were not tried again."""
+        return sum(trial.state == TrialState.FAIL for trial in self.trials())
+
     def keep_run(self, number: int, run: str) -> None:
         """The name of a trial's folder, for whoever reads the journal."""
         if self.trial(number).user_attrs.get("run") != run:

@@ -326,7 +326,7 @@ def test_a_batch_of_one_is_enough_elsewhere(case: str) -> None:
 # --- capabilities --------------------------------------------------------------------------------
 
 EXPECTED = {
-    "supervised": {"Predicts", "Embeds", "Validates"},
+    "supervised": {"Predicts", "PredictsTasks", "Embeds", "Validates"},
     "distill": {"Predicts", "Embeds", "Validates", "Teaches"},
     "byol": {"Embeds", "Validates", "Projects", "Warns"},
     "siamese": {"Embeds"},
@@ -373,7 +373,8 @@ def test_capabilities_do_what_their_protocol_says(name: str, precision: str) -> 
     protocols = {
         key: value
         for key, value in vars(capabilities).items()
-        if getattr(value, "_is_protocol", False) and value.__module__ == capabilities.__name__
+        if getattr(value, "_is_runtime_protocol", False)
+        and value.__module__ == capabilities.__name__
     }
     found = {key for key, protocol in protocols.items() if isinstance(method, protocol)}
     assert found == EXPECTED[name]
@@ -383,6 +384,11 @@ def test_capabilities_do_what_their_protocol_says(name: str, precision: str) -> 
         if "Predicts" in found:
             assert method.classifies
             assert method.predict(image).shape == (5, 10)
+        if "PredictsTasks" in found:
+            told = method.predict_tasks(image)
+            assert [(task.name, task.classes) for task in method.tasks] == [("label", 10)]
+            assert set(told) == {"label"} and told["label"].shape == (5, 10)
+            assert told["label"].float().sum(1).tolist() == pytest.approx([1] * 5, abs=1e-2)
         if "Teaches" in found:
             assert method.teach(image).shape == (5, 10)
             assert not torch.equal(method.teach(image), method.predict(image))

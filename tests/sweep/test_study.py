@@ -96,7 +96,7 @@ def test_the_same_values_again_take_the_finished_run(folder: Path) -> None:
 
 def test_a_grid_takes_each_point_once_and_ends(folder: Path) -> None:
     study = opened(
-        folder, "optimizer.lr=range(0.1,0.4,0.1)", "batch_size=16,32", trials=40, sampler="grid",
+        folder, "optimizer.lr=range(0.1,0.35,0.1)", "batch_size=16,32", trials=40, sampler="grid",
         pruner="none",
     )  # fmt: skip
     worked(study, folder, jobs=3)
@@ -134,7 +134,9 @@ def test_several_objectives_give_a_front(folder: Path) -> None:
         if not any(a >= own[0] and s <= own[1] and (a, s) != own for a, s in values)
     ]  # fmt: skip
     found = [trial.values for trial in study.ranked()]
-    assert sorted(map(tuple, found)) == pytest.approx(sorted(front))
+    assert len(found) == len(front)
+    for own, wanted in zip(sorted(found), sorted(front), strict=True):
+        assert own == pytest.approx(wanted)
 
 
 def test_an_objective_that_no_run_measures_ends_the_study(folder: Path) -> None:
@@ -176,7 +178,8 @@ def test_a_journal_whose_last_line_was_cut_off_is_mended(folder: Path) -> None:
     whole = journal.read_bytes()
     journal.write_bytes(whole + b'{"op_code":4,"wor')
     again = opened(folder)
-    assert journal.read_bytes() == whole
+    mended = journal.read_bytes()
+    assert mended.startswith(whole) and all(map(json.loads, mended.splitlines()))
     again.next({0}, more=True)
     assert [trial.number for trial in opened(folder).trials()] == [0, 1]
     mend(folder / "no such file")
