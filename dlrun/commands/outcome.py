@@ -81,8 +81,9 @@ def _label(study: Study, trial: FrozenTrial) -> str:
 
 def _table(study: Study, folder: Path, trials: Sequence[FrozenTrial]) -> Table:
     several = len(study.objectives) > 1
-    title = "the front: no trial is better in one without being worse in another"
-    table = Table(title=title if several else "best trials", title_justify="left")
+    front = "the front: no trial is better in one without being worse in another"
+    title = f"{front if several else 'best trials'}; runs in {folder}"
+    table = Table(title=title, title_justify="left")
     table.add_column("trial", justify="right")
     for objective in study.objectives:
         table.add_column(str(objective), justify="right")
@@ -92,7 +93,7 @@ def _table(study: Study, folder: Path, trials: Sequence[FrozenTrial]) -> Table:
     for trial in trials:
         drawn = [part.short(trial.params[part.key]) for part in study.space.parameters]
         figures = [f"{value:.4g}" for value in trial.values]
-        run = str(folder / trial.user_attrs.get("run", ""))
+        run = trial.user_attrs.get("run", "")
         table.add_row(*map(Text, (str(trial.number), *figures, *drawn, run)))
     return table
 

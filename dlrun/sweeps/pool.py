@@ -106,11 +106,11 @@ class Pool:
             os.write(2, show_cursor + b"\nstopped at once; the last saved checkpoints stand\n")
             os._exit(128 + number)
         self.signal = self.signal or number
-        if number == signal.SIGINT:
-            os.write(2, b"\nall jobs finish their step and save (Ctrl-C again stops at once)\n")
 
     def _stop(self) -> None:
         self._stopping = self.view.stopping = True
+        if self.signal == signal.SIGINT:
+            self.view.say("all jobs finish their step and save (Ctrl-C again stops at once)")
         for process in self._running:
             process.ask_to_stop()
 

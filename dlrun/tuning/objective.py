@@ -82,6 +82,10 @@ def _objective(text: str) -> Objective:
     name = (rest if colon else text).removeprefix("val/").removeprefix("val.")
     if name.startswith("test"):
         raise ValueError("the test split chooses nothing; expected a metric of val")
+    if name.partition("[")[0] in ("kid", "fid"):
+        raise ValueError(
+            "made images are judged at the test, which chooses nothing; expected a metric of val"
+        )
     if colon:
         if way not in ("min", "max") or not name:
             raise ValueError("expected NAME, min:NAME or max:NAME")
