@@ -2,15 +2,21 @@
 
 import logging
 import os
+import signal
 import sys
 import uuid
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from dlrun.commands.start import demand_nothing_first
 from dlrun.config.schema import TrainConfig
 from dlrun.training.assemble import demand_shares
 from dlrun.training.hardware import pick_device
-from dlrun.training.ranks import Ranks, started, wanted
+from dlrun.training.ranks import LAUNCHER, Ranks, joint_device, started, wanted
+
+if TYPE_CHECKING:
+    from torch.distributed.elastic.multiprocessing import ProcessFailure
+
+_GRACE = "600"  # seconds for a step and its checkpoint; torch's own 30 are few
 
 
 def processes(config: TrainConfig) -> int:
@@ -21,22 +27,35 @@ def processes(config: TrainConfig) -> int:
     """
     count = 1 if started() is not None else wanted(config.hardware)
     if count > 1:
-        demand_shares(config, Ranks(0, count, pick_device(config.hardware.device)[0]))
-        demand_nothing_first(config)
+        device = joint_device(config.hardware)
+        if device.type == "cpu":
+            pick_device(config.hardware.device)  # one that was asked for may not be there
+        demand_shares(config, Ranks(0, count, device))
     return count
 
 
-def launch(arguments: Sequence[str], count: int) -> int:
-    """`dlrun ARGUMENTS` in `count` processes on this machine; the exit code of the first to fail.
+def dlrun(arguments: Sequence[str], count: int) -> int:
+    """The exit code of `dlrun ARGUMENTS` in `count` processes; 1 where one was killed."""
+    code = launch(("-m", "dlrun", *arguments), count)
+    return 1 if code < 0 else code
+
+
+def launch(command: Sequence[str], count: int) -> int:
+    """`python COMMAND` in `count` processes on this machine.
 
     Each has said by itself what went wrong, so that the launcher's own account is left out.
+
+    Returns:
+        The exit code of the first to fail; of one that was killed the signal's number, negative.
     """
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    logging.disable(logging.CRITICAL)  # torch gives each of its loggers a level of its own
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
+    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", _GRACE)
+    os.environ[LAUNCHER] = str(os.getpid())
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
@@ -48,15 +67,26 @@ def launch(arguments: Sequence[str], count: int) -> int:
         monitor_interval=0.2,
     )
     try:
-        elastic_launch(config, sys.executable)("-u", "-m", "dlrun", *arguments)
+        elastic_launch(config, sys.executable)("-u", *command)
     except SignalException as stopped:
         return 128 + stopped.sigval
     except ChildFailedError as failed:
-        return _exit_code([failure.exitcode for failure in failed.failures.values()])
+        return _exit_code([*failed.failures.values()])
+    finally:
+        del os.environ[LAUNCHER]
+        logging.disable(logging.NOTSET)
     return 0
 
 
-def _exit_code(codes: Sequence[int]) -> int:
-    """One for all: what dlrun itself ended with, rather than 1 for what was killed."""
-    own = [code for code in codes if code > 0]
-    return max(own, default=1)
+def _exit_code(failures: "Sequence[ProcessFailure]") -> int:
+    """One for all: that of the first, which is why the others failed.
+
+    The launcher asks by SIGTERM those that are left, so that one is nobody's reason. A process that
+    was killed takes the others down within the second that is known of each failure.
+    """
+    own = [failure for failure in failures if failure.exitcode != -signal.SIGTERM]
+    if not own:
+        return 128 + signal.SIGTERM
+    began = min(failure.timestamp for failure in own)
+    codes = [failure.exitcode for failure in own if failure.timestamp <= began + 1]
+    return min(codes) if min(codes) < 0 else max(codes)

@@ -39,7 +39,7 @@ def run(arguments: list[str]) -> int:
         print(f"{folder}: complete already, {status.step} steps; nothing to do")
         return 0
 
-    from dlrun.commands.launch import launch, processes
+    from dlrun.commands.launch import dlrun, processes
     from dlrun.commands.start import go_on
     from dlrun.config.check import check
     from dlrun.config.recorded import completed
@@ -49,6 +49,6 @@ def run(arguments: list[str]) -> int:
         config = replace(config, hardware=replace(config.hardware, devices=options.devices))
     count = processes(config)
     if count > 1:
-        return launch(["resume", *arguments], count)
+        return dlrun(["resume", *arguments], count)
     go_on(config, folder)
     return 0

@@ -7,7 +7,7 @@ goes on with what was cut off.
 import hashlib
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,7 +26,7 @@ from dlrun.commands.console import log_to, make_console
 from dlrun.commands.job import task
 from dlrun.config.compose import PRIMARY, REFUSALS, config_source, explain
 from dlrun.config.explain import problems
-from dlrun.config.schema import SweepConfig
+from dlrun.config.schema import SweepConfig, TrainConfig
 from dlrun.config.typed import Typed
 from dlrun.errors import ConfigError, Interrupted, UserError
 from dlrun.sweeps.launcher import Checked, Planned, remember
@@ -162,9 +162,11 @@ class _Sweep:
         """One batch, to its end.
 
         Raises:
+            ConfigError: processes that cannot share a job; nothing was started.
             Interrupted: asked to stop; all that ran has stopped.
         """
         began = time.time()
+        demand_processes([config for _, config in checked])
         jobs = plan(checked, self.folder, first)
         self.jobs += jobs
         shares = share(self.asked, [job.config for job in jobs])
@@ -205,6 +207,21 @@ class _Sweep:
 
     def _say(self, text: str) -> None:
         self.console.print(text, highlight=False, markup=False)
+
+
+def demand_processes(configs: Sequence[TrainConfig]) -> None:
+    """Jobs of several processes are possible. Raises ConfigError."""
+    problems = []
+    for config in configs:
+        if config.hardware.devices != 1:
+            from dlrun.commands.launch import processes
+
+            try:
+                processes(config)
+            except UserError as error:
+                problems.append(str(error))
+    if problems:
+        raise ConfigError(list(dict.fromkeys(problems)))
 
 
 class _Enough(UserError):

@@ -58,12 +58,12 @@ def _train(plain: dict[str, Any], overrides: list[str] | None, arguments: list[s
     keys = None if overrides is None else [text.partition("=")[0] for text in overrides]
     config = check(plain, keys)
 
-    from dlrun.commands.launch import launch, processes
+    from dlrun.commands.launch import dlrun, processes
     from dlrun.commands.start import start
 
     count = processes(config)
     if count > 1:
-        return launch(["train", *arguments], count)
+        return dlrun(["train", *arguments], count)
     start(config)
     return 0
 

@@ -111,7 +111,7 @@ class _Order:
     def __init__(self, loader: "ConfigLoader", overrides: list[str]) -> None:
         from hydra import compose
 
-        from dlrun.commands.sweep import composed, section
+        from dlrun.commands.sweep import composed, demand_processes, section
         from dlrun.config.compose import PRIMARY, REFUSALS, explain
         from dlrun.config.explain import problems
         from dlrun.config.schema import SweepConfig, TuneConfig
@@ -136,6 +136,7 @@ class _Order:
             self.examples: list[TrainConfig] = [
                 self.checked(one, 0) for one in self.space.examples()
             ]
+            demand_processes(self.examples)
             self.objectives, wrong = self._objectives()
             told += wrong
         if told:

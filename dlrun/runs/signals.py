@@ -9,9 +9,13 @@ class StopRequest:
     """While entered, remembers the first SIGINT or SIGTERM; a second SIGINT ends the process.
 
     Handlers only set a flag: saving from inside one could meet any half-done state.
+
+    Args:
+        quiet: of several processes that are asked together one answers.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, quiet: bool = False) -> None:
+        self.quiet = quiet
         self.signal: int | None = None
         self._before: dict[int, object] = {}
 
@@ -35,5 +39,5 @@ class StopRequest:
             os.write(2, show_cursor + b"\nstopped at once; the last saved checkpoint stands\n")
             os._exit(128 + number)
         self.signal = number
-        if number == signal.SIGINT:
+        if number == signal.SIGINT and not self.quiet:
             os.write(2, b"\nfinishing the step and saving (Ctrl-C again stops at once)\n")

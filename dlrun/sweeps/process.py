@@ -13,10 +13,12 @@ from typing import Any
 from dlrun.runs.files import read_json, write_json
 from dlrun.runs.status import note_end, read_status
 from dlrun.sweeps.plan import Job
-from dlrun.sweeps.shares import Shares, memory_kills
+from dlrun.sweeps.shares import Shares, memory_kills, processes
 
 # -P: as for the console script, a random.py in the user's folder is not taken for Python's own.
-COMMAND = (sys.executable, "-P", "-X", "faulthandler", "-m", "dlrun.commands.job")
+MODULE = ("-P", "-X", "faulthandler", "-m", "dlrun.commands.job")
+"""Of Python: a job, or one of the processes that train a job together."""
+COMMAND = (sys.executable, *MODULE)
 BUSY = 75
 """The exit code of a job that another process has begun in the same instant (EX_TEMPFAIL)."""
 # Sent by somebody from outside: the job itself is in order and can be gone on with.
@@ -39,8 +41,12 @@ class Process:
         self._asked = False
         self._kills = memory_kills()
         self._first: tuple[float, int] | None = None
+        self._began = time.time()
         told = job.folder.path / "job.json"
-        threads = read_json(told).get("threads", shares.threads)  # sums depend on their number
+        devices = processes(job.config)
+        # Those that it began with: sums depend on their number.
+        threads = read_json(told).get("threads", max(1, shares.threads // devices))
+        environment = shares.environment(place, threads, devices)
         write_json(told, {"overrides": job.overrides, "threads": threads})
         with open(job.folder.output, "a", encoding="utf-8") as output:
             self._popen = subprocess.Popen(
@@ -48,13 +54,19 @@ class Process:
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, "PYTHONUNBUFFERED": "1", **shares.environment(place, threads)},
+                env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
                 start_new_session=True,  # a terminal's Ctrl-C is for the sweep, which asks its jobs
             )
-        order = {"folder": str(job.folder.path), "config": plain, "overrides": job.overrides}
+        order = {
+            "folder": str(job.folder.path),
+            "config": plain,
+            "overrides": job.overrides,
+            "devices": devices,
+            "began": began,
+        }
         assert self._popen.stdin is not None
         with suppress(BrokenPipeError):  # it died already, which is seen when its end is looked at
-            self._popen.stdin.write(json.dumps(order | {"began": began}).encode() + b"\n")
+            self._popen.stdin.write(json.dumps(order).encode() + b"\n")
             self._popen.stdin.flush()
 
     def ask_to_stop(self) -> None:
@@ -68,7 +80,7 @@ class Process:
         self.ask_to_stop()
 
     def kill(self) -> None:
-        """At once."""
+        """At once; what it has started notices within a second or two, saves and stops."""
         self._popen.kill()
 
     def ended(self) -> bool:
@@ -119,7 +131,7 @@ class Process:
         """How far it has come, what it measures, how long it will take at that pace."""
         job, now = self.job, time.monotonic()
         status = read_json(job.folder.status)
-        if status.get("pid") != self._popen.pid:  # it has not come so far as to write its own
+        if status.get("started", 0.0) < self._began:  # it has not come so far as to write its own
             return
         job.step, job.total = status["step"], status["total"]
         job.value = latest(job.folder.metrics, f"val/{job.key_metric}") or job.value

@@ -16,48 +16,80 @@ class Shares:
 
     jobs: int
     threads: int
-    """Of each job."""
+    """Of each job; its processes divide them."""
     gpus: tuple[str, ...]
     """What CUDA_VISIBLE_DEVICES may say; empty where no job uses one."""
     line: str
 
-    def environment(self, place: int, threads: int) -> dict[str, str]:
-        """What the job at `place`, one of `jobs`, is started with besides the user's own."""
+    def environment(self, place: int, threads: int, devices: int = 1) -> dict[str, str]:
+        """What the job at `place`, one of `jobs`, is started with besides the user's own.
+
+        Args:
+            place: from 0 on.
+            threads: of each of its processes.
+            devices: its processes, each of which has a GPU, if any has.
+        """
         asked = os.environ.get("OMP_NUM_THREADS", "")
         most = min(threads, int(asked)) if asked.isdigit() and int(asked) else threads
         found = {"OMP_NUM_THREADS": str(most), "MKL_NUM_THREADS": str(most)}
         if self.gpus:
-            found["CUDA_VISIBLE_DEVICES"] = self.gpus[place % len(self.gpus)]
+            first, count = place * devices, min(devices, len(self.gpus))
+            own = [self.gpus[(first + i) % len(self.gpus)] for i in range(count)]
+            found["CUDA_VISIBLE_DEVICES"] = ",".join(own)
         return found
+
+
+def processes(config: TrainConfig) -> int:
+    """How many train one run of `config` together.
+
+    Raises:
+        UserError: one for each GPU, and there is none.
+    """
+    if config.hardware.devices == 1:
+        return 1
+    from dlrun.training.ranks import wanted  # imports torch, which a wrong sweep needs not
+
+    return wanted(config.hardware)
 
 
 def share(asked: SweepConfig, configs: list[TrainConfig]) -> Shares:
     """Divides this machine among the jobs of a sweep.
 
     One job a GPU where there are any, else one a core, as far as memory reaches: small networks
-    gain more from a second job than from a second thread. Depends on all jobs of the sweep and not
-    on those that are left.
+    gain more from a second job than from a second thread. A job of several processes takes as many
+    GPUs or cores. Depends on all jobs of the sweep and not on those that are left.
     """
     cores, gpus = _cores(), _gpus() if _any_gpu(configs) else ()
-    threads = max(int(c.hardware.threads) if c.hardware.threads != "auto" else 1 for c in configs)
-    room = max(1, int(_free_memory() // _JOB_MEMORY))
+    devices = max(processes(config) for config in configs)
+    threads = max(_threads(config) * processes(config) for config in configs)
+    room = max(1, int(_free_memory() // (_JOB_MEMORY * devices)))
     why = f"of {cores} cores"
     if asked.jobs != "auto":
         jobs = asked.jobs
     elif gpus:
-        jobs, why = len(gpus), f"one on each of {len(gpus)} GPUs"
+        jobs = max(1, len(gpus) // devices)
+        why = f"one on each of {len(gpus)} GPUs" if devices == 1 else f"of {len(gpus)} GPUs"
     else:
         jobs = max(1, cores // threads)
     jobs = min(jobs, len(configs))
     if asked.jobs == "auto" and room < jobs:
         jobs, why = room, "as many as memory has room for"
+    if devices > 1:
+        why += f", {devices} processes each"
     each = max(1, cores // jobs)
-    fixed = all(c.hardware.threads != "auto" for c in configs)
-    own = f"{threads}, as asked" if fixed else str(each)
-    line = f"{jobs} at a time ({why}), threads of each: {own}"
+    if all(config.hardware.threads != "auto" for config in configs):
+        own = f"{max(map(_threads, configs))}, as asked"
+    else:
+        own = str(max(1, each // devices))
+    line = f"{jobs} at a time ({why}), threads of each{' process' if devices > 1 else ''}: {own}"
     if gpus and asked.jobs != "auto":
         line += f", on {len(gpus)} GPU{'s' if len(gpus) > 1 else ''}"
     return Shares(jobs, each, gpus, line)
+
+
+def _threads(config: TrainConfig) -> int:
+    """Of a process, as far as that was asked for."""
+    return 1 if config.hardware.threads == "auto" else int(config.hardware.threads)
 
 
 def _any_gpu(configs: list[TrainConfig]) -> bool:

@@ -106,7 +106,7 @@ def feature_run(
     It is trained on `hardware`, which is no part of its signature: whoever needs the same judge
     takes this one. `pause` is called while another process trains it.
     """
-    hardware = replace(hardware, precision=needed.hardware.precision)
+    hardware = _one_process(replace(hardware, precision=needed.hardware.precision))
 
     def train_here(needed: TrainConfig, folder: RunFolder) -> object:
         return train(replace(needed, hardware=hardware), folder)
@@ -174,7 +174,12 @@ def control_configs(config: TrainConfig) -> dict[str, TrainConfig]:
     if not options.balance:
         del drawn["attribute"]
     return {
-        role: replace(config, method=Choice("dbvae", changed), name=None)
+        role: replace(
+            config,
+            method=Choice("dbvae", changed),
+            hardware=_one_process(config.hardware),
+            name=None,
+        )
         for role, changed in drawn.items()
         if role != options.resampling
     }
@@ -200,7 +205,18 @@ def _alone(config: TrainConfig, dropout: float) -> TrainConfig:
         value_loss=Choice("squared_error", SquaredError.Config()),
     )
     loss = Choice("cross_entropy", CrossEntropy.Config(label_smoothing=0.0))
-    return replace(config, method=Choice("supervised", method), loss=loss, name=None)
+    hardware = _one_process(config.hardware)
+    return replace(
+        config, method=Choice("supervised", method), loss=loss, hardware=hardware, name=None
+    )
+
+
+def _one_process(hardware: HardwareConfig) -> HardwareConfig:
+    """What a run stands on is trained by one, though several train the run itself.
+
+    So they all find the same one, and the other processes are free to wait.
+    """
+    return replace(hardware, devices=1, sync_batchnorm=False)
 
 
 def _folder(config: TrainConfig, role: str) -> RunFolder:

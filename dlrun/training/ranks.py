@@ -5,21 +5,32 @@ weights. The first, the main one, evaluates and writes; the others wait for it.
 """
 
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 from dlrun.config.schema import HardwareConfig
-from dlrun.errors import RunFailed, UserError
+from dlrun.errors import Interrupted, RunFailed, UserError
+from dlrun.runs.signals import StopRequest
 
-# The others wait while the main one evaluates; one that died is noticed by its closed connection.
-_PATIENCE = timedelta(days=2)
+# The others wait while the main one evaluates, or trains a teacher for days; one that died is
+# noticed by its closed connection. In milliseconds it is no more than 32 bits hold.
+_PATIENCE = timedelta(days=20)
+_POLL = 1.0  # seconds
+_GRACE = 600.0  # seconds for the step and the checkpoint of a process whose launcher is no more
+LAUNCHER = "DLRUN_LAUNCHER"
+"""The environment variable with the process id of the launcher, where that is ours."""
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -90,6 +101,29 @@ class Ranks:
             dist.broadcast_object_list(box, device=self.device)
         return box[0]
 
+    def by_main(self, work: Callable[[], Found]) -> Found:
+        """What `work` gives, done by the main process alone, however long; the others wait.
+
+        What it gives is pickled. Where it raises, all end: the main process tells why, and the
+        others end without a word, with the same exit code.
+        """
+        if self.size == 1:
+            return work()
+        if not self.main:
+            with StopRequest(quiet=True):  # whether to stop is the main one's to say
+                code, found = self.from_main(None)
+            if code:
+                raise SystemExit(code)
+            return found  # type: ignore[no-any-return]
+        try:
+            found = work()
+        except (Interrupted, Exception) as error:
+            with suppress(RunFailed):  # one that is gone already needs not be told
+                self.from_main((getattr(error, "exit_code", 1), None))
+            raise
+        self.from_main((0, found))
+        return found
+
     def wait(self) -> None:
         """Until all are here."""
         self.largest(0)
@@ -134,6 +168,17 @@ def started() -> int | None:
     return int(text) if text.isdigit() and "RANK" in os.environ else None
 
 
+def is_first() -> bool:
+    """Whether this process will be the main one, known before they are joined."""
+    return started() is None or os.environ["RANK"] == "0"
+
+
+def joint_device(config: HardwareConfig) -> torch.device:
+    """What several processes exchange numbers on: a GPU each, or else the CPU. Wakes no GPU."""
+    gpus = config.device != "cpu" and torch.cuda.is_available()
+    return torch.device("cuda" if gpus else "cpu")
+
+
 @contextmanager
 def joined(config: HardwareConfig) -> Iterator[Ranks]:
     """This process among those that torchrun started; alone where it started none.
@@ -146,7 +191,7 @@ def joined(config: HardwareConfig) -> Iterator[Ranks]:
         if wanted(config) > 1:
             raise UserError(
                 f"hardware.devices: got {config.devices}, but nothing has started that many "
-                "processes here; a single `dlrun train` does, or torchrun"
+                "processes here; `dlrun train` does, or torchrun"
             )
         yield ALONE
         return
@@ -155,8 +200,10 @@ def joined(config: HardwareConfig) -> Iterator[Ranks]:
             f"hardware.devices: got {config.devices}, but torchrun has started {size} processes; "
             "give the same number, or hardware.devices=auto"
         )
-    device = torch.device("cpu")
-    if config.device != "cpu" and torch.cuda.is_available():
+    if LAUNCHER in os.environ:
+        threading.Thread(target=_stop_with_the_launcher, daemon=True).start()
+    device = joint_device(config)
+    if device.type == "cuda":
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
@@ -164,6 +211,20 @@ def joined(config: HardwareConfig) -> Iterator[Ranks]:
         yield Ranks(dist.get_rank(), size, device)
     finally:
         dist.destroy_process_group()
+
+
+def _stop_with_the_launcher() -> None:
+    """One that was killed cannot ask its processes to stop, and must not leave them behind."""
+    while os.getppid() == int(os.environ[LAUNCHER]):
+        time.sleep(_POLL)
+    stop_here()
+
+
+def stop_here() -> None:
+    """Asks this very process to save and stop; ends it where that takes too long."""
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(_GRACE)
+    os._exit(128 + signal.SIGTERM)
 
 
 @contextmanager

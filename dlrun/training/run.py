@@ -58,7 +58,7 @@ def train(config: TrainConfig, folder: RunFolder, console: Console, ranks: Ranks
         RunFailed: not finite, or out of memory; the last good checkpoint is kept.
         Interrupted: stopped on request, with a checkpoint.
     """
-    with _own_place(folder, ranks) as own, StopRequest() as stop:
+    with _own_place(folder, ranks) as own, StopRequest(not ranks.main) as stop:
         return _train(config, folder, own, console, stop, ranks)
 
 
@@ -123,14 +123,16 @@ def _train(
                     finished = loop.run(stop)
                 if not finished:
                     assert stop.signal is not None
+                    if not ranks.main:  # the main process says it
+                        raise SystemExit(128 + stop.signal)
                     raise Interrupted(stop.signal, f"stopped at step {progress.step}, saved")
                 if loop.stopped_early:
                     log.say(
                         f"stopped early at step {progress.step} of {experiment.total_steps}: "
                         f"{config.patience} evaluations without a better val {method.key_metric}"
                     )
-                summary: dict[str, Any] = {}
-                if ranks.main:
+
+                def tested() -> dict[str, Any]:
                     quality = quality_of(
                         experiment,
                         judging,
@@ -138,8 +140,9 @@ def _train(
                         log.say,
                         stop,
                     )
-                    summary = judge(experiment, folder, tracker, progress, stop, quality)
-                summary = ranks.from_main(summary)
+                    return judge(experiment, folder, tracker, progress, stop, quality)
+
+                summary = ranks.by_main(tested)
             finally:
                 tracker.close()
         status.status.step = progress.step

@@ -14,7 +14,6 @@ import pytest
 import torch
 from torch import nn
 
-from dlrun.commands.start import demand_nothing_first
 from dlrun.config.check import check
 from dlrun.config.compose import compose_plain
 from dlrun.config.schema import TrainConfig
@@ -53,12 +52,14 @@ def test_alone_nothing_is_exchanged() -> None:
     assert layer.weight.grad is None
     assert ALONE.largest(3, 0) == [3, 0]
     assert ALONE.from_main({"a": 1}) == {"a": 1}
+    assert ALONE.by_main(lambda: 3) == 3
     assert ALONE.purpose == ()
 
 
 GRADIENTS = """
 import torch, torch.distributed as dist
 from torch import nn
+from dlrun.errors import Interrupted, RunFailed, UserError
 from dlrun.training.ranks import Ranks
 
 dist.init_process_group("gloo")
@@ -76,6 +77,19 @@ assert ranks.largest(rank, 1 - rank, 7) == [1, 1, 7]
 assert ranks.from_main("main" if rank == 0 else "other") == "main"
 assert ranks.average(torch.tensor([float(rank), float("nan")])).tolist()[0] == 0.5
 assert ranks.average(torch.tensor([1.0, float("nan") if rank else 1.0])).isnan().tolist() == [0, 1]
+assert ranks.by_main(lambda: [rank]) == [0]
+for error in (UserError("a"), RunFailed("b"), Interrupted(15, "c"), ValueError("d")):
+    def fail():
+        raise error
+    try:
+        ranks.by_main(fail)
+    except (SystemExit, Exception, Interrupted) as raised:
+        if rank == 0:
+            assert raised is error
+        else:
+            assert type(raised) is SystemExit and raised.code == getattr(error, "exit_code", 1)
+    else:
+        raise AssertionError("it went on")
 order = []
 with ranks.main_first():
     order.append(rank)
@@ -223,12 +237,6 @@ def config_of(*overrides: str) -> TrainConfig:
 def test_batch_norm_is_synchronised_on_gpus_only() -> None:
     with pytest.raises(UserError, match="sync_batchnorm: got true"):
         demand_shares(config_of("hardware.sync_batchnorm=true"), Ranks(0, 2))
-
-
-@pytest.mark.parametrize("more", ["method.teacher=null", "method.baseline=true"])
-def test_what_is_trained_first_is_trained_by_one_process(more: str) -> None:
-    with pytest.raises(UserError, match=r"method\.teacher, method\.baseline"):
-        demand_nothing_first(config_of("method=distill", "method.teacher=some", more))
 
 
 def test_more_processes_than_were_started_are_told() -> None:

@@ -178,7 +178,17 @@ def test_shares(monkeypatch: pytest.MonkeyPatch) -> None:
     gpu = check(compose_plain(["hardware=auto"], None))
     assert share(auto, [gpu] * 20).gpus == ("0", "1")
     assert share(auto, [gpu] * 20).jobs == 2
+    pair = check(compose_plain(["hardware=cpu", "hardware.devices=2"], None))
+    pairs = share(auto, [pair] * 20)
+    assert (pairs.jobs, pairs.threads) == (4, 2) and "threads of each process: 1" in pairs.line
+    assert share(auto, [pair] * 2).threads == 4
+    gpu_pair = check(compose_plain(["hardware=auto", "hardware.devices=2"], None))
+    assert share(auto, [gpu_pair, gpu]).jobs == 1
+    four = Shares(2, 1, ("0", "1", "2", "3"), "")
+    seen = [four.environment(place, 1, 2)["CUDA_VISIBLE_DEVICES"] for place in range(3)]
+    assert seen == ["0,1", "2,3", "0,1"]
     free = 4 * 2.0**30
+    assert share(auto, [pair] * 20).jobs == 1
     few = share(auto, [CONFIG] * 20)
     assert few.jobs == 2 and "memory" in few.line
 

@@ -41,6 +41,8 @@ class Trouble(VAE):
             raise RuntimeError("as it was told")
         if update.step == 3 and mode == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
+        if update.step == 3 and mode == "lost" and os.environ["RANK"] == "1":
+            os.kill(os.getpid(), signal.SIGKILL)
         return super().step(batch, update)
 '''
 

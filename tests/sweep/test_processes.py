@@ -1,0 +1,86 @@
+"""Jobs of two processes each: a sweep treats them as it does any other job."""
+
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from test_sweep import begin, jobs, starts, state, steps, told, wait_for_steps
+from troubled import COMMON, make_troubled
+
+TWO = [
+    *COMMON, "hardware=ddp", "hardware.devices=2", "hardware.device=cpu", "hardware.precision=fp32",
+    "sweep.jobs=2", "quality.features=none",
+]  # fmt: skip
+
+
+def ended(pid: int) -> bool:
+    """Within a few seconds, of a process that is no child of ours."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def test_a_process_that_is_killed_ends_its_job_alone(tmp_path: Path) -> None:
+    project = make_troubled(tmp_path)
+    command = [*TWO, "steps=6", "method.mode=fine,lost"]
+    for turn in (1, 2):  # the same command again skips the one and goes on with the other
+        process = begin(project, *command)
+        out = told(process)
+        assert process.returncode == 1, out
+        assert "1 completed, 1 interrupted" in out.splitlines()
+        (lost,) = (job for job in jobs(project) if state(job) == "interrupted")
+        (fine,) = (job for job in jobs(project) if state(job) == "completed")
+        assert (starts(lost), starts(fine)) == (turn, 1)
+    log = (lost / "log.txt").read_text()
+    assert "killed by SIGKILL" in log and "another process of this run was lost" in log
+    assert "resumed at step 2 of 6" in log
+    assert steps(fine) == list(range(1, 7))
+    assert json.loads((fine / "job.json").read_text())["threads"] == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_stopped_or_killed_all_processes_save_and_the_same_command_goes_on(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    project = make_troubled(tmp_path)
+    command = [*TWO, "steps=30", "method.pause=0.2"]
+    first = begin(project, *command)
+    wait_for_steps(project, first, count=1, most=25)
+    (job,) = jobs(project)
+    first.send_signal(number)
+    out = told(first)
+    pid = json.loads((job / "status.json").read_text())["pid"]
+    assert ended(pid)
+    assert state(job) == "interrupted"
+    assert "stopped at step" in (job / "log.txt").read_text()
+    if number == signal.SIGINT:
+        assert first.returncode == 130, out
+        assert "sweep stopped (1 interrupted); the same command goes on" in out
+    second = begin(project, *command)
+    out = told(second)
+    assert second.returncode == 0, out
+    assert steps(job) == list(range(1, 31))
+    assert starts(job) == 2
+    third = begin(project, *command)
+    assert "done before" in told(third)
+    assert starts(job) == 2
+
+
+def test_a_batch_that_cannot_be_shared_begins_nothing(tmp_path: Path) -> None:
+    project = make_troubled(tmp_path)
+    process = begin(project, *TWO, "batch_size=16,7", "steps=2")
+    line = "batch_size: got 7, but 2 processes share a batch; expected a multiple of 2"
+    assert told(process) == f"dlrun: {line}\n"
+    assert process.returncode == 2
+    assert not (project / "outputs").exists()
