@@ -23,9 +23,10 @@ examples:
 
 Runs that differ only in their seed are one column: mean ± standard deviation
 (n - 1), and n. `best` is of the checkpoint that the val split chose, `last` of
-the end of training. Where two columns have two seeds or more in common, the
-rest is held against A: mean difference over these seeds, its 95% interval, and
-the p of a paired t-test, not corrected for how many are asked."""
+the end of training. Runs that are not complete are in no figure. Where two
+columns have two seeds or more in common, the rest is held against A: mean
+difference over these seeds, its 95% interval, and the p of a paired t-test, not
+corrected for how many are asked."""
 _SIDE_BY_SIDE = 3  # more groups than these stand below each other
 
 
@@ -85,7 +86,8 @@ def _print(
             console.print()
         elif len(groups) > 1:
             console.print("no config key differs that has a part in the computation\n")
-        console.print(side_by_side(names, [len(group.runs) for group in groups], rows))
+        for table in side_by_side(names, [len(group.runs) for group in groups], rows):
+            console.print(table)
     else:
         table, more = stacked(names, groups, changed, _fitting(groups, rows, asked))
         console.print(table)
@@ -108,17 +110,20 @@ def _notes(
 ) -> list[str]:
     lines = []
     for name, group in zip(names, groups, strict=True):
-        unfinished = [run for run in group.runs if run.state != "completed"]
-        if unfinished:
-            told = ", ".join(f"{run.name} {run.state} at step {run.step}" for run in unfinished[:3])
-            lines.append(f"{name} is not complete: {told}")
+        if cut := group.incomplete:
+            told = ", ".join(f"{run.name} {run.state} at step {run.step}" for run in cut[:3])
+            more = f" and {len(cut) - 3} more" if len(cut) > 3 else ""
+            lines.append(f"{name}: not complete, in no figure: {told}{more}")
         if group.doubles:
             left = ", ".join(run.name for run in group.doubles[:3])
             lines.append(f"{name}: the same seed again, counted once, left out: {left}")
     lines.append("best: the checkpoint that val chose; last: the end of training")
     if any(told and told.std is not None for row in rows for told in row.groups):
         lines.append("±: standard deviation over seeds")
-    tests = sum(1 for row in rows for test in row.tests if test)
+    told_tests = [test for row in rows for test in row.tests if test]
+    tests = sum(1 for test in told_tests if test.p is not None)
+    if tests_shown and tests < len(told_tests):
+        lines.append("p -: no test, since the difference is the same for all seeds in common")
     if tests and tests_shown:
         lines.append(
             "p: paired t-test over the seeds in common, with the 95% interval; chance alone puts "
@@ -140,6 +145,7 @@ def _plain(
             name: {
                 "runs": [run.path for run in group.runs],
                 "seeds": group.seeds,
+                "incomplete": [run.path for run in group.incomplete],
                 "left_out": [run.path for run in group.doubles],
             }
             for name, group in zip(names, groups, strict=True)

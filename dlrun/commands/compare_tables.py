@@ -1,7 +1,7 @@
 """How `dlrun compare` shows groups: side by side, or below each other where they are many."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from dlrun.evaluation.metrics import describe
 
@@ -34,27 +34,52 @@ def what_differs(names: Sequence[str], changed: dict[str, list[str]]) -> "Table"
     return table
 
 
-def side_by_side(names: Sequence[str], sizes: Sequence[int], rows: Sequence["Row"]) -> "Table":
-    """A row for each figure, a column for each group, and the paired tests."""
-    tested = [i for i in range(1, len(names)) if any(row.tests[i] for row in rows)]
+def side_by_side(
+    names: Sequence[str], sizes: Sequence[int], rows: Sequence["Row"]
+) -> list["Table"]:
+    """A row for each figure, a column for each group; below them the paired tests.
+
+    Each in a table of its own, so that no number is broken on a screen of 80 columns.
+    """
     table = plain_table("figures")
     table.add_column("", overflow="fold")
     table.add_column("", no_wrap=True)
     for name in names:
         table.add_column(name, justify="right", overflow="fold")
-    for i in tested:
-        table.add_column(f"{names[i]} - A", justify="right", overflow="fold")
-        table.add_column("p", justify="right", no_wrap=True)
     for row in rows:
-        figure, metric = row.figure, describe(row.figure.metric)
-        cells = [
-            cell(told, metric.form, size) for told, size in zip(row.groups, sizes, strict=True)
-        ]
-        for i in tested:
-            cells += _tested(row.tests[i], metric.form)
-        name = f"{figure.metric} {metric.arrow}".strip()
-        table.add_row(*_escaped(name, f"{figure.split} {figure.which}", *cells))
+        form = describe(row.figure.metric).form
+        cells = [cell(told, form, size) for told, size in zip(row.groups, sizes, strict=True)]
+        table.add_row(*_escaped(*_named(row), *cells))
+    tests = [
+        _tests(f"{names[i]} - A", [(row, test) for row in rows if (test := row.tests[i])])
+        for i in range(1, len(names))
+    ]
+    return [table] * bool(rows) + [each for each in tests if each.rows]
+
+
+def _tests(title: str, tested: Sequence[tuple["Row", "Paired"]]) -> "Table":
+    """One group against the first: the difference, its 95% interval, p, over so many seeds."""
+    table = plain_table(f"\n{title}")
+    table.add_column("", overflow="fold")
+    for heading in ("", "difference", "95% interval", "p", "n"):
+        justify: Literal["left", "right"] = "right" if heading else "left"
+        table.add_column(heading, justify=justify, no_wrap=True)
+    for row, test in tested:
+        form = describe(row.figure.metric).form
+        interval, p = "-", "-"
+        if test.p is not None:
+            interval = f"[{test.low:{form}}, {test.high:{form}}]"
+            p = "<.001" if test.p < 0.001 else f"{test.p:.3f}"
+        table.add_row(
+            *_escaped(*_named(row), f"{test.difference:+{form}}", interval, p, str(test.n))
+        )
     return table
+
+
+def _named(row: "Row") -> tuple[str, str]:
+    figure = row.figure
+    name = f"{figure.metric} {describe(figure.metric).arrow}".strip()
+    return name, f"{figure.split} {figure.which}"
 
 
 def stacked(
@@ -78,7 +103,9 @@ def stacked(
     for i, group in enumerate(groups):
         values = [own[i] for own in shown.values()]
         cells = [cell(row.groups[i], describe(row.figure.metric).form) for row in rows]
-        table.add_row(*_escaped(names[i], *values, str(len(group.runs)), *cells))
+        table.add_row(
+            *_escaped(names[i], *values, str(len(group.runs) - len(group.incomplete)), *cells)
+        )
     left = [key for key in changed if key not in shown]
     more = ", ..." if len(left) > 5 else ""
     line = f"differ too: {', '.join(left[:5])}{more}; --csv and --json have every value"
@@ -93,13 +120,6 @@ def cell(told: "Spread | None", form: str, size: int | None = None) -> str:
     if told.std is None:
         return f"{told.mean:{form}}{count}"
     return f"{told.mean:{form}} ± {told.std:{form}}{count}"
-
-
-def _tested(test: "Paired | None", form: str) -> list[str]:
-    if test is None:
-        return ["-", "-"]
-    interval = f"{test.difference:+{form}} [{test.low:{form}}, {test.high:{form}}]"
-    return [interval, "<.001" if test.p < 0.001 else f"{test.p:.3f}"]
 
 
 def plain_table(title: str) -> "Table":

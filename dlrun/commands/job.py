@@ -25,7 +25,7 @@ from dlrun.runs.files import read_json
 from dlrun.runs.folder import RunFolder
 from dlrun.runs.log import Log
 from dlrun.runs.status import note_end, read_status
-from dlrun.sweeps.process import BUSY, MODULE
+from dlrun.sweeps.process import BUSY, MODULE, killed_by
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -192,7 +192,11 @@ def _ordered(order: dict[str, Any], folder: RunFolder) -> str | None:
             train_in(order["config"], folder)
             return None
         folder.unlock()  # for the first of them to take
+        if (threads := os.environ.get("OMP_NUM_THREADS", "")).isdigit():  # of the whole job
+            os.environ["OMP_NUM_THREADS"] = str(max(1, int(threads) // order["devices"]))
         code = _launch(order)
+        if code < 0:
+            note_end(folder, *killed_by(signal.Signals(-code)))
         status = read_status(folder)
         reason = status.reason if status else ""
         if code > 128:

@@ -199,11 +199,11 @@ class _Sweep:
             self._say(f"the launcher failed: {type(error).__name__}: {error}")
         finally:
             for job in left:
-                pool.settle(job)
+                pool.conclude(job)
         while any(job.state == "elsewhere" for job in left):  # what a failed launcher had begun
             time.sleep(_POLL)
             for job in left:
-                pool.settle(job)
+                pool.conclude(job)
 
     def _say(self, text: str) -> None:
         self.console.print(text, highlight=False, markup=False)

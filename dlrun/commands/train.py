@@ -2,11 +2,14 @@
 
 import os
 import sys
+from argparse import Namespace
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from dlrun.commands.arguments import Parser
 from dlrun.errors import UserError
+from dlrun.runs.signals import termination_told
 
 _INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 
@@ -16,7 +19,11 @@ def run(arguments: list[str]) -> int:
     # Hydra then raises its errors instead of printing them and exiting with 1.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     options = _parser().parse_intermixed_args(arguments)
+    with termination_told() if options.multirun else nullcontext():
+        return _run(options, arguments)
 
+
+def _run(options: Namespace, arguments: list[str]) -> int:
     from dlrun.config.compose import compose_plain, user_config_dir
 
     config_dir: str | None = options.config_dir or user_config_dir()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dlrun.commands.arguments import Parser
 from dlrun.errors import ConfigError, Interrupted, UserError
+from dlrun.runs.signals import termination_told
 
 if TYPE_CHECKING:
     from hydra.core.config_loader import ConfigLoader
@@ -78,7 +79,8 @@ def run(arguments: list[str]) -> int:
     config_dir: str | None = options.config_dir or user_config_dir()
     if config_dir and not Path(config_dir).is_dir():
         raise UserError(f"--config-dir: {config_dir} is no folder")
-    return _tune(options.overrides, config_dir, options.config_dir)
+    with termination_told():
+        return _tune(options.overrides, config_dir, options.config_dir)
 
 
 def _tune(overrides: list[str], config_dir: str | None, typed_dir: str | None) -> int:

@@ -70,7 +70,9 @@ def _is_val(row: dict[str, object]) -> bool:
 
 
 def compare(groups: Sequence[Group], metrics: Sequence[str] = ()) -> list[Row]:
-    """The figures side by side, the key metric's first.
+    """The figures side by side, the key metric's first, of runs that are complete.
+
+    What another run has come to so far is no sample of what its config reaches.
 
     Args:
         groups: the first is what the others are held against.
@@ -79,7 +81,9 @@ def compare(groups: Sequence[Group], metrics: Sequence[str] = ()) -> list[Row]:
     Raises:
         UserError: a metric that no run has.
     """
-    numbers = [[figures(run) for run in group.runs] for group in groups]
+    numbers = [
+        [figures(run) if run.state == "completed" else {} for run in group.runs] for group in groups
+    ]
     there = dict.fromkeys(key for group in numbers for own in group for key in own)
     names = list(dict.fromkeys(figure.metric for figure in there))
     wrong = [metric for metric in metrics if metric not in names]

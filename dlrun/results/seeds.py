@@ -28,6 +28,11 @@ class Group:
         """One of each run."""
         return [run.config.get("seed") for run in self.runs]
 
+    @property
+    def incomplete(self) -> list[Record]:
+        """Those of `runs` that have no part in the figures."""
+        return [run for run in self.runs if run.state != "completed"]
+
 
 def by_seed(runs: Sequence[Record]) -> list[Group]:
     """The groups, in the order of their first run; of one seed's runs the latest complete one."""

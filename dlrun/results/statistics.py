@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 _TINY = 1e-300
+_ROUNDING = 1e-14  # of the values: so much may equal differences differ by
 _ENOUGH = 500  # terms of the fraction; a hundred reach full precision where it is used
 
 
@@ -26,12 +27,13 @@ class Paired:
     """A paired t-test of b - a over the same seeds."""
 
     difference: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     """The 95% interval of the difference."""
-    t: float
-    p: float
-    """Two-sided: how often as much or more would be seen if there were no difference."""
+    t: float | None
+    p: float | None
+    """Two-sided: how often as much or more would be seen if there were no difference. These four
+    are None where all pairs differ by the same: without a spread there is nothing to judge by."""
     n: int
 
 
@@ -45,11 +47,7 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 def paired(a: Sequence[float], b: Sequence[float]) -> Paired | None:
-    """The test of b - a, pair by pair; None of fewer than two pairs or what is not finite.
-
-    Where all pairs differ by the same there is no spread to judge by: t is infinite and p is 0, or
-    t is 0 and p is 1 where they do not differ at all.
-    """
+    """The test of b - a, pair by pair; None of fewer than two pairs or what is not finite."""
     if len(a) != len(b):
         raise ValueError(f"{len(a)} and {len(b)} values are no pairs")
     differences = [y - x for x, y in zip(a, b, strict=True)]
@@ -57,10 +55,9 @@ def paired(a: Sequence[float], b: Sequence[float]) -> Paired | None:
         return None
     told = spread(differences)
     assert told.std is not None
+    if told.std <= _ROUNDING * max(map(abs, (*a, *b))):
+        return Paired(told.mean, None, None, None, None, told.n)
     error = told.std / math.sqrt(told.n)
-    if error == 0:
-        t = math.copysign(math.inf, told.mean) if told.mean else 0.0
-        return Paired(told.mean, told.mean, told.mean, t, 0.0 if told.mean else 1.0, told.n)
     half = t_quantile(0.975, told.n - 1) * error
     t = told.mean / error
     p = 2 * t_tail(abs(t), told.n - 1)

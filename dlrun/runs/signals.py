@@ -2,7 +2,11 @@
 
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
+
+from dlrun.errors import Interrupted
 
 
 class StopRequest:
@@ -41,3 +45,20 @@ class StopRequest:
         self.signal = number
         if number == signal.SIGINT and not self.quiet:
             os.write(2, b"\nfinishing the step and saving (Ctrl-C again stops at once)\n")
+
+
+@contextmanager
+def termination_told() -> Iterator[None]:
+    """Where nothing else handles SIGTERM it is raised as Interrupted, as Ctrl-C is as what it is.
+
+    For what has nothing to save: a sweep before its jobs are begun, or that waits for others.
+    """
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        raise Interrupted(number, f"stopped by {signal.Signals(number).name}")
+
+    before = signal.signal(signal.SIGTERM, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -156,6 +156,14 @@ class Pool:
         if job.state != was:
             self._changed(job)
 
+    def conclude(self, job: Job) -> None:
+        """What the folder of a job says that somebody else has had: cut off is not unbegun."""
+        self.settle(job)
+        status = read_status(job.folder)
+        if job.state == "waiting" and status is not None and status.state == "interrupted":
+            job.state, job.reason = "interrupted", status.reason
+            self._changed(job)
+
     def _changed(self, job: Job) -> None:
         if job.state in OVER:
             self.over(job)

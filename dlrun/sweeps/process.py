@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dlrun.runs.files import read_json, write_json
-from dlrun.runs.status import note_end, read_status
+from dlrun.runs.status import State, note_end, read_status
 from dlrun.sweeps.plan import Job
 from dlrun.sweeps.shares import Shares, memory_kills, processes
 
@@ -119,8 +119,7 @@ class Process:
         """By a signal that the sweep did not send; the job's folder is told, which cannot know."""
         out_of_memory = number.name == "SIGKILL" and memory_kills() > self._kills
         job = self.job
-        job.state = "interrupted" if number.name in _FROM_OUTSIDE else "failed"
-        job.reason = f"killed by {number.name}"
+        job.state, job.reason = killed_by(number)
         if out_of_memory:
             job.reason += " of the kernel, out of memory: lower sweep.jobs or batch_size"
         elif job.state == "failed":
@@ -140,6 +139,12 @@ class Process:
         if self._first is not None and job.step > self._first[1]:
             pace = (now - self._first[0]) / (job.step - self._first[1])
             job.seconds_left = pace * (job.total - job.step)
+
+
+def killed_by(number: signal.Signals) -> tuple[State, str]:
+    """What becomes of a job whose process ended by a signal, and the reason."""
+    state: State = "interrupted" if number.name in _FROM_OUTSIDE else "failed"
+    return state, f"killed by {number.name}"
 
 
 def latest(metrics: Path, name: str) -> float | None:

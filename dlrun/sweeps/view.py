@@ -32,6 +32,7 @@ class SweepView:
         self._began = self._drawn = self._line_at = time.monotonic()
         self._started: dict[int, float] = {}
         self._took: list[float] = []
+        self._said: dict[int, tuple[int, str]] = {}
         self.stopping = False
         self._live: Live | None = None
         if console.is_terminal:
@@ -80,7 +81,10 @@ class SweepView:
         elif self._live is None and now - self._line_at >= _LINES_EVERY:
             self._line_at = now
             for job in self.jobs:
-                if job.state == "running" and job.total:
+                stands = job.step, figure(job)
+                news = self._said.get(job.number) != stands
+                if job.state == "running" and job.total and news:
+                    self._said[job.number] = stands
                     left = f", {_time(job.seconds_left)} left" if job.seconds_left else ""
                     at = f"step {job.step}/{job.total}{left}"
                     self.say(f"{self.part} {job.number} {at}  {figure(job)}")

@@ -1,5 +1,6 @@
 """The pool's decisions, with jobs that learn nothing: a script that writes what a run would."""
 
+import io
 import json
 import sys
 import time
@@ -14,6 +15,7 @@ from dlrun.config.compose import compose_plain
 from dlrun.config.schema import SweepConfig
 from dlrun.sweeps import pool as pools
 from dlrun.sweeps import process as processes
+from dlrun.sweeps import view as views
 from dlrun.sweeps.plan import Job, plan
 from dlrun.sweeps.pool import Pool
 from dlrun.sweeps.shares import Shares, share
@@ -203,3 +205,19 @@ def test_what_another_sweep_has_is_linked_unless_a_sweep_has_a_name(tmp_path: Pa
     one.folder.path.rmdir()  # whoever deletes it does not harm the other
     (again,) = plan([([], CONFIG)], sweeps / "4567abcd")
     assert again.folder.path.is_dir() and again.folder.path.parent.name == "4567abcd"
+
+
+def test_without_a_terminal_a_line_is_said_when_something_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(views, "_LINES_EVERY", 0.0)
+    (job,) = planned(tmp_path, "fine")
+    out = io.StringIO()
+    view = SweepView(Console(width=200, file=out), [job], 1)
+    job.state, job.total, job.key_metric = "running", 9, "loss"
+    for step, value in ((3, None), (3, None), (9, None), (9, None), (9, 0.5), (9, 0.5)):
+        job.step, job.value = step, value
+        view.refresh()
+    assert [" ".join(line.split()) for line in out.getvalue().splitlines()] == [
+        "job 0 step 3/9", "job 0 step 9/9", "job 0 step 9/9 val loss 0.5",
+    ]  # fmt: skip

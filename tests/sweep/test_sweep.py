@@ -93,6 +93,18 @@ def test_interrupted_it_saves_what_runs_and_begins_nothing_more(tmp_path: Path) 
     assert "Traceback" not in out
 
 
+def test_asked_to_end_while_it_begins_it_says_so(tmp_path: Path) -> None:
+    project = make_troubled(tmp_path)
+    process = begin(project, *SLOW, "steps=300", "seed=0,1", "sweep.jobs=1")
+    deadline = time.monotonic() + 60
+    while not (project / "outputs").exists() and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.terminate()
+    out = told(process)
+    assert process.returncode == 143, out
+    assert out.splitlines()[-1].startswith(("dlrun: stopped by SIGTERM", "dlrun: sweep stopped"))
+
+
 def test_two_sweeps_at_once_share_the_jobs_that_both_have(tmp_path: Path) -> None:
     project = make_troubled(tmp_path)
     fine = [*COMMON, "steps=8", "sweep.jobs=1"]

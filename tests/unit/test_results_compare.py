@@ -169,3 +169,45 @@ def test_json_and_the_tables_say_the_same(
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("group,loss,split,which,metric,mean,std,n,against_A_difference")
     assert len(lines) == 1 + 2 * 4
+
+
+def test_what_is_not_complete_is_in_no_figure_and_is_named(
+    outputs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cut = outputs / "sweeps" / "losses" / "focal3"
+    (cut / "summary.json").unlink()
+    status = json.loads((cut / "status.json").read_text())
+    write_json(cut / "status.json", status | {"state": "interrupted", "step": 3})
+    compare_command(["losses", "--outputs", str(outputs), "--json"])
+    told = json.loads(capsys.readouterr().out)
+    assert told["groups"]["B"]["incomplete"] == [str(cut)]
+    for which, shift in (("best", 0.02), ("last", 0.01)):
+        figure = told["figures"][f"val/{which}/accuracy"]["B"]
+        assert (figure["n"], figure["against_A"]["n"]) == (3, 3)
+        assert figure["mean"] == pytest.approx(statistics.mean(ACCURACY["focal"][:3]) + shift)
+    compare_command(["losses", "--outputs", str(outputs)])
+    text = capsys.readouterr().out
+    assert "B: not complete, in no figure: focal3 interrupted at step 3" in text
+    assert "± 0.042 (3)" in text
+
+
+def test_equal_differences_are_no_test(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DLRUN_DATA", str(tmp_path / "cache"))
+    for loss, shift in (("a", 0.0), ("b", 0.03)):
+        for seed, accuracy in enumerate((0.81, 0.79)):
+            plain = {"loss": {"name": loss}, "seed": seed}
+            make_run(
+                tmp_path / "outputs" / "sweeps" / "s", f"{loss}{seed}", plain, accuracy + shift
+            )
+    compare_command(["s", "--outputs", str(tmp_path / "outputs"), "--json"])
+    text = capsys.readouterr().out
+    assert "Infinity" not in text
+    test = json.loads(text)["figures"]["test/best/accuracy"]["B"]["against_A"]
+    assert test.pop("difference") == pytest.approx(0.03)
+    assert test == {"low": None, "high": None, "t": None, "p": None, "n": 2}
+    compare_command(["s", "--outputs", str(tmp_path / "outputs")])
+    text = capsys.readouterr().out
+    assert "<.001" not in text
+    assert "p -: no test, since the difference is the same for all seeds in common" in text
