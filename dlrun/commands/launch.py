@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from dlrun.config.schema import TrainConfig
+from dlrun.runs.signals import LAUNCHER
 from dlrun.training.assemble import demand_shares
 from dlrun.training.hardware import pick_device
-from dlrun.training.ranks import LAUNCHER, Ranks, joint_device, started, wanted
+from dlrun.training.ranks import Ranks, joint_device, started, wanted
 
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing import ProcessFailure

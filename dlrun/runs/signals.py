@@ -8,6 +8,9 @@ from types import FrameType, TracebackType
 
 from dlrun.errors import Interrupted
 
+LAUNCHER = "DLRUN_LAUNCHER"
+"""The environment variable with the process id of the launcher of several, where that is ours."""
+
 
 class StopRequest:
     """While entered, remembers the first SIGINT or SIGTERM; a second SIGINT ends the process.
@@ -38,13 +41,19 @@ class StopRequest:
             signal.signal(number, handler)  # type: ignore[arg-type]
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.signal is not None and number == signal.SIGINT:
-            show_cursor = b"\x1b[?25h" if os.isatty(2) else b""  # the live block had hidden it
-            os.write(2, show_cursor + b"\nstopped at once; the last saved checkpoint stands\n")
-            os._exit(128 + number)
+        # A launcher that is asked a second time passes it on as SIGTERM.
+        relayed = self.signal == signal.SIGINT and LAUNCHER in os.environ
+        if self.signal is not None and (number == signal.SIGINT or relayed):
+            self._stop_at_once()
         self.signal = number
         if number == signal.SIGINT and not self.quiet:
             os.write(2, b"\nfinishing the step and saving (Ctrl-C again stops at once)\n")
+
+    def _stop_at_once(self) -> None:
+        if not self.quiet:
+            show_cursor = b"\x1b[?25h" if os.isatty(2) else b""  # the live block had hidden it
+            os.write(2, show_cursor + b"\nstopped at once; the last saved checkpoint stands\n")
+        os._exit(128 + signal.SIGINT)
 
 
 @contextmanager

@@ -20,15 +20,13 @@ from torch import Tensor, nn
 
 from dlrun.config.schema import HardwareConfig
 from dlrun.errors import Interrupted, RunFailed, UserError
-from dlrun.runs.signals import StopRequest
+from dlrun.runs.signals import LAUNCHER, StopRequest
 
 # The others wait while the main one evaluates, or trains a teacher for days; one that died is
 # noticed by its closed connection. In milliseconds it is no more than 32 bits hold.
 _PATIENCE = timedelta(days=20)
 _POLL = 1.0  # seconds
 _GRACE = 600.0  # seconds for the step and the checkpoint of a process whose launcher is no more
-LAUNCHER = "DLRUN_LAUNCHER"
-"""The environment variable with the process id of the launcher, where that is ours."""
 
 Found = TypeVar("Found")
 

@@ -57,9 +57,7 @@ def test_teacher_and_baseline_are_trained_once_and_by_one_process(
     for run in (teacher, alone):
         assert len((run / "command.txt").read_text().splitlines()) == 1
         assert "devices: 1\n" in (run / "config.yaml").read_text()
-    (student,) = runs(
-        outputs, next(path.name[:4] for path in (outputs / "few.Few/distill").iterdir())
-    )
+    (student,) = (outputs / "few.Few" / "distill").iterdir()
     rows = json.loads((student / "summary.json").read_text())["comparison"]
     assert rows.keys() == {"teacher", "student", "student alone"}
     # torchrun itself, and the teacher that is there already.
@@ -131,3 +129,23 @@ def test_they_are_the_same_runs_whoever_needs_them(tmp_path: Path) -> None:
     with pytest.raises(StopIteration):
         feature_run(feature_config(config, 100), config.hardware, train, print)
     assert (seen[0].hardware.devices, seen[0].hardware.sync_batchnorm) == (1, False)
+
+
+def test_controls_and_judge_are_trained_by_one_process(dlrun: Dlrun, tmp_path: Path) -> None:
+    make_project(tmp_path)
+    options = (
+        "dataset=few", "method=dbvae", "model.width=2", "model.hidden=16", "method.latent=4",
+        "dataset.positive=Sneaker", "method.controls=true", "batch_size=16", "steps=2",
+    )  # fmt: skip
+    done = dlrun("train", *options, *TWO, "name=own", timeout=400)
+    assert done.returncode == 0, (done.stdout, done.stderr)
+    outputs = tmp_path / "outputs"
+    others = [*runs(outputs, "cont"), *runs(outputs, "feat")]
+    assert len(others) == 3
+    for run in others:
+        assert len((run / "command.txt").read_text().splitlines()) == 1
+        assert "devices: 1\n" in (run / "config.yaml").read_text()
+    (own,) = outputs.rglob("*-own")
+    summary = json.loads((own / "summary.json").read_text())
+    assert summary["controls"].keys() == {"none", "shuffled"}
+    assert summary["quality"] is not None

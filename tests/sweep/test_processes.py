@@ -11,7 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 from test_sweep import begin, jobs, starts, state, steps, told, wait_for_steps
-from troubled import COMMON, make_troubled
+from troubled import COMMON, make_troubled, start
 
 TWO = [
     *COMMON, "hardware=ddp", "hardware.devices=2", "hardware.device=cpu", "hardware.precision=fp32",
@@ -75,6 +75,30 @@ def test_stopped_or_killed_all_processes_save_and_the_same_command_goes_on(
     third = begin(project, *command)
     assert "done before" in told(third)
     assert starts(job) == 2
+
+
+def test_asked_twice_all_processes_of_a_training_stop_at_once(tmp_path: Path) -> None:
+    """Through the launcher, which is the only one of them that has the terminal."""
+    project = make_troubled(tmp_path)
+    own = [text for text in TWO if not text.startswith("sweep.")]
+    process = start(project, "train", *own, "steps=300", "method.pause=15")
+    try:
+        deadline = time.monotonic() + 120
+        while not any(project.rglob("metrics.jsonl")):  # it is in its first step or its second
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.05)
+        (found,) = project.rglob("status.json")
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+        asked = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        out = told(process)
+    finally:
+        process.kill()
+    assert time.monotonic() - asked < 10, out
+    assert process.returncode == 130, out
+    assert "stopped at once; the last saved checkpoint stands" in out
+    assert ended(json.loads(found.read_text())["pid"])
 
 
 def test_a_batch_that_cannot_be_shared_begins_nothing(tmp_path: Path) -> None:
