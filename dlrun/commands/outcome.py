@@ -9,9 +9,12 @@ from rich.table import Table
 from rich.text import Text
 
 from dlrun.results.braille import draw
+from dlrun.sweeps.plan import Job
+from dlrun.sweeps.view import listed
 from dlrun.tuning.outcome import ENOUGH, as_curve, command, history, importances
 from dlrun.tuning.pictures import write_pictures
 from dlrun.tuning.study import Study
+from dlrun.tuning.trials import counts
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,12 +25,15 @@ _WIDE = 250  # characters, where there is no terminal
 _HEIGHT = 10  # lines of the history
 
 
-def tell(study: Study, folder: Path, console: "Console", config_dir: str | None) -> None:
-    """The best trials, the failed ones, which keys mattered, pictures, and the best command.
+def tell(
+    study: Study, jobs: Sequence[Job], folder: Path, console: "Console", config_dir: str | None
+) -> None:
+    """The best trials, how all ended, which keys mattered, pictures, and the best command.
 
     Args:
         study: as it stands.
-        folder: its own.
+        jobs: the trials of this process.
+        folder: the study's own.
         console: where to.
         config_dir: as typed, which the command needs too.
     """
@@ -42,10 +48,8 @@ def tell(study: Study, folder: Path, console: "Console", config_dir: str | None)
     several = len(study.objectives) > 1
     if ranked:
         console.print(_table(study, folder, ranked if several else ranked[:_SHOWN]))
-    for trial in study.trials():
-        if trial.state == TrialState.FAIL:
-            label = _label(study, trial)
-            say(f"trial {trial.number} failed: {label}: {trial.user_attrs.get('reason', '')}")
+    found = counts(study, jobs)
+    say(f"{found.total()} trials: {listed(found)}", *_not_in_order(study, jobs, folder))
     say(*_mattered(study))
     _pictures(study, folder, console)
     for trial in ranked if several else ranked[:1]:
@@ -56,18 +60,35 @@ def tell(study: Study, folder: Path, console: "Console", config_dir: str | None)
         say(f"{'front' if several else 'best'}: trial {trial.number}, {figures}")
         say(f"  {command(study.space, trial.params, config_dir)}")
     if not ranked:
-        say("no trial is complete yet")
+        free = "; tune.pruner=none lets each come to its end" if found["pruned"] else ""
+        say(f"no trial is complete, so none is best{free}")
 
 
-def _label(study: Study, trial: FrozenTrial) -> str:
-    drawn = all(part.key in trial.params for part in study.space.parameters)
-    return study.space.label(trial.params) if drawn else "not drawn"
+def _not_in_order(study: Study, jobs: Sequence[Job], folder: Path) -> list[str]:
+    """Each trial that failed or was cut off, why, and what goes on with them."""
+    cut_off = [job for job in jobs if job.state == "interrupted"]
+    lines = []
+    failed = [trial for trial in study.trials() if trial.state == TrialState.FAIL]
+    for trial in failed:
+        drawn = all(part.key in trial.params for part in study.space.parameters)
+        label = study.space.label(trial.params) if drawn else "not drawn"
+        run = f"  ({folder / trial.user_attrs['run']})" if "run" in trial.user_attrs else ""
+        reason = trial.user_attrs.get("reason", "")
+        lines.append(f"trial {trial.number} failed: {label}: {reason}{run}")
+    if failed:
+        lines.append("  with sweep.retry=failed the same command tries them again")
+    for job in cut_off:
+        lines.append(f"trial {job.number} interrupted: {job.label}: {job.reason}  ({job.folder})")
+    if cut_off:
+        lines.append("  the same command goes on with them")
+    return lines
 
 
 def _table(study: Study, folder: Path, trials: Sequence[FrozenTrial]) -> Table:
     several = len(study.objectives) > 1
-    title = "the front: no trial is better in one without being worse in another"
-    table = Table(title=title if several else "best trials", title_justify="left")
+    front = "the front: no trial is better in one without being worse in another"
+    title = f"{front if several else 'best trials'}; runs of {folder}"
+    table = Table(title=title, title_justify="left")
     table.add_column("trial", justify="right")
     for objective in study.objectives:
         table.add_column(str(objective), justify="right")
@@ -77,7 +98,7 @@ def _table(study: Study, folder: Path, trials: Sequence[FrozenTrial]) -> Table:
     for trial in trials:
         drawn = [part.short(trial.params[part.key]) for part in study.space.parameters]
         figures = [f"{value:.4g}" for value in trial.values]
-        run = str(folder / trial.user_attrs.get("run", ""))
+        run = trial.user_attrs["run"]
         table.add_row(*map(Text, (str(trial.number), *figures, *drawn, run)))
     return table
 

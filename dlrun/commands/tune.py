@@ -53,10 +53,18 @@ _PLACES = (
     "folder helps with the study"
 )
 _CURVES = ("median", "hyperband")
+_ONE_PROCESS = (
+    "hardware.devices: got {}, but a trial of a study is one process; leave it out here, and give "
+    "it to the best command"
+)
 
 
 def run(arguments: list[str]) -> int:
-    """Runs trials until there are as many as were asked for; 1 where one has failed."""
+    """Runs trials until there are as many as were asked for.
+
+    Returns:
+        1 where one failed or was cut off, or none is complete.
+    """
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     parser = Parser(prog="dlrun tune", add_help=False, allow_abbrev=False)
     parser.add_argument("overrides", nargs="*")
@@ -84,6 +92,7 @@ def _tune(overrides: list[str], config_dir: str | None, typed_dir: str | None) -
     from dlrun.commands.console import log_to, make_console
     from dlrun.commands.outcome import tell
     from dlrun.config.compose import config_source
+    from dlrun.tuning.trials import counts
 
     console = make_console()
     log_to(console)
@@ -95,8 +104,14 @@ def _tune(overrides: list[str], config_dir: str | None, typed_dir: str | None) -
             _work(order, study, jobs, console)
         finally:
             if study.trials():
-                tell(study, order.folder, console, typed_dir)
-    return 0 if all(job.state in ("completed", "pruned") for job in jobs) else 1
+                tell(study, jobs, order.folder, console, typed_dir)
+        ended = counts(study, jobs)
+    in_order = ended["completed"] and not ended["failed"] and not ended["interrupted"]
+    return 0 if in_order else 1
+
+
+def _devices(config: "TrainConfig") -> int:
+    return 1 if config.hardware.devices == "auto" else config.hardware.devices
 
 
 class _Order:
@@ -131,21 +146,32 @@ class _Order:
                 self.config: DictConfig = composed(overrides, _ASIDE, "tune ")
             except REFUSALS as error:
                 raise ConfigError(explain(loader, overrides, error)) from None
-            self.examples: list[TrainConfig] = [
-                self.checked(one, 0) for one in self.space.examples()
-            ]
+            examples = [self.trial(one, 0) for one in self.space.examples()]
+            self.examples = [config for _, config in examples]
+            self.left_out = list(dict.fromkeys(text for texts, _ in examples for text in texts))
             self.objectives, wrong = self._objectives()
             told += wrong
+            told += [_ONE_PROCESS.format(n) for n in map(_devices, self.examples) if n > 1]
         if told:
             raise ConfigError(list(dict.fromkeys(told)))
         self.folder = Path(self.config.hydra.sweep.dir)
 
-    def checked(self, overrides: list[str], number: int) -> "TrainConfig":
-        """The config of a trial. Raises ConfigError."""
+    def trial(self, overrides: list[str], number: int) -> "tuple[list[str], TrainConfig]":
+        """What else a trial is given, so that it leaves out what no study reads, and its config.
+
+        Raises:
+            ConfigError: what is wrong with it.
+        """
         from dlrun.config.check import check
         from dlrun.sweeps.launcher import job_config
+        from dlrun.tuning.spared import spared
 
-        return check(job_config(self.loader, self.config, overrides, number))
+        def checked(texts: list[str]) -> "TrainConfig":
+            return check(job_config(self.loader, self.config, texts, number))
+
+        config = checked(overrides)
+        left_out = spared(config, overrides)
+        return left_out, checked([*overrides, *left_out]) if left_out else config
 
     def _objectives(self) -> "tuple[list[Objective], list[str]]":
         from dlrun.sweeps.plan import key_metric
@@ -201,13 +227,13 @@ def _work(order: _Order, study: "Study", jobs: "list[Job]", console: "Console") 
 
     def place(trial: "FrozenTrial") -> Job:
         overrides = order.space.overrides(trial.params)
-        config = order.checked(overrides, trial.number)
+        left_out, config = order.trial(overrides, trial.number)
         with places(order.folder) as placed:
             typed, folder = placed(config)
         study.keep_run(trial.number, folder.name)
         label = order.space.label(trial.params)
         name = next((o.name for o in study.objectives if o.of_val), None)
-        return Job(trial.number, overrides, label, typed, folder, name)
+        return Job(trial.number, [*overrides, *left_out], label, typed, folder, name)
 
     for parameter in order.space.parameters:
         say(parameter.line())
@@ -215,6 +241,8 @@ def _work(order: _Order, study: "Study", jobs: "list[Job]", console: "Console") 
         f"best is {' and '.join(map(str, study.objectives))}; sampler {order.asked.sampler}, "
         f"pruner {study.pruner}"
     )
+    if order.left_out:
+        say(f"trials leave out what only a report needs: {' '.join(order.left_out)}")
     with StudyView(console, study, jobs, shares.jobs) as view:
         say(f"study {order.folder}: {listed(view.counts())}; {shares.line}")
         trials = Trials(study, jobs, place, shares, order.sweep, view, began, until)

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
@@ -162,6 +162,25 @@ class Trials(Pool):
         )
 
 
+def counts(study: Study, jobs: Sequence[Job]) -> Counter[State]:
+    """How many of a study's trials are in which state, those that were not begun among them.
+
+    Args:
+        study: whoever works on it.
+        jobs: this process's own, which knows more of them than the journal does.
+    """
+    own: dict[int, State] = {job.number: job.state for job in jobs}
+    trials = study.trials()
+    found = Counter(
+        own.get(trial.number, "elsewhere")
+        if trial.state == TrialState.RUNNING
+        else _STATES.get(trial.state, "waiting")
+        for trial in trials
+    )
+    found["waiting"] += max(0, study.total - len(trials))
+    return found
+
+
 class StudyView(SweepView):
     """What a person sees of a study."""
 
@@ -173,16 +192,7 @@ class StudyView(SweepView):
 
     def counts(self) -> Counter[State]:
         """Of the whole study, whoever works on it."""
-        own: dict[int, State] = {job.number: job.state for job in self.jobs}
-        trials = self.study.trials()
-        counts = Counter(
-            _STATES.get(trial.state, "waiting")
-            if trial.state != TrialState.RUNNING
-            else own.get(trial.number, "elsewhere")
-            for trial in trials
-        )
-        counts["waiting"] += max(0, self.study.total - len(trials))
-        return counts
+        return counts(self.study, self.jobs)
 
     def best(self) -> str:
         """The best of all trials so far, where one number is looked for."""
