@@ -1,7 +1,6 @@
 """What `dlrun tune` prints at the end."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from optuna.trial import FrozenTrial, TrialState
@@ -25,15 +24,12 @@ _WIDE = 250  # characters, where there is no terminal
 _HEIGHT = 10  # lines of the history
 
 
-def tell(
-    study: Study, jobs: Sequence[Job], folder: Path, console: "Console", config_dir: str | None
-) -> None:
+def tell(study: Study, jobs: Sequence[Job], console: "Console", config_dir: str | None) -> None:
     """The best trials, how all ended, which keys mattered, pictures, and the best command.
 
     Args:
         study: as it stands.
         jobs: the trials of this process.
-        folder: the study's own.
         console: where to.
         config_dir: as typed, which the command needs too.
     """
@@ -47,24 +43,24 @@ def tell(
     ranked = study.ranked()
     several = len(study.objectives) > 1
     if ranked:
-        console.print(_table(study, folder, ranked if several else ranked[:_SHOWN]))
+        console.print(_table(study, ranked if several else ranked[:_SHOWN]))
     found = counts(study, jobs)
-    say(f"{found.total()} trials: {listed(found)}", *_not_in_order(study, jobs, folder))
+    say(f"{found.total()} trials: {listed(found)}", *_not_in_order(study, jobs))
     say(*_mattered(study))
-    _pictures(study, folder, console)
+    _pictures(study, console)
     for trial in ranked if several else ranked[:1]:
         figures = ", ".join(
             f"{objective.title} {value:.4g}"
             for objective, value in zip(study.objectives, trial.values, strict=True)
         )
         say(f"{'front' if several else 'best'}: trial {trial.number}, {figures}")
-        say(f"  {command(study.space, trial.params, config_dir)}")
+        say(f"  {command(study, trial, config_dir)}")
     if not ranked:
         free = "; tune.pruner=none lets each come to its end" if found["pruned"] else ""
         say(f"no trial is complete, so none is best{free}")
 
 
-def _not_in_order(study: Study, jobs: Sequence[Job], folder: Path) -> list[str]:
+def _not_in_order(study: Study, jobs: Sequence[Job]) -> list[str]:
     """Each trial that failed or was cut off, why, and what goes on with them."""
     cut_off = [job for job in jobs if job.state == "interrupted"]
     lines = []
@@ -72,7 +68,7 @@ def _not_in_order(study: Study, jobs: Sequence[Job], folder: Path) -> list[str]:
     for trial in failed:
         drawn = all(part.key in trial.params for part in study.space.parameters)
         label = study.space.label(trial.params) if drawn else "not drawn"
-        run = f"  ({folder / trial.user_attrs['run']})" if "run" in trial.user_attrs else ""
+        run = f"  ({study.folder / trial.user_attrs['run']})" if "run" in trial.user_attrs else ""
         reason = trial.user_attrs.get("reason", "")
         lines.append(f"trial {trial.number} failed: {label}: {reason}{run}")
     if failed:
@@ -84,10 +80,10 @@ def _not_in_order(study: Study, jobs: Sequence[Job], folder: Path) -> list[str]:
     return lines
 
 
-def _table(study: Study, folder: Path, trials: Sequence[FrozenTrial]) -> Table:
+def _table(study: Study, trials: Sequence[FrozenTrial]) -> Table:
     several = len(study.objectives) > 1
     front = "the front: no trial is better in one without being worse in another"
-    title = f"{front if several else 'best trials'}; runs of {folder}"
+    title = f"{front if several else 'best trials'}; runs of {study.folder}"
     table = Table(title=title, title_justify="left")
     table.add_column("trial", justify="right")
     for objective in study.objectives:
@@ -126,9 +122,9 @@ def _mattered(study: Study) -> list[str]:
     return lines
 
 
-def _pictures(study: Study, folder: Path, console: "Console") -> None:
+def _pictures(study: Study, console: "Console") -> None:
     """As files, or else the history in the terminal."""
-    written = write_pictures(study, folder)
+    written = write_pictures(study)
     if written:
         console.print(f"pictures: {', '.join(map(str, written))}", highlight=False, markup=False)
     if written is None and len(study.objectives) == 1 and study.complete > 1:

@@ -104,7 +104,7 @@ def _tune(overrides: list[str], config_dir: str | None, typed_dir: str | None) -
             _work(order, study, jobs, console)
         finally:
             if study.trials():
-                tell(study, jobs, order.folder, console, typed_dir)
+                tell(study, jobs, console, typed_dir)
         ended = counts(study, jobs)
     in_order = ended["completed"] and not ended["failed"] and not ended["interrupted"]
     return 0 if in_order else 1

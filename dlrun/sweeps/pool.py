@@ -66,6 +66,7 @@ class Pool:
         try:
             while self._running or (self.open() and not self._stopping):
                 if self.signal is not None and not self._stopping:
+                    self.view.say("all finish their step and save (Ctrl-C again stops at once)")
                     self._stop()
                 self._reap()
                 self._look()
@@ -106,8 +107,6 @@ class Pool:
             os.write(2, show_cursor + b"\nstopped at once; the last saved checkpoints stand\n")
             os._exit(128 + number)
         self.signal = self.signal or number
-        if number == signal.SIGINT:
-            os.write(2, b"\nall jobs finish their step and save (Ctrl-C again stops at once)\n")
 
     def _stop(self) -> None:
         self._stopping = self.view.stopping = True

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from types import TracebackType
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -76,7 +76,8 @@ class SweepView:
         now = time.monotonic()
         if self._live is not None and now - self._drawn >= _REDRAW_EVERY:
             self._drawn = now
-            self._live.update(self._table(), refresh=True)
+            title = Text(self._title(), style="italic")  # a table would fold it to its own width
+            self._live.update(Group(title, self._table()), refresh=True)
         elif self._live is None and now - self._line_at >= _LINES_EVERY:
             self._line_at = now
             for job in self.jobs:
@@ -90,8 +91,8 @@ class SweepView:
         self.console.print(text.rstrip(), highlight=False, markup=False)
 
     def _table(self) -> Table:
-        """What runs, what failed, and how much is left."""
-        table = Table(title=self._title(), title_justify="left", box=None, padding=(0, 2, 0, 0))
+        """What runs, and how far it has come."""
+        table = Table(box=None, padding=(0, 2, 0, 0))
         for name in (self.part, "state", "done", "figure", "left"):
             table.add_column(name, no_wrap=name != self.part)
         shown = [job for job in self.jobs if job.state in ("running", "elsewhere")]

@@ -60,7 +60,7 @@ class Study:
         asked: TuneConfig,
         described: list[str],
     ) -> None:
-        self.space, self.objectives, self.asked = space, objectives, asked
+        self.folder, self.space, self.objectives, self.asked = folder, space, objectives, asked
         self._lock = folder / ".lock"
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         warnings.simplefilter("ignore", ExperimentalWarning)

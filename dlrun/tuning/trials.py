@@ -9,7 +9,8 @@ from rich.console import Console
 
 from dlrun.config.schema import SweepConfig
 from dlrun.errors import UserError
-from dlrun.runs.status import note_end
+from dlrun.runs.folder import RunFolder
+from dlrun.runs.status import note_end, read_status
 from dlrun.sweeps.plan import Job, State
 from dlrun.sweeps.pool import Pool, View
 from dlrun.sweeps.process import Process
@@ -23,7 +24,6 @@ _STATES: dict[TrialState, State] = {
     TrialState.COMPLETE: "completed",
     TrialState.PRUNED: "pruned",
     TrialState.FAIL: "failed",
-    TrialState.RUNNING: "elsewhere",
 }
 
 Place = Callable[[FrozenTrial], Job]
@@ -170,15 +170,24 @@ def counts(study: Study, jobs: Sequence[Job]) -> Counter[State]:
         jobs: this process's own, which knows more of them than the journal does.
     """
     own: dict[int, State] = {job.number: job.state for job in jobs}
+
+    def state(trial: FrozenTrial) -> State:
+        if trial.state != TrialState.RUNNING:
+            return _STATES.get(trial.state, "waiting")
+        return own.get(trial.number) or _of_others(study, trial)
+
     trials = study.trials()
-    found = Counter(
-        own.get(trial.number, "elsewhere")
-        if trial.state == TrialState.RUNNING
-        else _STATES.get(trial.state, "waiting")
-        for trial in trials
-    )
+    found = Counter(map(state, trials))
     found["waiting"] += max(0, study.total - len(trials))
     return found
+
+
+def _of_others(study: Study, trial: FrozenTrial) -> State:
+    """Whether the process that began it has gone on with it until now."""
+    run = trial.user_attrs.get("run")
+    status = None if run is None else read_status(RunFolder(study.folder / run))
+    cut_off = status is not None and status.state == "interrupted"
+    return "interrupted" if cut_off else "elsewhere"
 
 
 class StudyView(SweepView):
