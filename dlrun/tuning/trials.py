@@ -183,11 +183,10 @@ def counts(study: Study, jobs: Sequence[Job]) -> Counter[State]:
 
 
 def _of_others(study: Study, trial: FrozenTrial) -> State:
-    """Whether the process that began it has gone on with it until now."""
+    """Whether its process ended before it could tell the study."""
     run = trial.user_attrs.get("run")
     status = None if run is None else read_status(RunFolder(study.folder / run))
-    cut_off = status is not None and status.state == "interrupted"
-    return "interrupted" if cut_off else "elsewhere"
+    return "elsewhere" if status is None or status.state == "running" else status.state
 
 
 class StudyView(SweepView):

@@ -1,14 +1,17 @@
 """Studies with jobs that learn nothing: what is drawn, pruned, told, gone on with and shared."""
 
+import io
 import json
 import math
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import optuna
 import pytest
 from optuna.trial import TrialState
+from rich.console import Console
 
 sys.path.insert(0, str(Path(__file__).parent))
 from studying import curve, logged, opened, stand_in, wait_for, worked
@@ -19,6 +22,7 @@ from dlrun.tuning import study as studies
 from dlrun.tuning.objective import Objective
 from dlrun.tuning.outcome import command, importances
 from dlrun.tuning.study import Study, mend, sampler
+from dlrun.tuning.trials import StudyView, counts
 
 COMPLETE, PRUNED, RUNNING = TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING
 
@@ -121,6 +125,29 @@ def test_a_failed_trial_is_told_and_tried_again_when_asked(folder: Path) -> None
     again, _ = worked(study, folder, retry="failed")
     assert [job.overrides for job in again.jobs] == [failed[0].overrides]
     assert len(study.trials()) == 2 and len(study.optuna.trials) == 3
+
+
+def test_trials_of_a_process_that_is_no_more_are_told_as_what_became_of_them(folder: Path) -> None:
+    study = opened(folder, trials=5)
+    for state in ("interrupted", "completed", "running", None):
+        trial, _ = study.next(set(range(5)), more=True)
+        assert trial is not None
+        study.keep_run(trial.number, f"run{trial.number}")
+        if state is not None:
+            run = RunFolder(folder / f"run{trial.number}")
+            run.path.mkdir()
+            told = {"step": 1, "total": 2, "started": 0.0, "heartbeat": 0.0, "pid": 1}
+            told |= {"state": state, "host": "another machine", "reason": ""}
+            run.status.write_text(json.dumps(told))
+    assert counts(study, []) == {"interrupted": 1, "completed": 1, "elsewhere": 2, "waiting": 1}
+
+    shown = io.StringIO()
+    console = Console(file=shown, width=100, force_terminal=True, color_system=None)
+    with StudyView(console, study, [], 2) as view:
+        time.sleep(0.3)  # it is not drawn more often
+        view.refresh()
+    heading = "study of 5 trials: 1 completed, 2 another process, 1 interrupted, 1 not begun\n"
+    assert heading in shown.getvalue()  # in one line, wider than the table below it
 
 
 def test_several_objectives_give_a_front(folder: Path) -> None:
