@@ -2,23 +2,19 @@
 
 import os
 import time
-from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dlrun.commands.arguments import Parser
-from dlrun.errors import ConfigError, Interrupted, UserError
+from dlrun.errors import Interrupted, UserError
 
 if TYPE_CHECKING:
-    from hydra.core.config_loader import ConfigLoader
-    from omegaconf import DictConfig
     from optuna.trial import FrozenTrial
     from rich.console import Console
 
-    from dlrun.config.schema import TrainConfig
+    from dlrun.commands.order import Order
     from dlrun.sweeps.plan import Job
-    from dlrun.tuning.objective import Objective
     from dlrun.tuning.study import Study
 
 _INTRODUCTION = """\
@@ -43,20 +39,13 @@ Values, in Hydra's syntax (quote what has brackets):
   int(interval(8,64))                integers, both bounds included
 
 Each evaluation on val is told to the pruner, so eval_every= says how early a trial can be stopped.
-A pruned run keeps its checkpoint; `dlrun resume` goes on with it. Without a name= the folder is
-named by the command. The study's file lies in that folder: the same command after any end goes on,
-and in two terminals, or on two machines that share the folder, works on the same study."""
-_ASIDE = ("sweep.", "tune.trials=", "tune.timeout=")
-_ELSEWHERE = ("hydra/launcher", "hydra.launcher", "hydra/sweeper", "hydra.sweeper")
-_PLACES = (
-    "{}: trials are processes of this machine; the same command on another one that shares the "
-    "folder helps with the study"
-)
-_CURVES = ("median", "hyperband")
-_ONE_PROCESS = (
-    "hardware.devices: got {}, but a trial of a study is one process; leave it out here, and give "
-    "it to the best command"
-)
+A pruned run keeps its checkpoint; `dlrun resume` goes on with it. A trial leaves out what only a
+final report needs, such as the judge of made images, unless it is typed (quality.features=auto);
+the best command, printed at the end, has it again.
+
+Without a name= the folder is named by the command. The study's file lies in that folder: the same
+command after any end goes on, and in two terminals, or on two machines that share the folder, works
+on the same study."""
 
 
 def run(arguments: list[str]) -> int:
@@ -90,6 +79,7 @@ def run(arguments: list[str]) -> int:
 
 def _tune(overrides: list[str], config_dir: str | None, typed_dir: str | None) -> int:
     from dlrun.commands.console import log_to, make_console
+    from dlrun.commands.order import Order
     from dlrun.commands.outcome import tell
     from dlrun.config.compose import config_source
     from dlrun.tuning.trials import counts
@@ -97,7 +87,7 @@ def _tune(overrides: list[str], config_dir: str | None, typed_dir: str | None) -
     console = make_console()
     log_to(console)
     with config_source(config_dir) as loader:
-        order = _Order(loader, overrides)
+        order = Order(loader, overrides)
         study = order.study()
         jobs: list[Job] = []
         try:
@@ -110,105 +100,7 @@ def _tune(overrides: list[str], config_dir: str | None, typed_dir: str | None) -
     return 0 if in_order else 1
 
 
-def _devices(config: "TrainConfig") -> int:
-    return 1 if config.hardware.devices == "auto" else config.hardware.devices
-
-
-class _Order:
-    """What was asked for, checked: nothing of it is wrong.
-
-    Raises:
-        ConfigError: everything that is.
-    """
-
-    def __init__(self, loader: "ConfigLoader", overrides: list[str]) -> None:
-        from hydra import compose
-
-        from dlrun.commands.sweep import composed, section
-        from dlrun.config.compose import PRIMARY, REFUSALS, explain
-        from dlrun.config.explain import problems
-        from dlrun.config.schema import SweepConfig, TuneConfig
-        from dlrun.config.typed import Typed
-        from dlrun.tuning.space import read_space
-
-        self.loader, self.overrides = loader, overrides
-        told = problems(loader, overrides, sweep=True, tune=True)
-        self.space, wrong = read_space(overrides, loader)
-        told += [*wrong, *(_PLACES.format(o) for o in overrides if o.startswith(_ELSEWHERE))]
-        typed = Typed()
-        with suppress(*REFUSALS):  # an unknown key, which is told already
-            own = compose(PRIMARY, [o for o in overrides if o.startswith(("tune.", "sweep."))])
-            self.asked: TuneConfig = section(typed, TuneConfig, own, "tune")
-            self.sweep: SweepConfig = section(typed, SweepConfig, own, "sweep")
-        told += typed.problems
-        if not told:
-            try:
-                self.config: DictConfig = composed(overrides, _ASIDE, "tune ")
-            except REFUSALS as error:
-                raise ConfigError(explain(loader, overrides, error)) from None
-            examples = [self.trial(one, 0) for one in self.space.examples()]
-            self.examples = [config for _, config in examples]
-            self.left_out = list(dict.fromkeys(text for texts, _ in examples for text in texts))
-            self.objectives, wrong = self._objectives()
-            told += wrong
-            told += [_ONE_PROCESS.format(n) for n in map(_devices, self.examples) if n > 1]
-        if told:
-            raise ConfigError(list(dict.fromkeys(told)))
-        self.folder = Path(self.config.hydra.sweep.dir)
-
-    def trial(self, overrides: list[str], number: int) -> "tuple[list[str], TrainConfig]":
-        """What else a trial is given, so that it leaves out what no study reads, and its config.
-
-        Raises:
-            ConfigError: what is wrong with it.
-        """
-        from dlrun.config.check import check
-        from dlrun.sweeps.launcher import job_config
-        from dlrun.tuning.spared import spared
-
-        def checked(texts: list[str]) -> "TrainConfig":
-            return check(job_config(self.loader, self.config, texts, number))
-
-        config = checked(overrides)
-        left_out = spared(config, overrides)
-        return left_out, checked([*overrides, *left_out]) if left_out else config
-
-    def _objectives(self) -> "tuple[list[Objective], list[str]]":
-        from dlrun.sweeps.plan import key_metric
-        from dlrun.tuning.objective import read_objectives
-
-        metrics = {key_metric(config) for config in self.examples}
-        found, wrong = read_objectives(self.asked.objective, metrics)
-        several = len(found) > 1
-        if (several or not all(o.of_val for o in found)) and self.asked.pruner in _CURVES:
-            wrong.append(
-                f"tune.pruner={self.asked.pruner}: one metric of val can be followed by a pruner; "
-                "expected auto or none"
-            )
-        if self.asked.sampler == "grid" and self.space.size is None:
-            wrong.append(
-                "tune.sampler=grid: an interval has no end of points; expected choices and ranges"
-            )
-        return found, wrong
-
-    def study(self) -> "Study":
-        """Opens it. Raises UserError where the folder has another one."""
-        from dlrun.config.signature import computes
-        from dlrun.tuning.study import Study
-
-        aside = ("sweep.", "tune.", "hydra")
-        described = [
-            text
-            for text in self.overrides
-            if computes(text.partition("=")[0]) and not text.startswith(aside)
-        ]
-        looked_for = [f"{objective}" for objective in self.objectives]
-        return Study(
-            self.folder, self.space, self.objectives, self.asked, sorted(described) + looked_for
-        )
-
-
-def _work(order: _Order, study: "Study", jobs: "list[Job]", console: "Console") -> None:
+def _work(order: "Order", study: "Study", jobs: "list[Job]", console: "Console") -> None:
     """Raises Interrupted once all that ran has stopped."""
     from dlrun.sweeps.plan import Job, places
     from dlrun.sweeps.shares import share
