@@ -1,8 +1,6 @@
 """What `dlrun tune` prints at the end."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from optuna.trial import FrozenTrial, TrialState
@@ -10,29 +8,28 @@ from rich.table import Table
 from rich.text import Text
 
 from dlrun.results.braille import draw
+from dlrun.sweeps.plan import Job
+from dlrun.sweeps.view import listed
 from dlrun.tuning.outcome import ENOUGH, as_curve, command, history, importances
 from dlrun.tuning.pictures import write_pictures
 from dlrun.tuning.study import Study
+from dlrun.tuning.trials import counts
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-_STATES = {
-    TrialState.COMPLETE: "completed", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed",
-    TrialState.RUNNING: "not over", TrialState.WAITING: "not begun",
-}  # fmt: skip
 _SHOWN = 10  # trials of the table
 _BAR = 30  # characters
 _WIDE = 250  # characters, where there is no terminal
 _HEIGHT = 10  # lines of the history
 
 
-def tell(study: Study, folder: Path, console: "Console", config_dir: str | None) -> None:
-    """The best trials, the failed ones, which keys mattered, pictures, and the best command.
+def tell(study: Study, jobs: Sequence[Job], console: "Console", config_dir: str | None) -> None:
+    """The best trials, how all ended, which keys mattered, pictures, and the best command.
 
     Args:
         study: as it stands.
-        folder: its own.
+        jobs: the trials of this process.
         console: where to.
         config_dir: as typed, which the command needs too.
     """
@@ -43,46 +40,50 @@ def tell(study: Study, folder: Path, console: "Console", config_dir: str | None)
         for line in lines:
             console.print(line, highlight=False, markup=False, soft_wrap=True)
 
-    say(_counted(study))
     ranked = study.ranked()
     several = len(study.objectives) > 1
     if ranked:
-        console.print(_table(study, folder, ranked if several else ranked[:_SHOWN]))
-    for trial in study.trials():
-        if trial.state == TrialState.FAIL:
-            label = _label(study, trial)
-            say(f"trial {trial.number} failed: {label}: {trial.user_attrs.get('reason', '')}")
+        console.print(_table(study, ranked if several else ranked[:_SHOWN]))
+    found = counts(study, jobs)
+    say(f"{found.total()} trials: {listed(found)}", *_not_in_order(study, jobs))
     say(*_mattered(study))
-    _pictures(study, folder, console)
+    _pictures(study, console)
     for trial in ranked if several else ranked[:1]:
         figures = ", ".join(
             f"{objective.title} {value:.4g}"
             for objective, value in zip(study.objectives, trial.values, strict=True)
         )
         say(f"{'front' if several else 'best'}: trial {trial.number}, {figures}")
-        say(f"  {command(study.space, trial.params, config_dir)}")
+        say(f"  {command(study, trial, config_dir)}")
     if not ranked:
-        say("no trial is complete yet")
+        free = "; tune.pruner=none lets each come to its end" if found["pruned"] else ""
+        say(f"no trial is complete, so none is best{free}")
 
 
-def _counted(study: Study) -> str:
-    """'40 trials: 29 completed, 10 pruned, 1 failed', whoever worked on them."""
-    trials = study.trials()
-    counts = Counter(trial.state for trial in trials)
-    counts[TrialState.WAITING] += max(0, study.total - len(trials))
-    told = ", ".join(f"{counts[state]} {word}" for state, word in _STATES.items() if counts[state])
-    return f"{counts.total()} trials: {told}"
+def _not_in_order(study: Study, jobs: Sequence[Job]) -> list[str]:
+    """Each trial that failed or was cut off, why, and what goes on with them."""
+    cut_off = [job for job in jobs if job.state == "interrupted"]
+    lines = []
+    failed = [trial for trial in study.trials() if trial.state == TrialState.FAIL]
+    for trial in failed:
+        drawn = all(part.key in trial.params for part in study.space.parameters)
+        label = study.space.label(trial.params) if drawn else "not drawn"
+        run = f"  ({study.folder / trial.user_attrs['run']})" if "run" in trial.user_attrs else ""
+        reason = trial.user_attrs.get("reason", "")
+        lines.append(f"trial {trial.number} failed: {label}: {reason}{run}")
+    if failed:
+        lines.append("  with sweep.retry=failed the same command tries them again")
+    for job in cut_off:
+        lines.append(f"trial {job.number} interrupted: {job.label}: {job.reason}  ({job.folder})")
+    if cut_off:
+        lines.append("  the same command goes on with them")
+    return lines
 
 
-def _label(study: Study, trial: FrozenTrial) -> str:
-    drawn = all(part.key in trial.params for part in study.space.parameters)
-    return study.space.label(trial.params) if drawn else "not drawn"
-
-
-def _table(study: Study, folder: Path, trials: Sequence[FrozenTrial]) -> Table:
+def _table(study: Study, trials: Sequence[FrozenTrial]) -> Table:
     several = len(study.objectives) > 1
     front = "the front: no trial is better in one without being worse in another"
-    title = f"{front if several else 'best trials'}; runs in {folder}"
+    title = f"{front if several else 'best trials'}; runs of {study.folder}"
     table = Table(title=title, title_justify="left")
     table.add_column("trial", justify="right")
     for objective in study.objectives:
@@ -93,7 +94,7 @@ def _table(study: Study, folder: Path, trials: Sequence[FrozenTrial]) -> Table:
     for trial in trials:
         drawn = [part.short(trial.params[part.key]) for part in study.space.parameters]
         figures = [f"{value:.4g}" for value in trial.values]
-        run = trial.user_attrs.get("run", "")
+        run = trial.user_attrs["run"]
         table.add_row(*map(Text, (str(trial.number), *figures, *drawn, run)))
     return table
 
@@ -121,9 +122,9 @@ def _mattered(study: Study) -> list[str]:
     return lines
 
 
-def _pictures(study: Study, folder: Path, console: "Console") -> None:
+def _pictures(study: Study, console: "Console") -> None:
     """As files, or else the history in the terminal."""
-    written = write_pictures(study, folder)
+    written = write_pictures(study)
     if written:
         console.print(f"pictures: {', '.join(map(str, written))}", highlight=False, markup=False)
     if written is None and len(study.objectives) == 1 and study.complete > 1:

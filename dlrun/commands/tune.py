@@ -2,24 +2,20 @@
 
 import os
 import time
-from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dlrun.commands.arguments import Parser
-from dlrun.errors import ConfigError, Interrupted, UserError
+from dlrun.errors import Interrupted, UserError
 from dlrun.runs.signals import termination_told
 
 if TYPE_CHECKING:
-    from hydra.core.config_loader import ConfigLoader
-    from omegaconf import DictConfig
     from optuna.trial import FrozenTrial
     from rich.console import Console
 
-    from dlrun.config.schema import TrainConfig
+    from dlrun.commands.order import Order
     from dlrun.sweeps.plan import Job
-    from dlrun.tuning.objective import Objective
     from dlrun.tuning.study import Study
 
 _INTRODUCTION = """\
@@ -44,21 +40,21 @@ Values, in Hydra's syntax (quote what has brackets):
   int(interval(8,64))                integers, both bounds included
 
 Each evaluation on val is told to the pruner, so eval_every= says how early a trial can be stopped.
-Made images are judged by no trial; the command of the best one does it.
-A pruned run keeps its checkpoint; `dlrun resume` goes on with it. Without a name= the folder is
-named by the command. The study's file lies in that folder: the same command after any end goes on,
-and in two terminals, or on two machines that share the folder, works on the same study."""
-_ASIDE = ("sweep.", "tune.trials=", "tune.timeout=")
-_ELSEWHERE = ("hydra/launcher", "hydra.launcher", "hydra/sweeper", "hydra.sweeper")
-_PLACES = (
-    "{}: trials are processes of this machine; the same command on another one that shares the "
-    "folder helps with the study"
-)
-_CURVES = ("median", "hyperband")
+A pruned run keeps its checkpoint; `dlrun resume` goes on with it. A trial leaves out what only a
+final report needs, such as the judge of made images, unless it is typed (quality.features=auto);
+the best command, printed at the end, has it again.
+
+Without a name= the folder is named by the command. The study's file lies in that folder: the same
+command after any end goes on, and in two terminals, or on two machines that share the folder, works
+on the same study."""
 
 
 def run(arguments: list[str]) -> int:
-    """Runs trials until there are as many as were asked for; 1 where one has failed."""
+    """Runs trials until there are as many as were asked for.
+
+    Returns:
+        1 where one failed or was cut off, or none is complete.
+    """
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     parser = Parser(prog="dlrun tune", add_help=False, allow_abbrev=False)
     parser.add_argument("overrides", nargs="*")
@@ -85,115 +81,28 @@ def run(arguments: list[str]) -> int:
 
 def _tune(overrides: list[str], config_dir: str | None, typed_dir: str | None) -> int:
     from dlrun.commands.console import log_to, make_console
+    from dlrun.commands.order import Order
     from dlrun.commands.outcome import tell
     from dlrun.config.compose import config_source
+    from dlrun.tuning.trials import counts
 
     console = make_console()
     log_to(console)
     with config_source(config_dir) as loader:
-        order = _Order(loader, overrides)
+        order = Order(loader, overrides)
         study = order.study()
         jobs: list[Job] = []
         try:
             _work(order, study, jobs, console)
         finally:
             if study.trials():
-                tell(study, order.folder, console, typed_dir)
-    over = all(job.state in ("completed", "pruned") for job in jobs)
-    return 0 if over and not study.failed else 1
+                tell(study, jobs, console, typed_dir)
+        ended = counts(study, jobs)
+    in_order = ended["completed"] and not ended["failed"] and not ended["interrupted"]
+    return 0 if in_order else 1
 
 
-class _Order:
-    """What was asked for, checked: nothing of it is wrong.
-
-    Raises:
-        ConfigError: everything that is.
-    """
-
-    def __init__(self, loader: "ConfigLoader", overrides: list[str]) -> None:
-        from hydra import compose
-
-        from dlrun.commands.sweep import composed, demand_processes, section
-        from dlrun.config.compose import PRIMARY, REFUSALS, explain
-        from dlrun.config.explain import problems
-        from dlrun.config.schema import SweepConfig, TuneConfig
-        from dlrun.config.typed import Typed
-        from dlrun.tuning.space import read_space
-
-        self.loader, self.overrides = loader, overrides
-        told = problems(loader, overrides, sweep=True, tune=True)
-        self.space, wrong = read_space(overrides, loader)
-        told += [*wrong, *(_PLACES.format(o) for o in overrides if o.startswith(_ELSEWHERE))]
-        typed = Typed()
-        with suppress(*REFUSALS):  # an unknown key, which is told already
-            own = compose(PRIMARY, [o for o in overrides if o.startswith(("tune.", "sweep."))])
-            self.asked: TuneConfig = section(typed, TuneConfig, own, "tune")
-            self.sweep: SweepConfig = section(typed, SweepConfig, own, "sweep")
-        told += typed.problems
-        if not told:
-            try:
-                self.config: DictConfig = composed(overrides, _ASIDE, "tune ")
-            except REFUSALS as error:
-                raise ConfigError(explain(loader, overrides, error)) from None
-            self.examples: list[TrainConfig] = [
-                self.checked(one, 0) for one in self.space.examples()
-            ]
-            demand_processes(self.examples)
-            self.objectives, wrong = self._objectives()
-            told += wrong
-        if told:
-            raise ConfigError(list(dict.fromkeys(told)))
-        self.folder = Path(self.config.hydra.sweep.dir)
-
-    def checked(self, overrides: list[str], number: int) -> "TrainConfig":
-        """The config of a trial. Raises ConfigError."""
-        from dlrun.config.check import check
-        from dlrun.sweeps.launcher import job_config
-
-        return check(job_config(self.loader, self.config, overrides, number))
-
-    def drawn(self, params: dict[str, Any]) -> list[str]:
-        """What a trial is given: made images are judged at the test, which no study looks at."""
-        given = self.space.overrides(params)
-        judged = any(text.startswith("quality.") for text in given)
-        return given if judged else [*given, "quality.features=none"]
-
-    def _objectives(self) -> "tuple[list[Objective], list[str]]":
-        from dlrun.sweeps.plan import key_metric
-        from dlrun.tuning.objective import read_objectives
-
-        metrics = {key_metric(config) for config in self.examples}
-        found, wrong = read_objectives(self.asked.objective, metrics)
-        several = len(found) > 1
-        if (several or not all(o.of_val for o in found)) and self.asked.pruner in _CURVES:
-            wrong.append(
-                f"tune.pruner={self.asked.pruner}: one metric of val can be followed by a pruner; "
-                "expected auto or none"
-            )
-        if self.asked.sampler == "grid" and self.space.size is None:
-            wrong.append(
-                "tune.sampler=grid: an interval has no end of points; expected choices and ranges"
-            )
-        return found, wrong
-
-    def study(self) -> "Study":
-        """Opens it. Raises UserError where the folder has another one."""
-        from dlrun.config.signature import computes
-        from dlrun.tuning.study import Study
-
-        aside = ("sweep.", "tune.", "hydra")
-        described = [
-            text
-            for text in self.overrides
-            if computes(text.partition("=")[0]) and not text.startswith(aside)
-        ]
-        looked_for = [f"{objective}" for objective in self.objectives]
-        return Study(
-            self.folder, self.space, self.objectives, self.asked, sorted(described) + looked_for
-        )
-
-
-def _work(order: _Order, study: "Study", jobs: "list[Job]", console: "Console") -> None:
+def _work(order: "Order", study: "Study", jobs: "list[Job]", console: "Console") -> None:
     """Raises Interrupted once all that ran has stopped."""
     from dlrun.sweeps.plan import Job, places
     from dlrun.sweeps.shares import share
@@ -211,14 +120,14 @@ def _work(order: _Order, study: "Study", jobs: "list[Job]", console: "Console") 
         console.print(text, highlight=False, markup=False)
 
     def place(trial: "FrozenTrial") -> Job:
-        overrides = order.drawn(trial.params)
-        config = order.checked(overrides, trial.number)
+        overrides = order.space.overrides(trial.params)
+        left_out, config = order.trial(overrides, trial.number)
         with places(order.folder) as placed:
             typed, folder = placed(config)
         study.keep_run(trial.number, folder.name)
         label = order.space.label(trial.params)
         name = next((o.name for o in study.objectives if o.of_val), None)
-        return Job(trial.number, overrides, label, typed, folder, name)
+        return Job(trial.number, [*overrides, *left_out], label, typed, folder, name)
 
     for parameter in order.space.parameters:
         say(parameter.line())
@@ -226,6 +135,8 @@ def _work(order: _Order, study: "Study", jobs: "list[Job]", console: "Console") 
         f"best is {' and '.join(map(str, study.objectives))}; sampler {order.asked.sampler}, "
         f"pruner {study.pruner}"
     )
+    if order.left_out:
+        say(f"trials leave out what only a report needs: {' '.join(order.left_out)}")
     with StudyView(console, study, jobs, shares.jobs) as view:
         say(f"study {order.folder}: {listed(view.counts())}; {shares.line}")
         trials = Trials(study, jobs, place, shares, order.sweep, view, began, until)

@@ -1,5 +1,6 @@
 """Why a command line was refused: every reason, one line each, where Hydra stops at the first."""
 
+import re
 from collections.abc import Iterator
 from decimal import ROUND_CEILING, Decimal
 from itertools import islice
@@ -20,6 +21,13 @@ from dlrun.config.meant import exists, meant, no_option
 from dlrun.config.typed import flatten, nearest, show
 
 _MOST_VALUES = 64  # of one swept key that are looked at
+_SWEEPS = {
+    "choice": "choice(a,b,...), one value at least",
+    "range": "range(start,stop[,step]), numbers",
+    "interval": "interval(low,high), two numbers",
+    "glob": "glob(pattern), such as glob(resnet*)",
+}
+_CALL = re.compile(rf"=(?:\w+\()*(?:\w+,)*({'|'.join(_SWEEPS)})\([^()]*\)+$")
 
 
 def problems(
@@ -101,6 +109,8 @@ def _parse(text: str, known: dict[str, list[str]]) -> Override:
         return OverridesParser.create().parse_override(text)
     except HydraException:
         pass
+    if equals and (called := _CALL.search(text)):
+        raise _Problem(f"{text}: not understood; expected {_SWEEPS[called[1]]}")
     if equals:
         raise _Problem(
             f"{text}: not understood; close what is open, and give text with any of ,:=()[]{{}} "

@@ -5,7 +5,8 @@ from collections import Counter
 from collections.abc import Sequence
 from types import TracebackType
 
-from rich.console import Console
+from rich.console import Console, Group
+from rich.constrain import Constrain
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -14,6 +15,9 @@ from dlrun.sweeps.plan import Job, State
 
 _LINES_EVERY = 30.0  # seconds between progress lines where there is no terminal
 _REDRAW_EVERY = 0.25  # seconds
+_ECHO = (
+    3  # columns that are left to a terminal's ^C, which else begins a line that Live cannot know
+)
 _COLOURS: dict[State, str] = {
     "completed": "green", "pruned": "blue", "running": "cyan", "elsewhere": "magenta",
     "interrupted": "yellow", "failed": "red", "waiting": "dim",
@@ -77,7 +81,9 @@ class SweepView:
         now = time.monotonic()
         if self._live is not None and now - self._drawn >= _REDRAW_EVERY:
             self._drawn = now
-            self._live.update(self._table(), refresh=True)
+            title = Text(self._title(), style="italic")  # a table would fold it to its own width
+            width = self.console.width - _ECHO
+            self._live.update(Constrain(Group(title, self._table()), width), refresh=True)
         elif self._live is None and now - self._line_at >= _LINES_EVERY:
             self._line_at = now
             for job in self.jobs:
@@ -94,8 +100,8 @@ class SweepView:
         self.console.print(text.rstrip(), highlight=False, markup=False)
 
     def _table(self) -> Table:
-        """What runs, what failed, and how much is left."""
-        table = Table(title=self._title(), title_justify="left", box=None, padding=(0, 2, 0, 0))
+        """What runs, and how far it has come."""
+        table = Table(box=None, padding=(0, 2, 0, 0))
         for name in (self.part, "state", "done", "figure", "left"):
             table.add_column(name, no_wrap=name != self.part)
         shown = [job for job in self.jobs if job.state in ("running", "elsewhere")]

@@ -13,6 +13,8 @@ from dlrun.runs.folder import RunFolder
 
 _COSTS = {"seconds": False, "images_per_second": True, "peak_memory_bytes": False}
 """Of summary.json, and whether more is better."""
+_OF_MADE_IMAGES = ("kid", "fid", "taken")
+"""Made images are held against the test split, whoever judges them."""
 
 
 @dataclass(frozen=True)
@@ -82,9 +84,10 @@ def _objective(text: str) -> Objective:
     name = (rest if colon else text).removeprefix("val/").removeprefix("val.")
     if name.startswith("test"):
         raise ValueError("the test split chooses nothing; expected a metric of val")
-    if name.partition("[")[0] in ("kid", "fid"):
+    if name.partition("[")[0] in _OF_MADE_IMAGES:
         raise ValueError(
-            "made images are judged at the test, which chooses nothing; expected a metric of val"
+            "made images are judged beside those of the test split, which chooses nothing; "
+            "expected a metric of val"
         )
     if colon:
         if way not in ("min", "max") or not name:

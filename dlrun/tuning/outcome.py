@@ -4,28 +4,40 @@ import shlex
 import warnings
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, TrialState
 
 from dlrun.results.curves import Curve
+from dlrun.runs.files import read_json
+from dlrun.runs.folder import RunFolder
 from dlrun.tuning.objective import Objective
-from dlrun.tuning.space import Space
 from dlrun.tuning.study import Study
 
 ENOUGH = 10
 """Complete trials below which importances are mostly chance."""
 
 
-def command(space: Space, drawn: dict[str, Any], config_dir: str | None = None) -> str:
-    """What trains such a run anew, quoted for a shell.
+def command(study: Study, trial: FrozenTrial, config_dir: str | None = None) -> str:
+    """What trains such a run anew, to the same number, quoted for a shell.
 
     The study's own name is left out: it is that of its folder.
     """
-    given = [text for text in space.overrides(drawn) if not text.startswith("name=")]
+    given = [text for text in study.space.overrides(trial.params) if not text.startswith("name=")]
     own = ["--config-dir", config_dir] if config_dir else []
-    return shlex.join(["dlrun", "train", *own, *given])
+    return shlex.join(["dlrun", "train", *own, *given, *_threads(study, trial)])
+
+
+def _threads(study: Study, trial: FrozenTrial) -> list[str]:
+    """The share that the trial had of the machine's, where its config leaves their number open.
+
+    Sums depend on it, and so may the number that is promised.
+    """
+    run = RunFolder(study.folder / trial.user_attrs["run"])
+    had = read_json(run.path / "job.json").get("threads")
+    if had is None or not run.config.exists():  # trained elsewhere, or deleted since
+        return []
+    return [f"hardware.threads={had}"] if run.read_config()["hardware"]["threads"] == "auto" else []
 
 
 def importances(study: Study, objective: Objective) -> dict[str, float] | None:

@@ -10,7 +10,7 @@ from dlrun.tuning.outcome import history, importances
 from dlrun.tuning.study import Study
 
 
-def write_pictures(study: Study, folder: Path) -> list[Path] | None:
+def write_pictures(study: Study) -> list[Path] | None:
     """Writes what can be drawn into the study's folder; None where there is no matplotlib."""
     try:
         from matplotlib.figure import Figure
@@ -21,16 +21,16 @@ def write_pictures(study: Study, folder: Path) -> list[Path] | None:
         figure = Figure(figsize=(8, 5), layout="constrained")
         if len(study.objectives) == 1:
             _draw_history(figure.add_subplot(), study)
-            written.append(_saved(figure, folder / "history.png"))
+            written.append(_saved(figure, study.folder / "history.png"))
         else:
             _draw_front(figure.add_subplot(), study)
-            written.append(_saved(figure, folder / "front.png"))
+            written.append(_saved(figure, study.folder / "front.png"))
     found = {str(o): importances(study, o) or {} for o in study.objectives}
     if any(found.values()) and len(study.space.parameters) > 1:
         height = 1.2 + 0.4 * len(study.space.parameters) * len(found)
         figure = Figure(figsize=(8, height), layout="constrained")
         _draw_importances(figure.add_subplot(), found)
-        written.append(_saved(figure, folder / "importance.png"))
+        written.append(_saved(figure, study.folder / "importance.png"))
     return written
 
 

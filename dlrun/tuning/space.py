@@ -227,10 +227,12 @@ def read_space(overrides: Sequence[str], loader: ConfigLoader) -> tuple[Space, l
     parts: list[str | Parameter] = []
     problems: list[str] = []
     keys: list[str] = []
+    all_read = True
     for text in overrides:
         try:
             override = parser.parse_override(text)
         except HydraException:
+            all_read = False
             continue
         override.config_loader = loader  # which glob(...) asks
         key = override.get_key_element()
@@ -241,7 +243,7 @@ def read_space(overrides: Sequence[str], loader: ConfigLoader) -> tuple[Space, l
                     raise ValueError("has no part in what a run computes; nothing to search")
                 parts.append(_parameter(override))
             except HydraException:  # it stands for nothing, say
-                continue
+                all_read = False
             except ValueError as error:
                 problems.append(f"{text}: {error}")
         elif not key.startswith(_NOT_SEARCHED):
@@ -250,7 +252,7 @@ def read_space(overrides: Sequence[str], loader: ConfigLoader) -> tuple[Space, l
     for part in space.parameters:
         if keys.count(part.key) > 1:
             problems.append(f"{part.key}: given more than once; a key that is searched is not")
-    if not space.parameters and not problems:
+    if not space.parameters and not problems and all_read:
         problems.append(
             "nothing to search: give a key several values, such as "
             "'optimizer.lr=interval(1e-4,1e-2)' or model=mlp,cnn"

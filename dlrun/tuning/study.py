@@ -60,7 +60,7 @@ class Study:
         asked: TuneConfig,
         described: list[str],
     ) -> None:
-        self.space, self.objectives, self.asked = space, objectives, asked
+        self.folder, self.space, self.objectives, self.asked = folder, space, objectives, asked
         self._lock = folder / ".lock"
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         warnings.simplefilter("ignore", ExperimentalWarning)
@@ -122,11 +122,6 @@ class Study:
     def complete(self) -> int:
         """How many trials came to their end."""
         return sum(trial.state == TrialState.COMPLETE for trial in self.trials())
-
-    @property
-    def failed(self) -> int:
-        """How many trials failed and were not tried again."""
-        return sum(trial.state == TrialState.FAIL for trial in self.trials())
 
     def keep_run(self, number: int, run: str) -> None:
         """The name of a trial's folder, for whoever reads the journal."""

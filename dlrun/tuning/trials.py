@@ -2,14 +2,15 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 
 from dlrun.config.schema import SweepConfig
 from dlrun.errors import UserError
-from dlrun.runs.status import note_end
+from dlrun.runs.folder import RunFolder
+from dlrun.runs.status import note_end, read_status
 from dlrun.sweeps.plan import Job, State
 from dlrun.sweeps.pool import Pool, View
 from dlrun.sweeps.process import Process
@@ -23,7 +24,6 @@ _STATES: dict[TrialState, State] = {
     TrialState.COMPLETE: "completed",
     TrialState.PRUNED: "pruned",
     TrialState.FAIL: "failed",
-    TrialState.RUNNING: "elsewhere",
 }
 
 Place = Callable[[FrozenTrial], Job]
@@ -162,6 +162,33 @@ class Trials(Pool):
         )
 
 
+def counts(study: Study, jobs: Sequence[Job]) -> Counter[State]:
+    """How many of a study's trials are in which state, those that were not begun among them.
+
+    Args:
+        study: whoever works on it.
+        jobs: this process's own, which knows more of them than the journal does.
+    """
+    own: dict[int, State] = {job.number: job.state for job in jobs}
+
+    def state(trial: FrozenTrial) -> State:
+        if trial.state != TrialState.RUNNING:
+            return _STATES.get(trial.state, "waiting")
+        return own.get(trial.number) or _of_others(study, trial)
+
+    trials = study.trials()
+    found = Counter(map(state, trials))
+    found["waiting"] += max(0, study.total - len(trials))
+    return found
+
+
+def _of_others(study: Study, trial: FrozenTrial) -> State:
+    """Whether its process ended before it could tell the study."""
+    run = trial.user_attrs.get("run")
+    status = None if run is None else read_status(RunFolder(study.folder / run))
+    return "elsewhere" if status is None or status.state == "running" else status.state
+
+
 class StudyView(SweepView):
     """What a person sees of a study."""
 
@@ -173,16 +200,7 @@ class StudyView(SweepView):
 
     def counts(self) -> Counter[State]:
         """Of the whole study, whoever works on it."""
-        own: dict[int, State] = {job.number: job.state for job in self.jobs}
-        trials = self.study.trials()
-        counts = Counter(
-            _STATES.get(trial.state, "waiting")
-            if trial.state != TrialState.RUNNING
-            else own.get(trial.number, "elsewhere")
-            for trial in trials
-        )
-        counts["waiting"] += max(0, self.study.total - len(trials))
-        return counts
+        return counts(self.study, self.jobs)
 
     def best(self) -> str:
         """The best of all trials so far, where one number is looked for."""

@@ -1,23 +1,28 @@
 """Studies with jobs that learn nothing: what is drawn, pruned, told, gone on with and shared."""
 
+import io
 import json
 import math
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import optuna
 import pytest
 from optuna.trial import TrialState
+from rich.console import Console
 
 sys.path.insert(0, str(Path(__file__).parent))
 from studying import curve, logged, opened, stand_in, wait_for, worked
 
 from dlrun.errors import UserError
+from dlrun.runs.folder import RunFolder
 from dlrun.tuning import study as studies
 from dlrun.tuning.objective import Objective
 from dlrun.tuning.outcome import command, importances
 from dlrun.tuning.study import Study, mend, sampler
+from dlrun.tuning.trials import StudyView, counts
 
 COMPLETE, PRUNED, RUNNING = TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING
 
@@ -122,6 +127,29 @@ def test_a_failed_trial_is_told_and_tried_again_when_asked(folder: Path) -> None
     assert len(study.trials()) == 2 and len(study.optuna.trials) == 3
 
 
+def test_trials_of_a_process_that_is_no_more_are_told_as_what_became_of_them(folder: Path) -> None:
+    study = opened(folder, trials=5)
+    for state in ("interrupted", "completed", "running", None):
+        trial, _ = study.next(set(range(5)), more=True)
+        assert trial is not None
+        study.keep_run(trial.number, f"run{trial.number}")
+        if state is not None:
+            run = RunFolder(folder / f"run{trial.number}")
+            run.path.mkdir()
+            told = {"step": 1, "total": 2, "started": 0.0, "heartbeat": 0.0, "pid": 1}
+            told |= {"state": state, "host": "another machine", "reason": ""}
+            run.status.write_text(json.dumps(told))
+    assert counts(study, []) == {"interrupted": 1, "completed": 1, "elsewhere": 2, "waiting": 1}
+
+    shown = io.StringIO()
+    console = Console(file=shown, width=100, force_terminal=True, color_system=None)
+    with StudyView(console, study, [], 2) as view:
+        time.sleep(0.3)  # it is not drawn more often
+        view.refresh()
+    heading = "study of 5 trials: 1 completed, 2 another process, 1 interrupted, 1 not begun\n"
+    assert heading in shown.getvalue()  # in one line, wider than the table below it
+
+
 def test_several_objectives_give_a_front(folder: Path) -> None:
     both = [Objective("accuracy", True), Objective("seconds", False)]  # the latter is lr
     study = opened(folder, objectives=both, trials=8, sampler="nsga2")
@@ -134,9 +162,7 @@ def test_several_objectives_give_a_front(folder: Path) -> None:
         if not any(a >= own[0] and s <= own[1] and (a, s) != own for a, s in values)
     ]  # fmt: skip
     found = [trial.values for trial in study.ranked()]
-    assert len(found) == len(front)
-    for own, wanted in zip(sorted(found), sorted(front), strict=True):
-        assert own == pytest.approx(wanted)
+    assert sorted(map(tuple, found)) == sorted(front)
 
 
 def test_an_objective_that_no_run_measures_ends_the_study(folder: Path) -> None:
@@ -178,8 +204,8 @@ def test_a_journal_whose_last_line_was_cut_off_is_mended(folder: Path) -> None:
     whole = journal.read_bytes()
     journal.write_bytes(whole + b'{"op_code":4,"wor')
     again = opened(folder)
-    mended = journal.read_bytes()
-    assert mended.startswith(whole) and all(map(json.loads, mended.splitlines()))
+    assert journal.read_bytes().startswith(whole)
+    assert all(map(json.loads, journal.read_text().splitlines()))
     again.next({0}, more=True)
     assert [trial.number for trial in opened(folder).trials()] == [0, 1]
     mend(folder / "no such file")
@@ -207,11 +233,19 @@ def test_the_command_of_a_trial_gives_its_config(folder: Path) -> None:
         folder, "optimizer.lr=interval(1e-4,1)", "model.hidden=[8],[16,8]", "name='a b'",
         "augment=none,flip", trials=3,
     )  # fmt: skip
-    for _ in range(3):
+    for threads, said in ((None, "auto"), (3, "auto"), (3, 2)):
         trial, _ = study.next(set(range(3)), more=True)
         assert trial is not None
-        typed = shlex.split(command(study.space, trial.params))
+        study.keep_run(trial.number, f"run{trial.number}")
+        if threads is not None:
+            run = RunFolder(folder / f"run{trial.number}")
+            run.path.mkdir()
+            run.config.write_text(f"method: {{}}\nhardware: {{threads: {said}}}")
+            (run.path / "job.json").write_text(json.dumps({"threads": threads}))
+        typed = shlex.split(command(study, study.trial(trial.number)))
         assert typed[:2] == ["dlrun", "train"]
+        if threads == 3 and said == "auto":
+            assert typed.pop() == "hardware.threads=3"
         plain = compose_plain(typed[2:], None)
         own = compose_plain(study.space.overrides(trial.params), None)
         assert plain == own | {"name": None}

@@ -61,6 +61,12 @@ def test_what_does_not_go_together() -> None:
         "tune.objective: the methods that are tried measure negative_elbo, reconstruction_error"
     )
     assert refused("epochs=3")[0].startswith("nothing to search")
+    assert refused("optimizer.lr=choice()") == [
+        "optimizer.lr=choice(): not understood; expected choice(a,b,...), one value at least"
+    ]
+    assert refused(*SPACE, "hardware=cpu", "hardware.devices=3", "batch_size=64") == [
+        "batch_size: got 64, but 3 processes share a batch; expected a multiple of 3"
+    ]
 
 
 def test_without_optuna_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,7 +106,7 @@ def test_a_study_is_interrupted_then_killed_and_goes_on_to_its_end(tmp_path: Pat
     runs = logged(study, "train/loss")
     assert len(runs) == 3
     assert all(steps == list(range(1, len(steps) + 1)) for steps in runs.values())
-    assert re.search(r"^3 trials: 3 completed$", out, re.M)
+    assert "\n3 trials: 3 completed\n" in out
     best = re.search(r"best: trial (\d), val negative_elbo (\S+)\n  (dlrun train .*)\n", out)
     assert best is not None, out
     summaries = {
@@ -111,8 +117,38 @@ def test_a_study_is_interrupted_then_killed_and_goes_on_to_its_end(tmp_path: Pat
     assert f"{value:.4g}" == best[2]
     from dlrun.runs.folder import RunFolder
 
-    plain = compose_plain(shlex.split(best[3])[2:], str(project / "conf"))
-    judged = {**plain["quality"], "features": "none"}  # made images are not judged by a trial
-    wanted = plain | {"name": "study", "quality": judged}
-    assert plain["quality"] != judged and RunFolder(study / name).read_config() == wanted
+    given = shlex.split(best[3])[2:]
+    assert given.pop() == "hardware.threads=1"  # its share of the machine, which sums depend on
+    trial = ["name=study", "quality.features=none", "method.likelihood_draws=0"]
+    recorded = RunFolder(study / name).read_config()
+    assert compose_plain([*given, *trial], str(project / "conf")) == recorded
     assert (study / "history.png").exists()
+    assert not list(project.rglob("features-*"))  # nobody judged what was made
+
+
+def test_what_failed_or_was_killed_is_named_and_the_exit_code_tells(tmp_path: Path) -> None:
+    project = make_troubled(tmp_path)
+    typed = ["tune", *COMMON, "steps=8", "method.mode=fine,raise,kill", "tune.sampler=grid"]
+    process = start(project, *typed, "name=study")
+    out = told(process)
+    assert process.returncode == 1 and "Traceback" not in out
+    assert "\n3 trials: 1 completed, 1 interrupted, 1 failed\n" in out
+    ends = out.partition("3 trials: 1 completed")[2]
+    failed = r"trial \d failed: method.mode=raise: RuntimeError: as it was told  \(outputs/sweeps/"
+    assert re.search(failed, ends)
+    assert re.search(r"trial \d interrupted: method.mode=kill: killed by SIGKILL", ends)
+    assert "method.mode=fine" in ends  # the best command
+    process = start(project, *typed, "name=study")
+    again = told(process)
+    assert process.returncode == 1, again
+    assert "3 trials: 1 completed, 1 interrupted, 1 failed" in again
+
+
+def test_a_study_without_a_complete_trial_says_so(tmp_path: Path) -> None:
+    project = make_troubled(tmp_path)
+    process = start(project, "tune", *COMMON, "steps=8", "method.mode=raise", "seed=0,1",
+                    "tune.sampler=grid")  # fmt: skip
+    out = told(process)
+    assert process.returncode == 1
+    assert "\n2 trials: 2 failed\n" in out
+    assert out.endswith("no trial is complete, so none is best\n")

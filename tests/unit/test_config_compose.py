@@ -140,6 +140,11 @@ FORM = {
     "name=\"'text'\"",
     "epochs=3;": "not understood; close what is open, and give text with any of ,:=()[]{} as "
     "epochs=\"'text'\"",
+    "seed=choice()": "not understood; expected choice(a,b,...), one value at least",
+    "seed=int(range(a))": "not understood; expected range(start,stop[,step]), numbers",
+    "seed=tag(log,interval(1))": "not understood; expected interval(low,high), two numbers",
+    "seed=interval(1,2": "not understood; close what is open, and give text with any of "
+    ",:=()[]{} as seed=\"'text'\"",
     "method=byol,vae": "several values are a sweep, which needs -m: dlrun train -m method=byol,vae",
     "sweep.jobs=2": "of a sweep alone; add -m",
     "name=a,b": "several values are a sweep, which needs -m: dlrun train -m name=a,b, and one text "

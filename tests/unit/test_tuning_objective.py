@@ -31,7 +31,11 @@ def test_directions(asked: tuple[str, ...] | str | None, found: list[Objective])
         ("kl", "kl: neither way is better; say min:kl or max:kl"),
         ("acuracy", "acuracy: did you mean accuracy? Of a metric of your own say min:acuracy or"),
         ("test.accuracy", "test.accuracy: the test split chooses nothing"),
-        ("kid", "kid: made images are judged at the test, which chooses nothing"),
+        (
+            "kid",
+            "kid: made images are judged beside those of the test split, which chooses nothing",
+        ),
+        ("fid[cnn64@12]/prior", "fid[cnn64@12]/prior: made images are judged beside those of the"),
         ("less:kl", "less:kl: expected NAME, min:NAME or max:NAME"),
         (("knn", "max:knn"), "max:knn: given twice"),
         ((), "an empty list"),

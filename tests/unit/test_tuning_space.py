@@ -163,6 +163,7 @@ def test_what_is_wrong_is_told(text: str, told: str) -> None:
 
 def test_nothing_to_search_and_a_key_given_twice() -> None:
     assert read("epochs=3")[1][0].startswith("nothing to search: give a key several values")
+    assert read("epochs=3", "epochs=choice()")[1] == []  # which config.explain tells
     assert read("epochs=3", "epochs=1,2")[1] == [
         "epochs: given more than once; a key that is searched is not"
     ]
