@@ -6,8 +6,8 @@ A perceptron of three widths on the clothes on board, learning rate over three d
 after each epoch, two trials at a time on two cores. Bar: at most 60% of the time, the best value no
 worse than noise, which is the standard deviation over training seeds of the best command's value.
 
-Each trial imports torch, which no pruner saves: a training has to be longer than that to tell
-anything, and still is one of some ten seconds.
+A trial's start and its test are what no pruner saves: a training has to be longer than that to
+tell anything, and still is one of some ten seconds.
 """
 
 import json

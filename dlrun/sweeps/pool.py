@@ -11,8 +11,9 @@ from dlrun.config.check import to_plain_types
 from dlrun.config.schema import SweepConfig
 from dlrun.runs.files import read_json
 from dlrun.runs.status import Status, read_status
+from dlrun.sweeps.forked import ASKING
 from dlrun.sweeps.plan import OVER, Job
-from dlrun.sweeps.process import ASKING, Process
+from dlrun.sweeps.process import Process
 from dlrun.sweeps.shares import Shares
 
 _PAUSE = 0.05  # seconds between looks at the processes

@@ -12,6 +12,7 @@ from typing import Any
 
 from dlrun.runs.files import read_json, write_json
 from dlrun.runs.status import State, note_end, read_status
+from dlrun.sweeps.forked import LOST, Forked, can_fork
 from dlrun.sweeps.plan import Job
 from dlrun.sweeps.shares import Shares, memory_kills, processes
 
@@ -24,8 +25,6 @@ BUSY = 75
 # Sent by somebody from outside: the job itself is in order and can be gone on with.
 _TAIL = 20_000  # bytes of metrics.jsonl that are looked at
 _FROM_OUTSIDE = ("SIGKILL", "SIGTERM", "SIGINT", "SIGHUP")
-ASKING = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
-"""What asks a sweep to stop."""
 
 
 class Process:
@@ -48,15 +47,10 @@ class Process:
         threads = read_json(told).get("threads", max(1, shares.threads // devices))
         environment = shares.environment(place, threads, devices)
         write_json(told, {"overrides": job.overrides, "threads": threads})
-        with open(job.folder.output, "a", encoding="utf-8") as output:
-            self._popen = subprocess.Popen(
-                COMMAND,
-                stdin=subprocess.PIPE,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
-                start_new_session=True,  # a terminal's Ctrl-C is for the sweep, which asks its jobs
-            )
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1", **environment}
+        alone = devices == 1 and not shares.gpus
+        begin = Forked if alone and can_fork(environment) else _started
+        self._popen = begin(job.folder.output, environment)
         order = {
             "folder": str(job.folder.path),
             "config": plain,
@@ -95,7 +89,7 @@ class Process:
         if status is not None:
             job.step, job.total = status.step, status.total
         job.reason = status.reason if status else ""
-        if code == BUSY:
+        if code in (BUSY, LOST):  # its folder is watched from now on
             job.state = "elsewhere"
         elif code == 0 and status is not None and status.state == "completed":
             job.state, job.reason = "completed", ""
@@ -139,6 +133,19 @@ class Process:
         if self._first is not None and job.step > self._first[1]:
             pace = (now - self._first[0]) / (job.step - self._first[1])
             job.seconds_left = pace * (job.total - job.step)
+
+
+def _started(output: Path, environment: dict[str, str]) -> "subprocess.Popen[bytes]":
+    """A process that starts from nothing."""
+    with open(output, "a", encoding="utf-8") as file:
+        return subprocess.Popen(
+            COMMAND,
+            stdin=subprocess.PIPE,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,  # a terminal's Ctrl-C is for the sweep, which asks its jobs
+        )
 
 
 def killed_by(number: signal.Signals) -> tuple[State, str]:

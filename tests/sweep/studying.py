@@ -157,6 +157,7 @@ def stand_in(folder: Path, patch: Any = setattr) -> None:
     script = folder / "child.py"
     script.write_text(CHILD)
     patch(processes, "COMMAND", (sys.executable, "-S", "-E", str(script)))
+    patch(processes, "can_fork", lambda environment: False)
     patch(pools, "_PAUSE", 0.005)
     patch(pools, "_LOOK_EVERY", 0.01)
     patch(Trials, "watch", _watch)

@@ -65,6 +65,7 @@ def _stand_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     script = tmp_path / "child.py"
     script.write_text(CHILD)
     monkeypatch.setattr(processes, "COMMAND", (sys.executable, "-S", "-E", str(script)))
+    monkeypatch.setattr(processes, "can_fork", lambda environment: False)
     monkeypatch.setattr(pools, "_PAUSE", 0.005)
     monkeypatch.setattr(pools, "_LOOK_EVERY", 0.02)
 
