@@ -12,6 +12,7 @@ of the rounds' ratios is what counts; a bare loop draws nothing, so at a ratio o
 
 import argparse
 import io
+import itertools
 import statistics
 import tempfile
 import time
@@ -59,7 +60,7 @@ JOBS = {
 }
 """Overrides, optimizer steps of a round, and the ratio that is asked for.
 
-What a run of dbvae looks at before each epoch, every tenth image, is a part of it.
+What dbvae looks at before each epoch, every tenth image, is a part of it, in either arm.
 """
 
 
@@ -264,8 +265,25 @@ def bare_dbvae(experiment: Experiment) -> Callable[[], None]:
     (optimizer,) = experiment.update.optimizers.values()
     x, y = batch.image, batch.label
     positive = (y == experiment.data.positive).float()
+    train, taken = experiment.data.train, itertools.count()
+    positives = train.images[train.labels == experiment.data.positive].float().div(255)
+
+    def resample() -> torch.Tensor:
+        """The notes' listing: histograms of each number of the code, smoothed and inverted."""
+        with torch.no_grad(), experiment.hardware.autocast():
+            mu = torch.cat([method.fc_mu(method.encoder(part)) for part in positives.split(len(x))])
+        chances = torch.zeros(len(mu))
+        for code in mu.T:
+            low, high = float(code.min()), float(code.max())
+            density = torch.histc(code, 10, low, high) / len(code) + method.config.alpha
+            place = ((code - low) / (high - low) * 10).long().clamp_max(9)
+            rarity = 1 / (density / density.sum())[place]
+            chances = torch.maximum(chances, rarity / rarity.sum())
+        return chances / chances.sum()
 
     def step() -> None:
+        if next(taken) % experiment.steps_per_epoch == 0:
+            resample()
         with experiment.hardware.autocast():
             h = method.encoder(x)
             logits = method.fc_logit(h).float()

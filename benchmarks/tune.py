@@ -1,10 +1,12 @@
-"""What pruning saves: a study of 40 short trials with it and without, drawn with the same seed.
+"""What pruning saves: studies of 40 short trials with it and without, drawn with the same seeds.
 
-    python benchmarks/tune.py [TRIALS] [EPOCHS] [SEEDS] [PRUNER]    # 40 40 5 hyperband: 12 minutes
+    python benchmarks/tune.py [TRIALS] [EPOCHS] [SEEDS] [PRUNER] [STUDIES]    # 40 40 5 hyperband 1
 
 A perceptron of three widths on the clothes on board, learning rate over three decades, evaluated
 after each epoch, two trials at a time on two cores. Bar: at most 60% of the time, the best value no
 worse than noise, which is the standard deviation over training seeds of the best command's value.
+Either study's best value has that noise, so a difference of two has 1.4 times as much; several
+studies tell more than one. A pair of studies takes five minutes.
 
 A trial's start and its test are what no pruner saves: a training has to be longer than that to
 tell anything, and still is one of some ten seconds.
@@ -39,18 +41,21 @@ def run(folder: Path, *arguments: str) -> tuple[float, str]:
     return time.perf_counter() - start, done.stdout
 
 
-def study(folder: Path, trials: int, epochs: int, pruner: str) -> tuple[float, float, str]:
+def study(
+    folder: Path, seed: int, trials: int, epochs: int, pruner: str
+) -> tuple[float, float, str]:
     """Seconds, the best value on val, and its command."""
+    name = f"{pruner}{seed}"
     asked = [f"epochs={epochs}", f"tune.trials={trials}", f"tune.pruner={pruner}"]
-    seconds, out = run(folder, "tune", *STUDY, *asked, f"name={pruner}")
+    seconds, out = run(folder, "tune", *STUDY, *asked, f"tune.seed={seed}", f"name={name}")
     states = [
         json.loads(path.read_text())["state"]
-        for path in (folder / "outputs" / "sweeps" / pruner).glob("*/status.json")
+        for path in (folder / "outputs" / "sweeps" / name).glob("*/status.json")
     ]
     best = re.search(r"^best: trial \d+, val accuracy (\S+)\n  dlrun (.*)$", out, re.MULTILINE)
     assert best is not None, out
     told = ", ".join(f"{states.count(state)} {state}" for state in sorted(set(states)))
-    print(f"{pruner:<9} {seconds:.1f} s, best val accuracy {best[1]} ({told})", flush=True)
+    print(f"{name:<10} {seconds:.1f} s, best val accuracy {best[1]} ({told})", flush=True)
     return seconds, float(best[1]), best[2]
 
 
@@ -65,17 +70,24 @@ def spread(folder: Path, command: str, seeds: int) -> float:
 
 
 def main() -> None:
-    trials, epochs, seeds = map(int, [*sys.argv[1:4], *(40, 40, 5)[len(sys.argv[1:4]) :]])
-    pruner = sys.argv[4] if len(sys.argv) > 4 else "hyperband"
+    given = sys.argv[1:]
+    trials, epochs, seeds = map(int, [*given[:3], *(40, 40, 5)[len(given[:3]) :]])
+    pruner = given[3] if len(given) > 3 else "hyperband"
+    studies = int(given[4]) if len(given) > 4 else 1
     os.environ.setdefault("DLRUN_DATA", tempfile.mkdtemp())
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         run(folder, "train", *STUDY[:2], "hardware=cpu", "steps=2", "outputs=first")  # fills caches
-        whole, best, command = study(folder, trials, epochs, "none")
-        pruned, found, _ = study(folder, trials, epochs, pruner)
+        times, gains, command = [], [], ""
+        for seed in range(studies):
+            whole, best, command = study(folder, seed, trials, epochs, "none")
+            pruned, found, _ = study(folder, seed, trials, epochs, pruner)
+            times.append(pruned / whole)
+            gains.append(found - best)
         noise = f"{spread(folder, command, seeds):.4f}" if seeds > 1 else "not measured"
         print(
-            f"with pruning {pruned / whole:.0%} of the time (bar 60%), best {found - best:+.4f} "
+            f"with pruning {statistics.mean(times):.0%} of the time (bar 60%), best "
+            f"{statistics.mean(gains):+.4f}: {', '.join(f'{gain:+.4f}' for gain in gains)} "
             f"(noise, the standard deviation over {seeds} seeds: {noise})"
         )
 

@@ -41,8 +41,10 @@ def augment(images: Tensor, view: ViewConfig) -> Tensor:
         float32 (B, C, H, W) in [0, 1].
     """
     x = images.float()
-    if view.pad or view.crop or view.flip or _blurs(view, images):
+    if view.pad or view.crop or _blurs(view, images):
         x = _warp(x, view).clamp_max_(255)  # weights add up to 1 but for the last bit
+    elif view.flip:
+        x = torch.where(_mirrored(x, view)[:, None], x.flip(3), x)
     x = x.div_(255)
     if view.jitter or view.grayscale:
         x = _recolour(x, view)
@@ -69,6 +71,11 @@ def _chance(batch: int, probability: float, like: Tensor) -> Tensor:
 # --- where pixels come from ----------------------------------------------------------------------
 
 
+def _mirrored(images: Tensor, view: ViewConfig) -> Tensor:
+    """Which images are flipped, bool (B, 1, 1)."""
+    return _chance(len(images), view.flip, images)[:, None, None]
+
+
 def _warp(images: Tensor, view: ViewConfig) -> Tensor:
     """Crop, flip and blur in two batched products, float32 (B, C, H, W)."""
     batch, _, height, width = images.shape
@@ -82,8 +89,7 @@ def _warp(images: Tensor, view: ViewConfig) -> Tensor:
     rows = _resample(top, crop_height, height)
     columns = _resample(left, crop_width, width)
     if view.flip:
-        mirrored = _chance(batch, view.flip, images)[:, None, None]
-        columns = torch.where(mirrored, columns.flip(1), columns)
+        columns = torch.where(_mirrored(images, view), columns.flip(1), columns)
     if _blurs(view, images):
         sigma = torch.empty(batch, device=images.device).uniform_(*_BLUR_SIGMA)
         blurred = _chance(batch, view.blur, images)

@@ -42,6 +42,7 @@ class Source:
         self.batch_size, self.seed = batch_size, seed
         self.device, self.memory_format, self.share = device, memory_format, share
         self.weights, self._cumulated, self._version = weights, torch.zeros(0), -1
+        self.pixels = pixels
         self.scale = PixelScale.of(pixels, data.mean, data.std).to(device)
         self.length = view.length(data)
         if batch_size > self.length:
@@ -120,7 +121,9 @@ class Source:
         """An augmented view of the images `rows`, float32 (B, C, H, W) in the method's range."""
         options = self.options.second if second and self.options.second else self.options.first
         x = augment(self.data.train.gather(rows, self.device), options)
-        return self.scale.from_unit(x).contiguous(memory_format=self.memory_format)
+        if self.pixels != "unit":
+            x = self.scale.from_unit(x)
+        return x.contiguous(memory_format=self.memory_format)
 
     def labels(self, rows: Tensor) -> Tensor | None:
         """The classes of `rows`, int64 (B,), or None where the images have none."""

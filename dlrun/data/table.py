@@ -41,7 +41,7 @@ class Table:
 
     def gather(self, indices: Tensor, device: torch.device) -> Tensor:
         """uint8 images (B, C, H, W) of int64 `indices` (B,), on `device`, wherever the table is."""
-        picked = self.images[indices.to(self.images.device)]
+        picked = self.images.index_select(0, indices.to(self.images.device))
         return picked.to(device, non_blocking=True)
 
     def subset(self, indices: Tensor) -> "Table":

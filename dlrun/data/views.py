@@ -186,7 +186,7 @@ class Unpaired:
     def draw(cls, source: "Source", number: int) -> Self:
         """A batch."""
         a, b = (source.rows(order, number) for order in source.domains)
-        return cls(source.view(a), source.view(b))
+        return cls(*source.view(torch.cat([a, b])).split([len(a), len(b)]))
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,8 @@ class ImagePool(nn.Module):
         self.size = size
         self.register_buffer("images", torch.zeros(size, *image_shape))
         self.register_buffer("count", torch.zeros((), dtype=torch.long))
+        self._filled: int | None = None  # count, so that a GPU is not waited for at each image
+        self.register_load_state_dict_post_hook(_forget)  # type: ignore[no-untyped-call]
 
     @torch.no_grad()
     def query(self, images: Tensor) -> Tensor:
@@ -29,14 +31,25 @@ class ImagePool(nn.Module):
         images = images.detach().float()
         if self.size == 0:
             return images
+        filled = int(self.count) if self._filled is None else self._filled
         shown = []
         for image in images:  # one after the other: an image may meet those before it
-            filling = self.count < self.size
-            draw = torch.randint(self.size, (), device=image.device)
-            slot = torch.where(filling, self.count, draw).view(1)
-            swapped = ~filling & (torch.rand((), device=image.device) < 0.5)
-            old = self.images.index_select(0, slot)[0]
-            shown.append(torch.where(swapped, old, image))
-            self.images.index_copy_(0, slot, torch.where(filling | swapped, image, old)[None])
-            self.count += filling
+            slot, swapped = int(torch.randint(self.size, ())), float(torch.rand(())) < 0.5
+            if filled < self.size:
+                self.images[filled] = image
+                filled += 1
+            elif swapped:
+                old = self.images[slot].clone()
+                self.images[slot] = image
+                image = old
+            shown.append(image)
+        if filled != self._filled:
+            self._filled = filled
+            self.count.fill_(filled)
         return torch.stack(shown)
+
+
+def _forget(pool: nn.Module, keys: object) -> None:
+    """The buffers have been read from a checkpoint."""
+    assert isinstance(pool, ImagePool)
+    pool._filled = None

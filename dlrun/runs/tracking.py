@@ -14,6 +14,8 @@ from dlrun.runs.folder import RunFolder
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
+_BINS = 30  # as many as TensorBoard draws
+
 
 class Tracker:
     """Writes what a run measures.
@@ -67,7 +69,7 @@ class Tracker:
     def histograms(self, step: int, values: Mapping[str, Tensor]) -> None:
         """TensorBoard alone: how numbers (N,) are spread."""
         for name, numbers in values.items():
-            self.writer.add_histogram(name, numbers, step)
+            self.writer.add_histogram(name, numbers, step, bins=_BINS)
 
     def picture(self, step: int, name: str, image: Tensor) -> Path:
         """A grid (C, H, W) in [0, 1] as samples/NAME-STEP.png and in TensorBoard."""

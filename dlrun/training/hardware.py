@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -30,10 +30,11 @@ class Hardware:
     anomaly: bool
     line: str
 
-    def autocast(self) -> torch.autocast:
-        """The precision of a step; switched off at fp32."""
-        dtype = _DTYPES.get(self.precision)
-        return torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None)
+    def autocast(self, enabled: bool = True) -> AbstractContextManager[object]:
+        """The precision of a step; nothing at fp32, where even switching it off would cost time."""
+        if self.precision not in _DTYPES:
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=_DTYPES[self.precision], enabled=enabled)
 
     def scaler(self) -> torch.amp.GradScaler:
         """Loss scaling, which only fp16 needs."""
