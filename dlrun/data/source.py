@@ -136,4 +136,4 @@ class Source:
         return {name: self._picked(column, rows) for name, column in columns.items()}
 
     def _picked(self, column: Tensor, rows: Tensor) -> Tensor:
-        return column[rows.to(column.device)].to(self.device, non_blocking=True)
+        return column.index_select(0, rows.to(column.device)).to(self.device, non_blocking=True)

@@ -5,6 +5,7 @@ The modules take either: outputs (B,) against numbers (B,), or outputs (B, K) ag
 as well as cross-entropy (Hui and Belkin 2021, arXiv 2006.07322).
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
@@ -32,7 +33,7 @@ def huber(output: Tensor, target: Tensor, delta: float) -> Tensor:
     return F.huber_loss(output.float(), target.float(), reduction="none", delta=delta)
 
 
-class OfEach(nn.Module):
+class OfEach(nn.Module, ABC):
     """Gives `terms`, elementwise of outputs and targets, as one loss an image."""
 
     kind = ("logits", "values")
@@ -45,9 +46,9 @@ class OfEach(nn.Module):
         super().__init__()
         self.config = config
 
+    @abstractmethod
     def terms(self, output: Tensor, target: Tensor) -> Tensor:
         """Of two of the same shape, (...): (...), float32."""
-        raise NotImplementedError
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
         """Of (B,) and float (B,), or (B, K) and int64 (B,): one loss an image, (B,), float32."""

@@ -91,10 +91,8 @@ def _become_job(output: str, environment: dict[str, str], order: Connection) -> 
     os.environ.clear()
     os.environ.update(environment)
     file = os.open(output, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
-    for source, target in ((order.fileno(), 0), (file, 1), (file, 2)):
+    for source, target in ((file, 1), (file, 2), (order.fileno(), 0)):
         os.dup2(source, target)
-    order.close()
-    os.close(file)
     sys.stdin = os.fdopen(0, encoding="utf-8")
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True, write_through=True)  # type: ignore[union-attr]

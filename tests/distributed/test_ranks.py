@@ -23,7 +23,7 @@ from dlrun.training.assemble import demand_shares
 from dlrun.training.ranks import ALONE, Ranks, joined
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "resume"))
-from project import make_project
+from project import make_project, start
 
 Dlrun = Callable[..., "subprocess.CompletedProcess[str]"]
 TWO = ("hardware=ddp", "hardware.devices=2", "hardware.device=cpu", "hardware.precision=fp32")
@@ -153,11 +153,7 @@ def test_a_lost_process_ends_the_run_and_it_can_be_resumed_by_one(
         "dataset=few", "epochs=100000", "method=autoencoder", "model=mlp_autoencoder",
         "model.hidden=[8]", "batch_size=16", "log_every=1",
     )  # fmt: skip
-    process = subprocess.Popen(
-        [sys.executable, "-m", "dlrun", "train", *options, *TWO],
-        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "DLRUN_DATA": str(tmp_path / "cache")},
-    )  # fmt: skip
+    process = start(tmp_path, "train", *options, *TWO)
     try:
         status = _wait_for_a_step(tmp_path, process)
         others = [pid for pid in _children(process.pid) if pid != status["pid"]]
@@ -173,11 +169,7 @@ def test_a_lost_process_ends_the_run_and_it_can_be_resumed_by_one(
     saved = checkpoint.load(run / "checkpoints" / "last.pt")["step"]
     assert saved >= 1
     # One process goes on with what two have begun.
-    resumed = subprocess.Popen(
-        [sys.executable, "-m", "dlrun", "resume", str(run), "--devices", "1"],
-        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "DLRUN_DATA": str(tmp_path / "cache")},
-    )  # fmt: skip
+    resumed = start(tmp_path, "resume", str(run), "--devices", "1")
     try:
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline and resumed.poll() is None:

@@ -25,7 +25,7 @@ from dlrun.training.companions import (
 )
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "resume"))
-from project import make_project
+from project import make_project, start
 
 Dlrun = Callable[..., "subprocess.CompletedProcess[str]"]
 TWO = ("hardware=ddp", "hardware.devices=2", "hardware.device=cpu", "hardware.precision=fp32")
@@ -76,11 +76,7 @@ def test_teacher_and_baseline_are_trained_once_and_by_one_process(
 def test_stopped_while_the_teacher_is_trained_both_stop_and_it_is_saved(tmp_path: Path) -> None:
     make_project(tmp_path)
     options = [*DISTILL, "steps=4", "method.teacher_epochs=100000", *TWO]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "dlrun", "train", *options],
-        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "DLRUN_DATA": str(tmp_path / "cache")},
-    )  # fmt: skip
+    process = start(tmp_path, "train", *options)
     try:
         deadline = time.monotonic() + 120
         while not any(tmp_path.rglob("teacher-*/metrics.jsonl")):

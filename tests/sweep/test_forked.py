@@ -3,8 +3,10 @@
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,8 +15,13 @@ sys.path.insert(0, str(Path(__file__).parent))
 from test_sweep import SLOW, begin, jobs, starts, state, steps, told, wait_for_steps
 from troubled import COMMON, make_troubled, start
 
+from dlrun.config.check import check
+from dlrun.config.compose import compose_plain
 from dlrun.sweeps import forked
+from dlrun.sweeps import process as processes
 from dlrun.sweeps.forked import Forked, can_fork
+from dlrun.sweeps.plan import plan
+from dlrun.sweeps.shares import Shares
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="jobs are forked on Linux alone")
 
@@ -123,3 +130,29 @@ def test_other_threads_or_another_system_take_a_process_from_nothing(
     assert can_fork(one) and not can_fork({**one, "OMP_NUM_THREADS": "2"})
     monkeypatch.setattr(sys, "platform", "darwin")
     assert not can_fork(one)
+
+
+def test_a_job_with_a_gpu_or_of_several_processes_starts_from_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a GPU's driver has begun does not survive a fork."""
+    begun = []
+
+    def begin(name: str) -> Callable[[Path, dict[str, str]], "subprocess.Popen[bytes]"]:
+        def started(output: Path, environment: dict[str, str]) -> "subprocess.Popen[bytes]":
+            begun.append(name)
+            return subprocess.Popen([sys.executable, "-c", ""], stdin=subprocess.PIPE)
+
+        return started
+
+    monkeypatch.setattr(processes, "Forked", begin("forked"))
+    monkeypatch.setattr(processes, "_started", begin("from nothing"))
+    monkeypatch.setattr(processes, "can_fork", lambda environment: True)
+    plain = compose_plain(["hardware=cpu"], None)
+    two = compose_plain(["hardware=ddp", "hardware.devices=2", "hardware.device=cpu"], None)
+    for number, (config, gpus) in enumerate([(plain, ()), (plain, ("0",)), (two, ())]):
+        (job,) = plan([([], check(config))], tmp_path / str(number))
+        process = processes.Process(job, 0, Shares(1, 1, gpus, ""), config, 0.0)
+        while not process.ended():
+            time.sleep(0.01)
+    assert begun == ["forked", "from nothing", "from nothing"]

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dlrun.config.compose import config_source
-from dlrun.tuning.space import Choices, Interval, Parameter, Space, Steps, read_space
+from dlrun.tuning.parameters import Choices, Interval, Parameter, Steps
+from dlrun.tuning.space import Space, read_space
 
 PARSER = OverridesParser.create()
 
