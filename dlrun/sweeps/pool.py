@@ -67,7 +67,6 @@ class Pool:
         try:
             while self._running or (self.open() and not self._stopping):
                 if self.signal is not None and not self._stopping:
-                    self.view.say("all finish their step and save (Ctrl-C again stops at once)")
                     self._stop()
                 self._reap()
                 self._look()
