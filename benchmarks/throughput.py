@@ -3,11 +3,16 @@
     python benchmarks/throughput.py                 # all jobs, about 9 minutes on two cores
     python benchmarks/throughput.py vae --rounds 7
 
-Both arms have the same networks, precision, memory format and optimizer, in one process, in
-turn, so that what else the machine does meets both. A run is the whole loop: order, gather,
-augmentation, seeding, the method's step, metrics.jsonl, TensorBoard, status, progress; evaluation,
-pictures and checkpoints are left out, since how often they happen is the user's choice. The median
-of the rounds' ratios is what counts; a bare loop draws nothing, so at a ratio of 1 data is free.
+Both arms have the same networks, precision, memory format and optimizer, and a malloc that keeps
+what a step has freed (`--no-mallopt` tells what that is worth), in one process, in turn, so that
+what else the machine does meets both. A run is the whole loop: order, gather, augmentation,
+seeding, the method's step, metrics.jsonl, TensorBoard, status, progress; evaluation, pictures and
+checkpoints are left out, since how often they happen is the user's choice. The median of the
+rounds' ratios is what counts; a bare loop draws nothing, so at a ratio of 1 data is free.
+
+    python benchmarks/throughput.py supervised --no-mallopt
+
+leaves malloc as it is; run both in turn, since a process cannot go back.
 """
 
 import argparse
@@ -38,6 +43,7 @@ from dlrun.runs.signals import StopRequest
 from dlrun.runs.status import StatusWriter
 from dlrun.runs.tracking import Tracker
 from dlrun.training import checkpoint
+from dlrun.training.allocator import keep_freed_memory
 from dlrun.training.assemble import Experiment, assemble
 from dlrun.training.inputs import Inputs
 from dlrun.training.judge import inference_of
@@ -350,7 +356,10 @@ def main() -> None:
     parser.add_argument("jobs", nargs="*", default=list(JOBS), help=", ".join(JOBS))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--more", nargs="*", default=[], help="overrides for both arms")
+    parser.add_argument("--no-mallopt", action="store_true", help="malloc as it is")
     options = parser.parse_args()
+    if not options.no_mallopt:
+        keep_freed_memory()
     with tempfile.TemporaryDirectory() as folder:
         teacher = str(make_teacher(Path(folder))) if "distill" in options.jobs else ""
         measure(options, teacher)

@@ -116,12 +116,13 @@ class DBVAE(Method):
         masked = torch.where(indicated, vae, 0)
         loss = (self.config.classification * classification + masked).mean()
         update.minimize(loss)
-        count = indicated.sum().clamp_min(1)
+        parts = torch.where(indicated, torch.stack([reconstruction, kl]).detach(), 0).sum(1)
+        reconstruction, kl = parts / indicated.sum().clamp_min(1)
         return {
             "loss": loss,
-            "classification": classification.mean(),
-            "reconstruction": torch.where(indicated, reconstruction, 0).sum() / count,
-            "kl": torch.where(indicated, kl, 0).sum() / count,
+            "classification": classification.detach().mean(),
+            "reconstruction": reconstruction,
+            "kl": kl,
             "accuracy": (logits.argmax(1) == y).float().mean(),
         }
 

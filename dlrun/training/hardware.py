@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +11,7 @@ from torch import nn
 from dlrun.config.schema import HardwareConfig
 from dlrun.errors import UserError
 from dlrun.methods.base import Method
+from dlrun.training.allocator import keep_freed_memory
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
@@ -30,11 +31,10 @@ class Hardware:
     anomaly: bool
     line: str
 
-    def autocast(self, enabled: bool = True) -> AbstractContextManager[object]:
-        """The precision of a step; nothing at fp32, where even switching it off would cost time."""
-        if self.precision not in _DTYPES:
-            return nullcontext()
-        return torch.autocast(self.device.type, dtype=_DTYPES[self.precision], enabled=enabled)
+    def autocast(self) -> torch.autocast:
+        """The precision of a step; switched off at fp32."""
+        dtype = _DTYPES.get(self.precision)
+        return torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None)
 
     def scaler(self) -> torch.amp.GradScaler:
         """Loss scaling, which only fp16 needs."""
@@ -42,7 +42,10 @@ class Hardware:
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Sets the process-wide switches for a run and puts them back, so that jobs do not leak."""
+        """Sets the process-wide switches for a run and puts them back, so that jobs do not leak.
+
+        What malloc keeps for the next step on the CPU it keeps to the end of the process.
+        """
         threads, benchmark = torch.get_num_threads(), torch.backends.cudnn.benchmark
         matmul = torch.get_float32_matmul_precision()
         anomaly = torch.is_anomaly_enabled(), torch.is_anomaly_check_nan_enabled()
@@ -53,6 +56,8 @@ class Hardware:
         torch.backends.cudnn.benchmark = self.device.type == "cuda" and not self.deterministic
         if self.device.type == "cuda":
             torch.set_float32_matmul_precision("high")
+        else:
+            keep_freed_memory()
         if self.deterministic:
             os.environ.setdefault(_WORKSPACE, ":4096:8")  # cuBLAS asks for it
             torch.use_deterministic_algorithms(True)

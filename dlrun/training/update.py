@@ -86,7 +86,7 @@ class Update:
                 f"update.minimize: no optimizer {name!r}; the method's parameter_groups() has "
                 f"{', '.join(self.optimizers)}"
             )
-        with self.hardware.autocast(enabled=False):
+        with torch.autocast(self.hardware.device.type, enabled=False):
             share = loss if self.accumulate == 1 else loss / self.accumulate
             torch.autograd.backward(self.scaler.scale(share), inputs=self._parameters[name])
         if self._last_batch:
