@@ -21,7 +21,8 @@ import numpy as np
 ASKING = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
 """What asks a sweep, and with it its jobs, to stop."""
 LOST = 255
-"""The exit code of a job whose end was not seen: the process that it was forked from is no more."""
+"""What multiprocessing gives for a job's exit code where the process that it was forked from is no
+more; a job may also exit with it by itself."""
 _JOB = "dlrun.commands.job"
 _PRELOADED = "dlrun.commands.preload"
 _AT_IMPORT = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")

@@ -22,8 +22,8 @@ MODULE = ("-P", "-X", "faulthandler", "-m", "dlrun.commands.job")
 COMMAND = (sys.executable, *MODULE)
 BUSY = 75
 """The exit code of a job that another process has begun in the same instant (EX_TEMPFAIL)."""
-# Sent by somebody from outside: the job itself is in order and can be gone on with.
 _TAIL = 20_000  # bytes of metrics.jsonl that are looked at
+# Sent by somebody from outside: the job itself is in order and can be gone on with.
 _FROM_OUTSIDE = ("SIGKILL", "SIGTERM", "SIGINT", "SIGHUP")
 
 
@@ -89,7 +89,8 @@ class Process:
         if status is not None:
             job.step, job.total = status.step, status.total
         job.reason = status.reason if status else ""
-        if code in (BUSY, LOST):  # its folder is watched from now on
+        # A job that lives on without the process it was forked from is watched by its folder.
+        if code == BUSY or (code == LOST and job.folder.in_use()):
             job.state = "elsewhere"
         elif code == 0 and status is not None and status.state == "completed":
             job.state, job.reason = "completed", ""

@@ -15,9 +15,8 @@ from dlrun.sweeps.plan import Job, State
 
 _LINES_EVERY = 30.0  # seconds between progress lines where there is no terminal
 _REDRAW_EVERY = 0.25  # seconds
-_ECHO = (
-    3  # columns that are left to a terminal's ^C, which else begins a line that Live cannot know
-)
+# Columns that are left to a terminal's ^C, which else begins a line that Live cannot know.
+_ECHO = 3
 _COLOURS: dict[State, str] = {
     "completed": "green", "pruned": "blue", "running": "cyan", "elsewhere": "magenta",
     "interrupted": "yellow", "failed": "red", "waiting": "dim",

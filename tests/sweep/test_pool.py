@@ -16,6 +16,7 @@ from dlrun.config.schema import SweepConfig
 from dlrun.sweeps import pool as pools
 from dlrun.sweeps import process as processes
 from dlrun.sweeps import view as views
+from dlrun.sweeps.forked import LOST
 from dlrun.sweeps.plan import Job, plan
 from dlrun.sweeps.pool import Pool
 from dlrun.sweeps.shares import Shares, share
@@ -93,6 +94,14 @@ def ran(jobs: list[Job], at_a_time: int = 2, **asked: Any) -> tuple[Pool, str]:
     console.quiet = False
     console.print(final_table(jobs))
     return pool, console.export_text()
+
+
+def test_a_job_that_exits_as_one_without_its_server_is_not_begun_again(tmp_path: Path) -> None:
+    jobs = planned(tmp_path, f"silent{LOST}")
+    ran(jobs)
+    assert jobs[0].state == "failed"
+    assert jobs[0].reason.startswith("ended by itself, exit code 255")
+    assert (jobs[0].folder.path / "begun").read_text().count("\n") == 1
 
 
 def test_every_job_is_told_as_it_ended(tmp_path: Path) -> None:

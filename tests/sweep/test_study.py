@@ -10,7 +10,7 @@ from pathlib import Path
 
 import optuna
 import pytest
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -127,14 +127,19 @@ def test_a_failed_trial_is_told_and_tried_again_when_asked(folder: Path) -> None
     assert len(study.trials()) == 2 and len(study.optuna.trials) == 3
 
 
+def drawn(study: Study) -> tuple[FrozenTrial, RunFolder]:
+    """The next trial, and the folder that it would have."""
+    trial, _ = study.next(set(range(study.total)), more=True)
+    assert trial is not None
+    study.keep_run(trial.number, f"run{trial.number}")
+    return trial, RunFolder(study.folder / f"run{trial.number}")
+
+
 def test_trials_of_a_process_that_is_no_more_are_told_as_what_became_of_them(folder: Path) -> None:
     study = opened(folder, trials=5)
     for state in ("interrupted", "completed", "running", None):
-        trial, _ = study.next(set(range(5)), more=True)
-        assert trial is not None
-        study.keep_run(trial.number, f"run{trial.number}")
+        _, run = drawn(study)
         if state is not None:
-            run = RunFolder(folder / f"run{trial.number}")
             run.path.mkdir()
             told = {"step": 1, "total": 2, "started": 0.0, "heartbeat": 0.0, "pid": 1}
             told |= {"state": state, "host": "another machine", "reason": ""}
@@ -234,11 +239,8 @@ def test_the_command_of_a_trial_gives_its_config(folder: Path) -> None:
         "augment=none,flip", trials=3,
     )  # fmt: skip
     for threads, said in ((None, "auto"), (3, "auto"), (3, 2)):
-        trial, _ = study.next(set(range(3)), more=True)
-        assert trial is not None
-        study.keep_run(trial.number, f"run{trial.number}")
+        trial, run = drawn(study)
         if threads is not None:
-            run = RunFolder(folder / f"run{trial.number}")
             run.path.mkdir()
             run.config.write_text(f"method: {{}}\nhardware: {{threads: {said}}}")
             (run.path / "job.json").write_text(json.dumps({"threads": threads}))
