@@ -94,3 +94,13 @@ def test_it_keeps_copies() -> None:
     pool.query(new)
     new.zero_()
     assert pool.images[:, 0, 0, 0].tolist() == [1, 2]
+
+
+def test_a_pool_that_is_loaded_forgets_how_full_it_was() -> None:
+    """A checkpoint of an emptier one is filled up before anything of it is shown."""
+    full, empty = ImagePool(4, SHAPE), ImagePool(4, SHAPE)
+    full.query(images(0, 4))
+    full.load_state_dict(empty.state_dict())
+    new = images(1, 4)
+    assert torch.equal(full.query(new), new)
+    assert int(full.count) == 4 and torch.equal(full.images, new)
