@@ -4,11 +4,14 @@ import importlib
 import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 from dlrun.commands import VERBS
 from dlrun.commands.ending import ended
+from dlrun.commands.output import lasting_output
 from dlrun.errors import UserError
 
+_TRAINING = ("train", "resume", "tune")
 _EPILOGUE = """\
 Begin with:
   dlrun train                                learns clothes in about a minute, needs nothing
@@ -18,8 +21,8 @@ Begin with:
   dlrun predict last cat.jpg                 what a trained run makes of an image
   tensorboard --logdir outputs               curves and pictures
 
-Exit codes: 0 done, 1 the run failed, 2 the command or config is wrong, 130 or 143 interrupted and
-saved."""
+Exit codes: 0 done, 1 the run failed, 2 the command or config is wrong, 129, 130 or 143
+interrupted and saved."""
 
 
 def usage() -> str:
@@ -54,7 +57,8 @@ def run(arguments: Sequence[str]) -> int:
         shown = verb if verb and verb.isprintable() else repr(verb)
         raise UserError(f"{shown}: no such command{_meant(arguments)}")
     command = importlib.import_module(f"dlrun.commands.{verb}")
-    code: int = command.run(rest)
+    with lasting_output() if verb in _TRAINING else nullcontext():
+        code: int = command.run(rest)
     return code
 
 

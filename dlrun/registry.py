@@ -117,8 +117,14 @@ def names(group: str) -> list[str]:
     return [*_BUILT_IN[group], *(point.name for point in _plugins(group))]
 
 
-def lookup(group: str, name: str) -> Any:
+def lookup(group: str, name: str, own_code: bool = True) -> Any:
     """The class behind `name` in `group`.
+
+    Args:
+        group: method, model, loss, dataset, optimizer or schedule.
+        name: a name of the registry, or `module:Class`, for which that module is imported.
+        own_code: whether `module:Class` may be given. Not where the name comes from a file: whoever
+            made the file would choose the code that runs.
 
     Raises:
         UserError: no such name (with the nearest one), a module that cannot be imported, or a class
@@ -127,6 +133,10 @@ def lookup(group: str, name: str) -> Any:
     target = _BUILT_IN[group].get(name)
     if target is not None:
         return _load(target)
+    if ":" in name and not own_code:
+        raise UserError(
+            f"{name}: a file may not name code to run; give the folder of its run instead"
+        )
     if ":" in name:
         return verified(group, name, _own_class(name))
     for point in _plugins(group):

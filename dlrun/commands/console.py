@@ -2,13 +2,20 @@
 
 import logging
 import sys
+from typing import NoReturn
 
 from rich.console import Console
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> NoReturn:
+        """`dlrun ls | head`: rich would exit with 1, here `ended` decides."""
+        raise BrokenPipeError
+
+
 def make_console() -> Console:
     """For what people read; lines are not wrapped where there is no terminal."""
-    return Console(soft_wrap=not sys.stdout.isatty())
+    return _Console(soft_wrap=not sys.stdout.isatty())
 
 
 class ConsoleHandler(logging.Handler):

@@ -1,10 +1,10 @@
 """How a process of dlrun ends: one line about what went wrong, and the exit code."""
 
-import os
 import sys
 from collections.abc import Callable
 from typing import NoReturn
 
+from dlrun.commands.output import discard, lasting_output
 from dlrun.errors import ConfigError, Interrupted, UserError
 
 
@@ -28,7 +28,7 @@ def ended(command: Callable[[], int]) -> NoReturn:
         _complain("interrupted")
         code = 130
     except BrokenPipeError:  # `dlrun ls | head` closed the pipe
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard(sys.stdout)
         code = 0
     except Exception as error:
         told = _told(error)
@@ -52,4 +52,5 @@ def _told(error: Exception) -> str | None:
 def _complain(head: str, *lines: str) -> None:
     """On stderr, each in one line whatever was typed."""
     rows = [f"dlrun: {head}", *(f"  {line}" for line in lines)]
-    print("\n".join(" ".join(row.splitlines()) for row in rows), file=sys.stderr)
+    with lasting_output():
+        print("\n".join(" ".join(row.splitlines()) for row in rows), file=sys.stderr, flush=True)

@@ -6,7 +6,7 @@ would not be seen. Each job lets through what has been sent to itself meanwhile.
 
 import signal
 
-from dlrun.sweeps.forked import ASKING
+from dlrun.runs.signals import ASKING
 
 signal.pthread_sigmask(signal.SIG_BLOCK, ASKING)  # before any library starts a thread
 

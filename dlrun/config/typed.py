@@ -24,10 +24,12 @@ ABSENT = "???"
 class Typed:
     """Turns plain containers into typed, frozen dataclasses and collects what does not fit."""
 
-    def __init__(self, unread: tuple[str, ...] = ()) -> None:
+    def __init__(self, unread: tuple[str, ...] = (), own_code: bool = True) -> None:
         self.problems: list[str] = []
         self.unread = unread
         """Groups whose options are passed over, because reading their classes imports torch."""
+        self.own_code = own_code
+        """As of `lookup`."""
 
     def build(self, cls: type, values: Mapping[str, Any], path: str = "") -> Any:
         """An instance of dataclass `cls`, or WRONG with the reasons in `problems`."""
@@ -98,7 +100,7 @@ class Typed:
                 self._problem(_join(path, key), f"missing; give it as {_join(path, key)}=...")
             return Choice(value["name"], None)
         try:
-            cls = lookup(group, value["name"])
+            cls = lookup(group, value["name"], self.own_code)
         except UserError as error:
             self._problem(_join(path, "name"), str(error))
             return WRONG
@@ -153,7 +155,7 @@ class Typed:
             return None if type(None) in options else WRONG
         told: list[list[str]] = []
         for option in options:
-            inner = Typed(self.unread)
+            inner = Typed(self.unread, self.own_code)
             converted = inner._convert(option, value, path)
             if converted is not WRONG:
                 return converted

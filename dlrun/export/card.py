@@ -59,7 +59,7 @@ def _content(
         "model": config["model"],
         "dataset": {
             "name": config["dataset"]["name"],
-            "licence": _licence(config["dataset"]["name"]),
+            "licence": _licence(config["dataset"]["name"], own_code=not model.is_file),
             "checksum": facts.checksum,
             "class_names": list(facts.class_names),
             "domains": list(model.domains),
@@ -90,9 +90,9 @@ def _content(
     }
 
 
-def _licence(dataset: str) -> str:
+def _licence(dataset: str, own_code: bool) -> str:
     try:
-        licence: str = lookup("dataset", dataset).licence
+        licence: str = lookup("dataset", dataset, own_code).licence
     except UserError:  # the user's own class, and not in this folder
         return "not stated"
     return licence

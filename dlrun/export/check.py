@@ -33,7 +33,7 @@ class Images:
 def test_images(model: TrainedModel, data_dir: str | None) -> Images:
     """The first images of the test split of the run's own data set, evenly spread over it."""
     try:
-        typed = Typed()
+        typed = Typed(own_code=not model.is_file)
         choice: Any = typed.choice("dataset", model.config["dataset"], "dataset")
         if typed.problems:
             raise UserError(typed.problems[0])

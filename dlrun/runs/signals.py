@@ -1,19 +1,21 @@
-"""Ctrl-C and SIGTERM: asked to stop, a run finishes its step and saves; asked twice, it stops."""
+"""Ctrl-C, SIGTERM, a closed terminal: a run finishes its step and saves; Ctrl-C twice stops it."""
 
 import os
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
 
 from dlrun.errors import Interrupted
 
+ASKING = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
+"""The signals that ask to stop; SIGHUP comes when a terminal or an ssh connection closes."""
 LAUNCHER = "DLRUN_LAUNCHER"
 """The environment variable with the process id of the launcher of several, where that is ours."""
 
 
 class StopRequest:
-    """While entered, remembers the first SIGINT or SIGTERM; a second SIGINT ends the process.
+    """While entered, remembers the first signal of `ASKING`; a second SIGINT ends the process.
 
     Handlers only set a flag: saving from inside one could meet any half-done state.
 
@@ -27,8 +29,7 @@ class StopRequest:
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> "StopRequest":
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._before[number] = signal.signal(number, self._handle)
+        self._before = answered_by(self._handle)
         return self
 
     def __exit__(
@@ -47,13 +48,28 @@ class StopRequest:
             self._stop_at_once()
         self.signal = number
         if number == signal.SIGINT and not self.quiet:
-            os.write(2, b"\nfinishing the step and saving (Ctrl-C again stops at once)\n")
+            write_to_stderr("\nfinishing the step and saving (Ctrl-C again stops at once)\n")
 
     def _stop_at_once(self) -> None:
         if not self.quiet:
-            show_cursor = b"\x1b[?25h" if os.isatty(2) else b""  # the live block had hidden it
-            os.write(2, show_cursor + b"\nstopped at once; the last saved checkpoint stands\n")
+            write_to_stderr("\nstopped at once; the last saved checkpoint stands\n")
         os._exit(128 + signal.SIGINT)
+
+
+def answered_by(handler: Callable[[int, FrameType | None], None]) -> dict[int, object]:
+    """Sets `handler` for `ASKING`; gives the handlers of before.
+
+    A signal that is ignored, as `nohup` does with SIGHUP, stays so.
+    """
+    numbers = [n for n in ASKING if n == signal.SIGINT or signal.getsignal(n) != signal.SIG_IGN]
+    return {number: signal.signal(number, handler) for number in numbers}
+
+
+def write_to_stderr(text: str) -> None:
+    """From inside of a handler, where nothing may be buffered; nobody may be there to read it."""
+    show_cursor = "\x1b[?25h" if os.isatty(2) else ""  # a live block has hidden it
+    with suppress(OSError):
+        os.write(2, (show_cursor + text).encode())
 
 
 @contextmanager

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-ASKING = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
-"""What asks a sweep, and with it its jobs, to stop."""
+from dlrun.runs.signals import ASKING
+
 LOST = 255
 """What multiprocessing gives for a job's exit code where the process that it was forked from is no
 more; a job may also exit with it by itself."""

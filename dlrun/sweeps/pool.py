@@ -10,8 +10,8 @@ from typing import Protocol
 from dlrun.config.check import to_plain_types
 from dlrun.config.schema import SweepConfig
 from dlrun.runs.files import read_json
+from dlrun.runs.signals import answered_by, write_to_stderr
 from dlrun.runs.status import Status, read_status
-from dlrun.sweeps.forked import ASKING
 from dlrun.sweeps.plan import OVER, Job
 from dlrun.sweeps.process import Process
 from dlrun.sweeps.shares import Shares
@@ -63,7 +63,7 @@ class Pool:
         While it runs, SIGINT, SIGTERM and SIGHUP ask all jobs to save and stop; a second SIGINT
         ends them at once.
         """
-        before = {number: signal.signal(number, self._handle) for number in ASKING}
+        before = answered_by(self._handle)
         try:
             while self._running or (self.open() and not self._stopping):
                 if self.signal is not None and not self._stopping:
@@ -78,7 +78,7 @@ class Pool:
             for process in self._running:  # only after an error of our own
                 process.ask_to_stop()
             for number, handler in before.items():
-                signal.signal(number, handler)
+                signal.signal(number, handler)  # type: ignore[arg-type]
 
     def open(self) -> bool:
         """Whether there is something left to do."""
@@ -103,8 +103,7 @@ class Pool:
         if self.signal is not None and number == signal.SIGINT:
             for process in self._running:
                 process.kill()
-            show_cursor = b"\x1b[?25h" if os.isatty(2) else b""  # the live table had hidden it
-            os.write(2, show_cursor + b"\nstopped at once; the last saved checkpoints stand\n")
+            write_to_stderr("\nstopped at once; the last saved checkpoints stand\n")
             os._exit(128 + number)
         self.signal = self.signal or number
 

@@ -183,12 +183,7 @@ def _prefixed(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _model(plain: dict[str, Any], reference: str, is_file: bool) -> Choice:
     """The typed options of the network that was trained."""
-    if is_file and ":" in plain["name"]:
-        raise UserError(
-            f"{reference}: its model is {plain['name']}, and a file may not name code to run; "
-            "give the run that it belongs to instead"
-        )
-    typed = Typed()
+    typed = Typed(own_code=not is_file)
     # It is rebuilt to be filled; where it began once does not matter now.
     fresh = {key: None if key in ("init_from", "freeze") else item for key, item in plain.items()}
     choice = typed.choice("model", fresh, "model")

@@ -77,7 +77,8 @@ def open_for(
     for key, value in (("size", height), ("channels", channels)):
         if key in section and f"dataset.{key}" not in given and height == width:
             section = {**section, key: value}
-    typed = Typed()
+    composed = any(key == "dataset" or "@" in key for key in given)  # then none of it is the file's
+    typed = Typed(own_code=composed or not model.is_file)
     choice = typed.choice("dataset", section, "dataset")
     if typed.problems:
         raise ConfigError(typed.problems)

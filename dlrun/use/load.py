@@ -50,7 +50,9 @@ def load(
     source = str(path if folder is None else folder)
     method, facts, memory_format = rebuild(content, source, folder)
     where = pick_device(device)[0]
-    return TrainedModel(method.to(where), facts, content, source, where, memory_format)
+    return TrainedModel(
+        method.to(where), facts, content, source, where, memory_format, is_file=folder is None
+    )
 
 
 def locate(

@@ -47,8 +47,11 @@ class TrainedModel:
         source: str,
         device: torch.device,
         memory_format: torch.memory_format,
+        is_file: bool = False,
     ) -> None:
         self.method, self.facts, self.source = method, facts, source
+        self.is_file = is_file
+        """Whether it came from a bare file, which may not name code to run."""
         self.device, self.memory_format = device, memory_format
         self.content = {key: item for key, item in content.items() if key not in _WEIGHTS}
         """What its checkpoint says of itself, without the weights."""

@@ -1,6 +1,6 @@
 """A checkpoint back to its method: without the data, other runs, or an option repeated."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +35,7 @@ def rebuild(
     """
     plain = content["config"]
     parts = {group: _begun_anew(plain[group]) for group in ("method", "model", "loss")}
-    own = next((name for part in parts.values() for name in _names(part) if ":" in name), None)
-    if own is not None and folder is None:
-        raise UserError(
-            f"{source}: is made with {own}, and a file may not name code to run; give the folder "
-            "of its run instead"
-        )
-    typed = Typed()
+    typed = Typed(own_code=folder is not None)
     choices = {group: typed.choice(group, part, group) for group, part in parts.items()}
     if typed.problems:
         raise UserError(f"{source}: cannot be built again by this dlrun ({typed.problems[0]})")
@@ -109,15 +103,6 @@ def _begun_anew(part: Any) -> Any:
         aside = ("init_from", "freeze")
         return {k: None if k in aside else _begun_anew(item) for k, item in part.items()}
     return part
-
-
-def _names(part: Any) -> Iterator[str]:
-    """Every name that would be looked up, also those of nested networks."""
-    if isinstance(part, dict):
-        if isinstance(part.get("name"), str):
-            yield part["name"]
-        for item in part.values():
-            yield from _names(item)
 
 
 def _demand_attributes(method: Choice, facts: Facts, source: str) -> None:

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 import dlrun
+from dlrun import cli
 from dlrun.config.check import to_plain_types
 from dlrun.errors import UserError
 from dlrun.training import checkpoint
@@ -180,8 +182,39 @@ def test_a_bare_file_may_not_name_code(place: str, tmp_path: Path) -> None:
     _, content = saved(tmp_path / "s.pt", *SMALL["supervised"])
     content["config"][place]["name"] = "os_does_damage:Class"
     checkpoint.save(tmp_path / "code.pt", content)
-    with pytest.raises(UserError, match="os_does_damage:Class, and a file may not name code"):
+    with pytest.raises(UserError, match="os_does_damage:Class: a file may not name code to run"):
         dlrun.load(tmp_path / "code.pt")
+
+
+ARGUMENTS = {"predict": ("a.png",), "export": ("--format", "safetensors")}
+EVIL = """\
+from pathlib import Path
+from dlrun.data.sources.fashion_mini import FashionMini
+
+Path("code_ran").touch()
+
+
+class Evil(FashionMini):
+    pass
+"""
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "traverse", "export", "predict", "embed"])
+def test_no_verb_runs_code_that_a_file_names(
+    verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also not as its data set, or one inside of it, which a verb may open."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "evil_code.py").write_text(EVIL)
+    Image.new("L", (28, 28)).save(tmp_path / "a.png")
+    _, content = saved(tmp_path / "s.pt", *SMALL["vae" if verb != "predict" else "supervised"])
+    plain = content["config"]["dataset"]
+    content["config"]["dataset"] = {**plain, "name": "evil_code:Evil"}
+    checkpoint.save(tmp_path / "evil.pt", content)
+    with suppress(SystemExit, UserError):
+        cli.run([verb, "evil.pt", *ARGUMENTS.get(verb, ())])
+    assert not (tmp_path / "code_ran").exists()
+    assert "evil_code" not in sys.modules
 
 
 def test_what_is_no_checkpoint_is_told(tmp_path: Path) -> None:

@@ -30,7 +30,9 @@ def wait_for_steps(project: Path, process: "subprocess.Popen[str]") -> Path:
     raise AssertionError("no step within a minute")
 
 
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
 def test_asked_to_stop_it_finishes_the_step_and_saves(tmp_path: Path, sent: int, code: int) -> None:
     project = make_project(tmp_path)
     process = start(project, *command("vae", *ENDLESS))
@@ -44,6 +46,47 @@ def test_asked_to_stop_it_finishes_the_step_and_saves(tmp_path: Path, sent: int,
     assert (status["state"], status["step"]) == ("interrupted", step)
     assert checkpoint.load(run / "checkpoints" / "last.pt")["step"] == step
     assert f"stopped at step {step}" in (run / "log.txt").read_text()
+
+
+def test_nobody_reads_any_more_and_the_run_goes_on(tmp_path: Path) -> None:
+    """`dlrun train | head -1`, and `| tee` that is ended by the same Ctrl-C."""
+    project = make_project(tmp_path)
+    process = start(project, *command("vae", *ENDLESS))
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.stdout.close()
+    run = wait_for_steps(project, process)
+    time.sleep(6)  # a line of progress comes every five seconds
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    status = json.loads((run / "status.json").read_text())
+    assert status["state"] == "interrupted"
+    assert checkpoint.load(run / "checkpoints" / "last.pt")["step"] == status["step"] > 0
+
+
+def test_a_full_disk_behind_the_output_is_no_reason_to_fail(tmp_path: Path) -> None:
+    project = make_project(tmp_path)
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "dlrun", *command("vae", "steps=3")],
+            cwd=project, stdout=full, stderr=full, check=False, timeout=120,
+        )  # fmt: skip
+    assert done.returncode == 0
+    status = json.loads((only_run(project / "outputs") / "status.json").read_text())
+    assert status["state"] == "completed"
+
+
+def test_a_reader_of_a_table_may_go_away(tmp_path: Path) -> None:
+    project = make_project(tmp_path)
+    assert start(project, *command("vae", "steps=2")).wait(60) == 0
+    for arguments in (["ls"], ["show", "last"]):
+        done = subprocess.run(
+            f"{sys.executable} -m dlrun {' '.join(arguments)} | true; exit ${{PIPESTATUS[0]}}",
+            cwd=project, shell=True, executable="/bin/bash", capture_output=True, check=False,
+            text=True, timeout=60,
+        )  # fmt: skip
+        assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_interrupted_runs_end_as_undisturbed_ones(tmp_path: Path) -> None:

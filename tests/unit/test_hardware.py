@@ -160,6 +160,26 @@ def test_channels_last_where_all_networks_gain_by_it(machine: Machine) -> None:
     assert pick(asked, Plain(), [yes]).memory_format == torch.contiguous_format
 
 
+class Narrow(LikesChannelsLast):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.shortcut = nn.Conv2d(channels, 2 * channels, 1, stride=2)
+
+
+def test_channels_last_is_not_for_narrow_networks_on_the_cpu(machine: Machine) -> None:
+    """Where torch's kernel writes out of bounds."""
+    for channels, expected in ((8, False), (16, True)):
+        picked = pick(
+            replace(ASKED, device="cpu"), Plain(), [LikesChannelsLast(), Narrow(channels)]
+        )
+        assert (picked.memory_format == torch.channels_last) is expected
+    asked = replace(ASKED, device="cpu", memory_format="channels_last")
+    with pytest.raises(UserError, match="channels_last, but on the CPU torch writes out of bounds"):
+        pick(asked, Plain(), [Narrow(4)])
+    machine(cuda=(8, 0))
+    assert pick(ASKED, Plain(), [Narrow(4)]).memory_format == torch.channels_last
+
+
 # --- compiling -----------------------------------------------------------------------------------
 
 
