@@ -31,8 +31,8 @@ def bare(checkpoint: str, folder: str) -> None:
     import dlrun
 
     model = dlrun.load(checkpoint, device="cpu")
-    mean = torch.tensor(model.facts.mean)[:, None, None]
-    std = torch.tensor(model.facts.std)[:, None, None]
+    mean = torch.tensor(model.info.mean)[:, None, None]
+    std = torch.tensor(model.info.std)[:, None, None]
 
     def one(path: Path) -> torch.Tensor:
         image = decode_jpeg(read_file(str(path)), ImageReadMode.RGB)

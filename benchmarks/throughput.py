@@ -31,7 +31,6 @@ from torch.nn import functional as F
 from dlrun.config.check import check, to_plain_types
 from dlrun.config.compose import compose_plain
 from dlrun.config.schema import TrainConfig
-from dlrun.config.typed import flatten
 from dlrun.losses.divergence import gaussian_kl
 from dlrun.methods.byol import decay
 from dlrun.methods.cyclegan import l1
@@ -42,6 +41,7 @@ from dlrun.runs.progress import ProgressView
 from dlrun.runs.signals import StopRequest
 from dlrun.runs.status import StatusWriter
 from dlrun.runs.tracking import Tracker
+from dlrun.text import flatten
 from dlrun.training import checkpoint
 from dlrun.training.allocator import keep_freed_memory
 from dlrun.training.assemble import Experiment, assemble

@@ -5,7 +5,6 @@ A name is one of the built-in options, the name of an installed plugin (an entry
 the user's own.
 """
 
-import difflib
 import importlib
 import inspect
 import os
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from dlrun.errors import UserError
+from dlrun.text import short, suggest
 
 _BUILT_IN: dict[str, dict[str, str]] = {
     "method": {
@@ -144,14 +144,9 @@ def lookup(group: str, name: str, own_code: bool = True) -> Any:
             return verified(group, name, _imported(point.load, point.module))
     known = names(group)
     raise UserError(
-        f"no {group} is called {name!r}{suggest(name, known)} (your own would be my_file:MyClass)"
+        f"no {group} is called {name!r}{suggest(name, sorted(known))} "
+        "(your own would be my_file:MyClass)"
     )
-
-
-def suggest(given: str, known: list[str]) -> str:
-    """'. Did you mean ...?' for the nearest of `known`, or what there is."""
-    near = difflib.get_close_matches(given, known, n=1, cutoff=0.6)
-    return f". Did you mean {near[0]}?" if near else f"; expected one of {', '.join(sorted(known))}"
 
 
 def verified(group: str, name: str, cls: Any) -> Any:
@@ -190,10 +185,10 @@ def verified(group: str, name: str, cls: Any) -> Any:
 def own_line(error: BaseException) -> str | None:
     """'my.py:12', the last line of the user's own code on the way to `error`; None without one."""
     if isinstance(error, SyntaxError) and error.filename:
-        return f"{_short(error.filename)}:{error.lineno}"
+        return f"{short(error.filename)}:{error.lineno}"
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         if not _is_installed(frame.filename):
-            return f"{_short(frame.filename)}:{frame.lineno}"
+            return f"{short(frame.filename)}:{frame.lineno}"
     return None
 
 
@@ -227,7 +222,7 @@ def _own_class(name: str) -> Any:
     module = _imported(lambda: importlib.import_module(module_name), module_name)
     if not hasattr(module, attribute):
         known = [key for key, value in vars(module).items() if isinstance(value, type)]
-        where = _short(getattr(module, "__file__", None) or module_name)
+        where = short(getattr(module, "__file__", None) or module_name)
         raise UserError(f"there is no {attribute} in {where}{suggest(attribute, known)}")
     return getattr(module, attribute)
 
@@ -259,10 +254,3 @@ def _is_installed(file: str) -> bool:
         or any(path.is_relative_to(folder) for folder in folders)
         or bool({"site-packages", "dist-packages"} & set(path.parts))
     )
-
-
-def _short(file: str) -> str:
-    try:
-        return str(Path(file).relative_to(Path.cwd()))
-    except ValueError:
-        return file

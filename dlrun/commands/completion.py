@@ -133,7 +133,8 @@ def _sweeps(outputs: str, word: str) -> list[str]:
 def _overrides(before: list[str], word: str) -> list[str]:
     """Groups, their options, and keys of the config that the words before give."""
     from dlrun.config.compose import compose_plain, config_source, group_options, user_config_dir
-    from dlrun.config.typed import ABSENT, flatten, show
+    from dlrun.config.typed import ABSENT
+    from dlrun.text import flatten, show
 
     config_dir = _after("--config-dir", before) or user_config_dir()
     with config_source(config_dir) as loader:

@@ -92,7 +92,7 @@ def _rate(work: Callable[[], object], device: object) -> float:
 
 
 def _tell_data(data_dir: str | None, say: Callable[[str], None]) -> None:
-    from dlrun.data.open import cache_folder
+    from dlrun.files import cache_folder
     from dlrun.registry import lookup
 
     folder = cache_folder(data_dir)

@@ -82,7 +82,7 @@ def _evaluated(
     section, data_dir = dataset_section(model.config, overrides)
     keys = [word.lstrip("+").partition("=")[0] for word in overrides]
     data = open_for(model, section, keys, data_dir)
-    same, notes = data.checksum == model.facts.checksum, []
+    same, notes = data.checksum == model.info.checksum, []
     same = same and section["val_fraction"] == model.config["dataset"]["val_fraction"]
     if not same and not overrides:
         notes.append("the data set is no longer what the run has learnt from")

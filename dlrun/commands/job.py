@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 from dlrun.commands.console import make_console
 from dlrun.commands.ending import ended
 from dlrun.errors import Interrupted, UserError
+from dlrun.files import read_json
 from dlrun.registry import one_line
-from dlrun.runs.files import read_json
 from dlrun.runs.folder import RunFolder
 from dlrun.runs.log import Log
 from dlrun.runs.status import note_end, read_status

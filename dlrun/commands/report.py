@@ -54,7 +54,7 @@ def run(arguments: list[str]) -> int:
 
 def _write(out: Path, content: str) -> None:
     from dlrun.errors import UserError
-    from dlrun.runs.files import write_text
+    from dlrun.files import write_text
 
     if out.is_dir():
         raise UserError(f"--out: {out} is a folder; give a file, such as {out / 'report.html'}")

@@ -42,9 +42,8 @@ def run(arguments: list[str]) -> int:
     from dlrun.commands.launch import dlrun, processes
     from dlrun.commands.start import go_on
     from dlrun.config.check import check
-    from dlrun.config.recorded import completed
 
-    config = check(completed(plain))
+    config = check(plain)
     if options.devices is not None:
         config = replace(config, hardware=replace(config.hardware, devices=options.devices))
     count = processes(config)

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from dlrun.config.typed import show
+from dlrun.text import show
 
 
 def print_csv(rows: Sequence[dict[str, Any]]) -> None:

@@ -20,10 +20,10 @@ def run(arguments: list[str]) -> int:
 
     from dlrun.commands.console import make_console
     from dlrun.commands.present import figures, further, look_at, notes
-    from dlrun.config.typed import flatten, show
-    from dlrun.runs.files import read_json, read_metrics
+    from dlrun.files import read_json, read_jsonl
     from dlrun.runs.index import find_run
     from dlrun.runs.status import read_status
+    from dlrun.text import flatten, show
 
     folder = find_run(options.run, Path(options.outputs))
     plain, status, summary = folder.read_config(), read_status(folder), read_json(folder.summary)
@@ -50,7 +50,7 @@ def run(arguments: list[str]) -> int:
         further(summary, console)
     else:
         latest: dict[str, float] = {}
-        for row in read_metrics(folder.metrics):
+        for row in read_jsonl(folder.metrics):
             latest |= row
         say("  ".join(f"{name} {value:.4g}" for name, value in latest.items() if "/" in name))
     for line in look_at(folder):

@@ -69,7 +69,7 @@ def open_model(options: Namespace, verb: str) -> "TrainedModel":
 
 
 def _runs_that(verb: str, outputs: str) -> str:
-    from dlrun.runs.files import read_json
+    from dlrun.files import read_json
     from dlrun.runs.index import all_runs
     from dlrun.use.capability import methods_that
 

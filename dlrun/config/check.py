@@ -1,6 +1,6 @@
 """From plain containers to the frozen TrainConfig, with every mistake told at once."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
@@ -106,6 +106,8 @@ def to_plain_types(value: Any) -> Any:
         return int(value.amount) if value.unit == "steps" else str(value)
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: to_plain_types(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Mapping):
+        return {key: to_plain_types(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [to_plain_types(item) for item in value]
     return value

@@ -18,7 +18,7 @@ from yaml import MarkedYAMLError
 from dlrun.config.check import problems_of
 from dlrun.config.compose import PRIMARY, REFUSALS, group_options, to_plain
 from dlrun.config.meant import exists, meant, no_option
-from dlrun.config.typed import flatten, nearest, show
+from dlrun.text import flatten, show, suggest
 
 _MOST_VALUES = 64  # of one swept key that are looked at
 _SWEEPS = {
@@ -260,7 +260,7 @@ class _Job:
         if adds:
             return None  # the types know whether the method has such a network
         there = [choice for choice in choices if "@" in choice]
-        other = nearest(key, there) if there else ", nor any other besides model"
+        other = suggest(key, there) if there else ", nor any other besides model"
         lacking = (
             "the data set has no such part"
             if group == "dataset"

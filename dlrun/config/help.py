@@ -12,8 +12,8 @@ from hydra import compose
 from omegaconf import OmegaConf
 
 from dlrun.config.compose import PRIMARY, REFUSALS, config_source, explain, group_options
-from dlrun.config.typed import flatten, show
 from dlrun.errors import ConfigError
+from dlrun.text import flatten, show
 
 _INTRODUCTION = """\
 usage: dlrun train [group=option ...] [key=value ...]

@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Collection
 from typing import Any
 
-from dlrun.config.typed import flatten, show
+from dlrun.text import flatten, show
 
 # What people type who come from other tools, where no spelling is near enough to guess from.
 _OTHER_NAMES = {

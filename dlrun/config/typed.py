@@ -4,16 +4,17 @@ Understands bool, int, float, str, Literal, unions, tuples, nested dataclasses, 
 `dlrun.options` Range, Pattern, Units and Group. Numbers are never guessed from strings.
 """
 
-import difflib
 import sys
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
+from functools import partial
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from dlrun.errors import UserError
 from dlrun.options import Choice, Duration, Group, Pattern, Range, Units
 from dlrun.registry import lookup, one_line
+from dlrun.text import flatten, show, suggest
 
 WRONG: Any = object()
 """Stands for a value that was not accepted; the reason is among the problems."""
@@ -39,7 +40,8 @@ class Typed:
         for key in values:
             if key not in hints:
                 self._problem(
-                    _join(path, str(key)), "unknown key" + nearest(str(key), list(hints), path)
+                    _join(path, str(key)),
+                    f"unknown key{suggest(str(key), hints, partial(_join, path))}",
                 )
         kept: dict[str, Any] = {}
         for field in fields(cls):
@@ -129,6 +131,8 @@ class Typed:
             return self._union(arguments, value, path)
         if origin is tuple:
             return self._tuple(arguments, value, path)
+        if origin in (dict, Mapping):
+            return self._mapping(arguments[1], value, path)
         if isinstance(hint, type) and is_dataclass(hint):
             return self.build(hint, value, path) if isinstance(value, Mapping) else WRONG
         return _scalar(hint, value)
@@ -167,6 +171,12 @@ class Typed:
             self.problems += nearest_type
         return WRONG
 
+    def _mapping(self, item: Any, value: Any, path: str) -> Any:
+        if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+            return WRONG
+        inner = {key: self._convert(item, entry, _join(path, key)) for key, entry in value.items()}
+        return WRONG if any(entry is WRONG for entry in inner.values()) else inner
+
     def _tuple(self, items: tuple[Any, ...], value: Any, path: str) -> Any:
         if not isinstance(value, list | tuple):
             return WRONG
@@ -196,7 +206,7 @@ def _is_understood(hint: Any) -> bool:
         return any(
             arguments[0] is special.get(type(extra)) for extra in arguments[1:]
         ) or _is_understood(arguments[0])
-    if origin in (Union, types.UnionType, tuple):
+    if origin in (Union, types.UnionType, tuple, dict, Mapping):
         return all(item is Ellipsis or _is_understood(item) for item in arguments)
     plain = (bool, int, float, str, dict, type(None), Any)
     section = isinstance(hint, type) and is_dataclass(hint) and hint not in (Choice, Duration)
@@ -245,50 +255,6 @@ def expected(hint: Any) -> str:
         type(None): "null",
     }
     return plain.get(hint, "a section of keys")
-
-
-def show(value: Any) -> str:
-    """A value as it would be typed."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(show(item) for item in value) + "]"
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key}: {show(item)}" for key, item in value.items()) + "}"
-    return repr(value) if isinstance(value, str) and _needs_quotes(value) else str(value)
-
-
-def _needs_quotes(text: str) -> bool:
-    """Whether it would be read back as something else, or not seen."""
-    try:
-        float(text)
-    except ValueError:
-        words = ("", "null", "true", "false")
-        return text.lower() in words or text != text.strip() or not text.isprintable()
-    return True
-
-
-def nearest(key: str, known: list[str], path: str = "") -> str:
-    """'. Did you mean ...?', or the list of what there is."""
-    match = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
-    if match:
-        return f". Did you mean {_join(path, match[0])}?"
-    return f"; there are {', '.join(known)}" if known else "; it takes no options"
-
-
-def flatten(
-    tree: Mapping[str, Any], keep: Callable[[str], bool] = lambda _: True
-) -> dict[str, Any]:
-    """`{'a': {'b': 1}}` to `{'a.b': 1}`."""
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        if isinstance(value, Mapping) and value:
-            flat |= {f"{key}.{inner}": item for inner, item in flatten(value).items()}
-        else:
-            flat[str(key)] = value
-    return {key: value for key, value in flat.items() if keep(key)}
 
 
 def _join(path: str, key: str) -> str:

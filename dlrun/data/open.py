@@ -1,9 +1,6 @@
 """A data set by its config: read, val split off, statistics of the train split."""
 
 import hashlib
-import os
-import sys
-from pathlib import Path
 
 from dlrun.data.bias import FREQUENCY, Biased, biased
 from dlrun.data.bias_options import BiasConfig
@@ -11,25 +8,12 @@ from dlrun.data.sources.base import SourceConfig, Splits
 from dlrun.data.split import hold_out
 from dlrun.data.table import DataSet, Table, pixel_statistics
 from dlrun.errors import UserError
+from dlrun.files import cache_folder
 from dlrun.options import Choice
-from dlrun.registry import lookup, suggest
+from dlrun.registry import lookup
+from dlrun.text import suggest
 
 _MOST_GROUPS = 64  # a table that a person reads
-
-
-def cache_folder(data_dir: str | None) -> Path:
-    """Where downloads and decoded images are: `data_dir`, $DLRUN_DATA, or the user's cache."""
-    chosen = data_dir or os.environ.get("DLRUN_DATA")
-    if chosen:
-        return Path(chosen).expanduser().absolute()
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        asked = Path(os.environ.get("XDG_CACHE_HOME", ""))
-        base = asked if asked.is_absolute() else Path.home() / ".cache"
-    return base / "dlrun"
 
 
 def open_dataset(

@@ -80,17 +80,17 @@ def trained_extractor(
     `classes` tells in its name which they are, where they are not those of `data`.
     """
     backbone, head_state = trained.part("backbone"), trained.part("head")
-    model, facts = trained.model, trained.facts
-    assert model is not None and facts is not None
+    model, info = trained.model, trained.info
+    assert model is not None and info is not None
     assert backbone is not None and head_state is not None
-    num_classes = len(facts.class_names)
-    network: Any = build_model(model, facts.image_shape, num_classes)
+    num_classes = len(info.class_names)
+    network: Any = build_model(model, info.image_shape, num_classes)
     load_whole(network, backbone, trained.source)
     width: int = network.feature_dim
     head = nn.Linear(width, num_classes)
     load_whole(head, head_state, trained.source)
     digest = digest_of(backbone)
-    scale = PixelScale.of("standardized", torch.tensor(facts.mean), torch.tensor(facts.std))
+    scale = PixelScale.of("standardized", torch.tensor(info.mean), torch.tensor(info.std))
     extractor = Extractor(
         _named(data, f"{classes}{model.name}{width}", digest), digest, trained.source,
         _still(network, device), _still(head, device), scale.to(device), device,

@@ -8,8 +8,8 @@ from typing import Any
 from dlrun.errors import UserError
 from dlrun.export.check import TOLERANCE, Images
 from dlrun.export.graphs import Graph, means
+from dlrun.files import read_json, write_json
 from dlrun.registry import lookup
-from dlrun.runs.files import read_json, write_json
 from dlrun.runs.folder import RunFolder
 from dlrun.runs.provenance import brief
 from dlrun.runs.status import read_status
@@ -51,7 +51,7 @@ def write(
 def _content(
     model: TrainedModel, folder: RunFolder | None, images: Images, files: dict[str, File]
 ) -> dict[str, Any]:
-    config, facts, scale = model.config, model.facts, model.scale
+    config, info, scale = model.config, model.info, model.scale
     status = read_status(folder) if folder is not None else None
     summary = read_json(folder.summary) if folder is not None else {}
     return {
@@ -60,8 +60,8 @@ def _content(
         "dataset": {
             "name": config["dataset"]["name"],
             "licence": _licence(config["dataset"]["name"], own_code=not model.is_file),
-            "checksum": facts.checksum,
-            "class_names": list(facts.class_names),
+            "checksum": info.checksum,
+            "class_names": list(info.class_names),
             "domains": list(model.domains),
         },
         "image_shape": list(model.image_shape),

@@ -76,7 +76,7 @@ def graphs(model: TrainedModel, method: Method) -> dict[str, Graph]:
                 name = f"{TASK}{_slug(task.name)}"
                 of_image(name, partial(_of_task, task.name))
                 if task.classes is None:
-                    found[name].unit = model.facts.attributes[task.name].std
+                    found[name].unit = model.info.attributes[task.name].std
     if "embed" in can:
         of_image("embed", lambda m, x: m.embed(x))
     if "reconstruct" in can:

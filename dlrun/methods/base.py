@@ -6,11 +6,12 @@ from typing import Any, ClassVar, Protocol, Self
 
 from torch import Tensor, nn
 
+from dlrun.data.info import DataInfo
 from dlrun.data.table import Pixels
 from dlrun.data.views import Labelled, View
 from dlrun.errors import UserError
 from dlrun.losses.build import build_loss
-from dlrun.methods.trained import Facts, Trained, freeze, load_backbone
+from dlrun.methods.trained import Trained, freeze, load_backbone
 from dlrun.models.build import build_model
 from dlrun.options import Choice
 
@@ -50,7 +51,7 @@ class Builder:
 
     model_choice: Choice
     loss_choice: Choice
-    facts: Facts
+    info: DataInfo
     epochs: float = 1.0
     """Passes over the train split that the run will make."""
     rows: int = 0
@@ -66,12 +67,12 @@ class Builder:
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """(C, H, W)."""
-        return self.facts.image_shape
+        return self.info.image_shape
 
     @property
     def num_classes(self) -> int:
         """0 without labels."""
-        return len(self.facts.class_names)
+        return len(self.info.class_names)
 
     def model(self) -> Any:
         """A network of the model group; each call another one.
@@ -87,7 +88,7 @@ class Builder:
         network: nn.Module = build_model(choice, self.image_shape, self.num_classes)
         init_from = getattr(choice.options, "init_from", None)
         if init_from is not None:
-            self.report += load_backbone(network, self.trained(init_from), self.facts)
+            self.report += load_backbone(network, self.trained(init_from), self.info)
         if getattr(choice.options, "freeze", None) == "backbone":
             freeze(network)
             begun = "as loaded" if init_from else "as initialised: it has learnt nothing"

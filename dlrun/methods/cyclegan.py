@@ -73,11 +73,11 @@ class CycleGAN(Method):
         self.pool_A = ImagePool(config.pool, build.image_shape)
         self.pool_B = ImagePool(config.pool, build.image_shape)
         self.gan_loss = build.loss()
-        self.domains = build.facts.domains
+        self.domains = build.info.domains
         self.guessing = guessing(self.gan_loss)
         self.register_buffer("recent_losses", torch.full((2,), self.guessing))
         field = getattr(self.D_A, "receptive_field", None)
-        build.report += summary(build.facts, config.cycle, config.identity, config.pool, field)
+        build.report += summary(build.info, config.cycle, config.identity, config.pool, field)
 
     def parameter_groups(self) -> dict[str, Iterable[nn.Parameter]]:
         """One optimizer for both generators, one for each discriminator, as in the notes."""

@@ -71,7 +71,7 @@ class DBVAE(Method):
 
     def __init__(self, config: Config, build: Builder) -> None:
         super().__init__()
-        self.config, self.positive = config, build.facts.positive
+        self.config, self.positive = config, build.info.positive
         _demand_columns(config, build)
         model = build.model()
         self.encoder = model.encoder
@@ -227,7 +227,7 @@ class DBVAE(Method):
 
 def _demand_columns(config: DBVAE.Config, build: Builder) -> None:
     """The table's columns that the options name. Raises UserError."""
-    classes = [name for name, column in build.facts.attributes.items() if column.classes]
+    classes = [name for name, column in build.info.attributes.items() if column.classes]
     if config.indicator == "attribute" and config.attribute not in classes:
         raise UserError(
             f"method.attribute: got {config.attribute}, expected the column that "

@@ -14,11 +14,11 @@ from typing import Annotated, ClassVar
 import torch
 from torch import Tensor, nn
 
+from dlrun.data.info import Column
 from dlrun.data.views import HeldOut, Labelled
 from dlrun.errors import UserError
 from dlrun.losses.build import build_loss
 from dlrun.methods.base import Builder, Method, Update
-from dlrun.methods.trained import Column
 from dlrun.options import Choice, Group, NonEmpty, NonNegative, Range
 
 LABEL = "label"
@@ -125,7 +125,7 @@ class Supervised(Method):
 
     def _tasks(self, build: Builder) -> tuple[Task, ...]:
         config, loss = self.config, build.loss()
-        known = {LABEL: Column(build.num_classes, 0.0, 1.0), **build.facts.attributes}
+        known = {LABEL: Column(build.num_classes, 0.0, 1.0), **build.info.attributes}
         weights = config.task_weights or (1.0,) * len(config.tasks)
         tasks = []
         for name, weight in zip(config.tasks, weights, strict=True):

@@ -2,11 +2,12 @@
 
 from dataclasses import replace
 
+from dlrun.data.info import DataInfo
 from dlrun.data.table import Pixels
 from dlrun.errors import UserError
 from dlrun.methods.base import Builder
 from dlrun.methods.classifier import Classifier
-from dlrun.methods.trained import Facts, Trained, freeze, load_whole, same_normalization
+from dlrun.methods.trained import Trained, freeze, load_whole, same_normalization
 from dlrun.models.build import build_model
 
 
@@ -29,10 +30,10 @@ def load_teacher(
         raise UserError(f"{key}: missing; expected a run, its name or the beginning of it")
     trained = build.trained(reference)
     told = f"{key}={trained.source}"
-    if trained.model is None or trained.facts is None:
+    if trained.model is None or trained.info is None:
         raise UserError(f"{told}: a plain state dict does not say what network it is of")
-    _demand_same_images(trained.facts, build.facts, told)
-    _demand_same_pixels(trained, pixels, build.facts, told)
+    _demand_same_images(trained.info, build.info, told)
+    _demand_same_pixels(trained, pixels, build.info, told)
     head, backbone = trained.part("head"), trained.part("backbone")
     if backbone is None:
         raise UserError(f"{told}: {trained} has no encoder to learn from")
@@ -51,24 +52,24 @@ def load_teacher(
     return freeze(teacher), replace(trained, state={})  # the weights are in the network now
 
 
-def _demand_same_images(there: Facts, here: Facts, told: str) -> None:
+def _demand_same_images(there: DataInfo, here: DataInfo, told: str) -> None:
     if there.image_shape != here.image_shape:
         raise UserError(
             f"{told}: it was trained on images of {there.image_shape}, these are {here.image_shape}"
         )
     if there.class_names != here.class_names:
-        names = [", ".join(facts.class_names[:3]) for facts in (there, here)]
+        names = [", ".join(info.class_names[:3]) for info in (there, here)]
         raise UserError(
             f"{told}: it knows {len(there.class_names)} classes ({names[0]} ...), this data set "
             f"has {len(here.class_names)} ({names[1]} ...)"
         )
 
 
-def _demand_same_pixels(trained: Trained, pixels: Pixels, here: Facts, told: str) -> None:
-    assert trained.facts is not None
-    if trained.pixels != pixels or not same_normalization(trained.facts, here):
+def _demand_same_pixels(trained: Trained, pixels: Pixels, here: DataInfo, told: str) -> None:
+    assert trained.info is not None
+    if trained.pixels != pixels or not same_normalization(trained.info, here):
         raise UserError(
             f"{told}: it was trained on pixels that were normalised otherwise ({trained.pixels}, "
-            f"mean {[round(m, 3) for m in trained.facts.mean]}; here {pixels}, mean "
+            f"mean {[round(m, 3) for m in trained.info.mean]}; here {pixels}, mean "
             f"{[round(m, 3) for m in here.mean]})"
         )

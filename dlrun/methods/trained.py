@@ -1,11 +1,12 @@
 """What another run has learnt, and taking it over: whole or not at all, and told."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypeVar
 
 from torch import Tensor, nn
 
+from dlrun.data.info import DataInfo
 from dlrun.data.table import Pixels
 from dlrun.errors import UserError
 from dlrun.options import Choice
@@ -16,49 +17,10 @@ _NORMALIZATION_TOLERANCE = 0.01  # of the grey range; another val split moves th
 
 
 @dataclass(frozen=True)
-class Column:
-    """An attribute of the images: how many classes it has, None for a number, and its spread."""
-
-    classes: int | None
-    mean: float
-    std: float
-
-
-@dataclass(frozen=True)
-class Domain:
-    """One of the two sides of an unpaired data set."""
-
-    name: str
-    label: int
-    images: int
-    """Of the train split."""
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What networks have to know of a data set.
-
-    `mean` and `std` are those of each channel in [0, 1]; `checksum` is of its images and labels;
-    `domains` are A and B, or none; `positive` is the class that counts as positive, or none;
-    `words` are the names of the classes of an attribute, where it has names.
-    """
-
-    image_shape: tuple[int, int, int]
-    class_names: tuple[str, ...] = ()
-    mean: tuple[float, ...] = ()
-    std: tuple[float, ...] = ()
-    attributes: Mapping[str, Column] = field(default_factory=dict)
-    checksum: str | None = None
-    domains: tuple[Domain, ...] = ()
-    positive: int | None = None
-    words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
 class Trained:
     """The weights of a run, or of a file, and what they are of.
 
-    A plain state dict of torchvision has no `model` and no `facts`.
+    A plain state dict of torchvision has no `model` and no `info`.
     """
 
     source: str
@@ -67,7 +29,7 @@ class Trained:
     parts: Mapping[str, str]
     method: str | None = None
     model: Choice | None = None
-    facts: Facts | None = None
+    info: DataInfo | None = None
     pixels: Pixels | None = None
     step: int | None = None
     accuracy: float | None = None
@@ -101,7 +63,7 @@ def freeze(network: AnyModule) -> AnyModule:
     return network
 
 
-def load_backbone(network: nn.Module, trained: Trained, facts: Facts) -> list[str]:
+def load_backbone(network: nn.Module, trained: Trained, info: DataInfo) -> list[str]:
     """Takes the backbone over into `network`, every tensor of it.
 
     Returns:
@@ -127,10 +89,10 @@ def load_backbone(network: nn.Module, trained: Trained, facts: Facts) -> list[st
     unused = left_over if head else _others(trained)
     if unused:
         lines.append(f"model.init_from: not taken: {', '.join(unused)}")
-    if trained.facts is not None and not same_normalization(trained.facts, facts):
+    if trained.info is not None and not same_normalization(trained.info, info):
         lines.append(
             "model.init_from: it was trained on images of another mean or spread "
-            f"({_numbers(trained.facts.mean)} there, {_numbers(facts.mean)} here)"
+            f"({_numbers(trained.info.mean)} there, {_numbers(info.mean)} here)"
         )
     return lines
 
@@ -162,7 +124,7 @@ def load_whole(network: nn.Module, state: dict[str, Tensor], key: str) -> None:
     raise UserError(f"{key}: does not fit the model: {'; '.join(told)}; choose the same model=...")
 
 
-def same_normalization(a: Facts, b: Facts) -> bool:
+def same_normalization(a: DataInfo, b: DataInfo) -> bool:
     """Whether mean and spread of each channel agree but for what another val split changes."""
     if len(a.mean) != len(b.mean):
         return False

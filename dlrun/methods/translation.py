@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dlrun.methods.trained import Facts
+from dlrun.data.info import DataInfo
 
 # Untrained generators correlate with their images by chance, at most by about a tenth.
 _INVERTED = -0.1
@@ -47,27 +47,29 @@ def guessing(loss: nn.Module) -> float:
     return min(float(loss(score, real=True) + loss(score, real=False)) / 2 for score in scores)
 
 
-def summary(facts: Facts, cycle: float, identity: float, pool: int, field: int | None) -> list[str]:
+def summary(
+    info: DataInfo, cycle: float, identity: float, pool: int, field: int | None
+) -> list[str]:
     """For people, before training: the domains, and every weight in absolute terms.
 
     Args:
-        facts: of the data set.
+        info: of the data set.
         cycle: weight of the cycle loss.
         identity: weight of the identity loss, relative to `cycle`.
         pool: translations that are kept.
         field: pixels, side of the discriminators' patches, where it is known.
     """
     lines = []
-    if facts.domains:
-        a, b = (f"{domain.name} ({domain.images:,} images)" for domain in facts.domains)
-        most = max(domain.images for domain in facts.domains)
+    if info.domains:
+        a, b = (f"{domain.name} ({domain.images:,} images)" for domain in info.domains)
+        most = max(domain.images for domain in info.domains)
         lines.append(f"domains: A is {a}, B is {b}; an epoch shows {most:,} of each, unpaired")
     lines.append(
         f"generators' loss, each way: adversarial x 1 + cycle x {cycle:g} + identity x "
         f"{cycle * identity:g} (method.identity={identity:g} of the cycle's weight)"
     )
     if field is not None:
-        _, height, width = facts.image_shape
+        _, height, width = info.image_shape
         lines.append(
             f"discriminators: a score for each patch of {field} x {field} pixels, images are "
             f"{height} x {width}; shown again: a pool of {pool} translations"

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dlrun.config.typed import flatten, show
-from dlrun.runs.files import read_json, read_metrics
+from dlrun.files import read_json, read_jsonl
 from dlrun.runs.folder import RunFolder
 from dlrun.runs.status import Status, read_status
+from dlrun.text import flatten, show
 
 _ORDER = (
     "reconstructions", "translations", "predictions", "samples", "samples_mixture", "traversals",
@@ -71,7 +71,7 @@ def read_run(folder: RunFolder) -> Run:
         summary=read_json(folder.summary),
         provenance=read_json(folder.provenance),
         commands=commands.read_text(encoding="utf-8").splitlines() if commands.exists() else [],
-        rows=read_metrics(folder.metrics),
+        rows=read_jsonl(folder.metrics),
         pictures=_pictures(folder.samples),
     )
 

@@ -7,9 +7,9 @@ from itertools import product
 from pathlib import Path
 
 from dlrun.errors import UserError
+from dlrun.files import read_jsonl
 from dlrun.results.seeds import Group
 from dlrun.results.statistics import Paired, Spread, paired, spread
-from dlrun.runs.files import read_metrics
 from dlrun.runs.record import Record
 
 
@@ -50,7 +50,7 @@ def figures(run: Record) -> dict[Figure, float]:
         for which in ("best", "last")
         for name, value in run.test(which).items()
     }
-    rows = [row for row in read_metrics(Path(run.path) / "metrics.jsonl") if _is_val(row)]
+    rows = [row for row in read_jsonl(Path(run.path) / "metrics.jsonl") if _is_val(row)]
     best = run.summary.get("best") if isinstance(run.summary.get("best"), dict) else None
     for which in ("best", "last"):
         wanted = rows[-1:]

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dlrun.errors import UserError
+from dlrun.files import read_jsonl
 from dlrun.results.comparison import labels
 from dlrun.results.seeds import Group, differences
 from dlrun.results.statistics import spread
-from dlrun.runs.files import read_metrics
 
 Over = Literal["steps", "seconds"]
 
@@ -40,7 +40,7 @@ def curves(groups: Sequence[Group], metric: str, over: Over) -> list[Curve]:
     Raises:
         UserError: no run has logged it.
     """
-    logged = [[read_metrics(Path(run.path) / "metrics.jsonl") for run in g.runs] for g in groups]
+    logged = [[read_jsonl(Path(run.path) / "metrics.jsonl") for run in g.runs] for g in groups]
     names = {name for group in logged for rows in group for row in rows for name in row}
     if metric not in names:
         raise UserError(_no_metric(metric, sorted(names - {"step", "time"})))

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dlrun.errors import UserError
+from dlrun.files import write_text
 from dlrun.results.curves import Curve
-from dlrun.runs.files import write_text
 
 ENDINGS = (".png", ".svg", ".pdf", ".html")
 

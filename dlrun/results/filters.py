@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from dlrun.config.typed import show
 from dlrun.errors import UserError
 from dlrun.runs.record import Record
+from dlrun.text import show
 
 _FORM = re.compile(r"(?P<key>[\w.@/:-]+?)(?P<sign><=|>=|!=|==|=|<|>)(?P<value>.*)", re.DOTALL)
 _ORDER: dict[str, Callable[[float, float], bool]] = {

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from dlrun.config.signature import computes
-from dlrun.config.typed import show
 from dlrun.runs.record import Record
+from dlrun.text import show
 
 _SHORT = 40  # characters of a value in a table
 

@@ -4,20 +4,25 @@ import os
 import secrets
 import shlex
 import string
-import time
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
-from typing import IO, Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from dlrun.errors import UserError
-from dlrun.runs.files import read_json, write_text
+from dlrun.files import read_json, write_text
+from dlrun.text import short
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 _TRIES = 100
-_LOCK_TRIES, _LOCK_PAUSE = 10, 0.02  # seconds
+# A process that only looks holds the lock for an instant, so neither gives up at the first try.
+_PATIENCE, _LOOK = 0.5, 0.03  # seconds
 
 
 class RunFolder:
@@ -38,7 +43,12 @@ class RunFolder:
         self.tensorboard = path / "tensorboard"
         self.samples = path / "samples"
         self.inputs = path / "inputs"
-        self._lock: IO[str] | None = None
+
+    @cached_property
+    def _lock(self) -> "FileLock":
+        from filelock import FileLock
+
+        return FileLock(self.path / ".lock", thread_local=False, poll_interval=0.02)
 
     @property
     def name(self) -> str:
@@ -46,10 +56,7 @@ class RunFolder:
         return self.path.name
 
     def __str__(self) -> str:
-        try:
-            return str(self.path.relative_to(Path.cwd()))
-        except ValueError:
-            return str(self.path)
+        return short(self.path)
 
     def prepare(self, plain: dict[str, Any]) -> None:
         """Writes the config, once, and makes the sub-folders."""
@@ -100,48 +107,32 @@ class RunFolder:
         Raises:
             UserError: another process has it.
         """
-        if self._lock is not None:
-            return
-        file = open(self.path / ".lock", "a")  # noqa: SIM115  held open on purpose
-        for _ in range(_LOCK_TRIES):  # somebody may be looking, which takes an instant
-            if _try_lock(file):
-                self._lock = file
-                return
-            time.sleep(_LOCK_PAUSE)
-        file.close()
-        raise UserError(f"{self}: another process is training this run right now")
+        from filelock import Timeout
+
+        try:
+            if not self._lock.is_locked:
+                self._lock.acquire(timeout=_PATIENCE)
+        except Timeout:
+            raise UserError(f"{self}: another process is training this run right now") from None
 
     def unlock(self) -> None:
         """Gives it back."""
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+        self._lock.release(force=True)
 
     def in_use(self) -> bool:
-        """Whether a process on this machine is training it now."""
-        if self._lock is not None:
+        """Whether a process is training it now; of a folder that is read-only, whether one may."""
+        from filelock import Timeout
+
+        if self._lock.is_locked:
             return True
-        try:
-            with open(self.path / ".lock") as file:
-                return not _try_lock(file, shared=True)
-        except OSError:
+        if not os.path.exists(self._lock.lock_file):
             return False
-
-
-def _try_lock(file: IO[str], shared: bool = False) -> bool:
-    """The kernel lets go of it when the process dies, so a killed run never stays locked.
-
-    Two processes that only look take it `shared`, and so do not take each other for a training.
-    """
-    if os.name == "nt":  # there is no flock; two processes are then kept apart by nothing
-        return True
-    import fcntl
-
-    try:
-        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-    except OSError:
+        try:
+            self._lock.acquire(timeout=_LOOK)
+        except (Timeout, OSError):
+            return True
+        self._lock.release()
         return False
-    return True
 
 
 def claim(outputs: Path, dataset: str, method: str, name: str | None) -> RunFolder:

@@ -13,8 +13,8 @@ from typing import Any
 
 from dlrun import __version__
 from dlrun.errors import UserError
+from dlrun.files import read_json, write_json
 from dlrun.registry import lookup
-from dlrun.runs.files import read_json, write_json
 from dlrun.runs.folder import RunFolder
 
 _PACKAGES = ("torch", "torchvision", "hydra-core", "omegaconf", "numpy", "pillow", "tensorboard")

@@ -6,8 +6,8 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
-from dlrun.config.typed import flatten
-from dlrun.runs.files import read_json
+from dlrun.files import read_json
+from dlrun.text import flatten
 
 _PART = re.compile(r"(?<=\n)(?=[A-Za-z_])")  # between the top-level keys of a config.yaml
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Literal
 
 from dlrun.errors import UserError
-from dlrun.runs.files import read_json, write_json
+from dlrun.files import read_json, write_json
 from dlrun.runs.folder import RunFolder
 
 State = Literal["running", "completed", "pruned", "interrupted", "failed"]

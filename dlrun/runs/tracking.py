@@ -8,7 +8,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from dlrun.runs.files import write_text
+from dlrun.files import atomic, write_text
 from dlrun.runs.folder import RunFolder
 
 if TYPE_CHECKING:
@@ -155,6 +155,5 @@ def _save_png(image: Tensor, path: Path) -> None:
     height, width, channels = pixels.shape
     mode = "L" if channels == 1 else "RGB"
     picture = Image.frombytes(mode, (width, height), pixels.numpy().tobytes())
-    temporary = path.with_name(f".{path.name}.tmp")
-    picture.save(temporary, format="PNG")
-    os.replace(temporary, path)
+    with atomic(path) as temporary:
+        picture.save(temporary, format="PNG")

@@ -10,8 +10,7 @@ from typing import Any, Literal
 from dlrun.config.check import to_plain_types
 from dlrun.config.schema import TrainConfig
 from dlrun.config.signature import signature
-from dlrun.locks import exclusive
-from dlrun.runs.files import read_json, write_json
+from dlrun.files import exclusive, read_json, write_json
 from dlrun.runs.folder import RunFolder
 
 State = Literal["waiting", "running", "elsewhere", "completed", "pruned", "interrupted", "failed"]

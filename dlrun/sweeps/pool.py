@@ -9,7 +9,7 @@ from typing import Protocol
 
 from dlrun.config.check import to_plain_types
 from dlrun.config.schema import SweepConfig
-from dlrun.runs.files import read_json
+from dlrun.files import read_json
 from dlrun.runs.signals import answered_by, write_to_stderr
 from dlrun.runs.status import Status, read_status
 from dlrun.sweeps.plan import OVER, Job

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from dlrun.runs.files import read_json, write_json
+from dlrun.files import read_json, write_json
 from dlrun.runs.status import State, note_end, read_status
 from dlrun.sweeps.forked import LOST, Forked, can_fork
 from dlrun.sweeps.plan import Job

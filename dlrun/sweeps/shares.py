@@ -4,6 +4,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from dlrun.config.schema import SweepConfig, TrainConfig
 
 _JOB_MEMORY = 1.5 * 2**30  # bytes: torch, a small data set and a small network
@@ -119,14 +121,12 @@ def _gpus() -> tuple[str, ...]:
 
 
 def _free_memory() -> float:
-    """Bytes that are free for new processes; infinite where nothing tells."""
-    free = float("inf")
+    """Bytes that are free for new processes, of the machine or the container."""
+    free = float(psutil.virtual_memory().available)
     try:
-        rows = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
-        free = int(rows["MemAvailable"].split()[0]) * 1024
         limit = int((_CGROUP / "memory.max").read_text())
         free = min(free, limit - int((_CGROUP / "memory.current").read_text()))
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError):  # no such file, or no limit ("max")
         pass
     return free
 

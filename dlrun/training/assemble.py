@@ -7,6 +7,7 @@ from torch import nn
 
 from dlrun.config.schema import TrainConfig
 from dlrun.data.augment import is_random
+from dlrun.data.info import info_of
 from dlrun.data.open import open_dataset
 from dlrun.data.rows import domain_rows
 from dlrun.data.source import Source
@@ -19,7 +20,6 @@ from dlrun.options import Duration
 from dlrun.randomness import seed_everything
 from dlrun.registry import lookup
 from dlrun.training.hardware import Hardware, compile_networks, data_device, pick, pick_device
-from dlrun.training.inputs import facts_of
 from dlrun.training.optimizers import build_optimizers
 from dlrun.training.ranks import ALONE, Ranks
 from dlrun.training.schedules import rate_factor
@@ -69,7 +69,7 @@ def build_method(
     seed_everything(config.seed, "init")
     augmented = is_random(config.augment.first)
     build = Builder(
-        config.model, config.loss, facts_of(data), epochs, len(data.train), augmented, trained
+        config.model, config.loss, info_of(data), epochs, len(data.train), augmented, trained
     )
     return cls(config.method.options, build), build
 

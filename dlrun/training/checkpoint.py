@@ -1,42 +1,41 @@
 """Checkpoints: plain data and tensors, written whole or not at all, read without running code."""
 
-import os
+import pickle
+import re
+import warnings
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 
 from dlrun.config.signature import computes
-from dlrun.config.typed import flatten
 from dlrun.errors import UserError
+from dlrun.files import atomic
 from dlrun.runs.folder import RunFolder
-from dlrun.training.migrations import FORMAT, migrated
-from dlrun.training.sealed import read, write_sealed
+from dlrun.text import flatten
 
-_SEALED_SINCE = 2
+FORMAT = 1
+"""Raise it when what a checkpoint holds changes; a later one is refused."""
+_ARCHIVE = b"PK\x03\x04"
+_UNSUPPORTED = re.compile(r"GLOBAL ([\w.]+)|(?:class|function) (\w+\.[\w.]+)")
 
 
 def save(path: Path, content: dict[str, Any]) -> None:
     """Replaces `path`: a kill at any moment leaves the old file or the new one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            write_sealed({**content, "format": FORMAT}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    _sync_folder(path.parent)
+    with atomic(path, durable=True) as temporary, open(temporary, "wb") as file:
+        torch.save({**content, "format": FORMAT}, file)
 
 
 def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
-    """A checkpoint, onto `device`; one of an older format as this one has it.
+    """A checkpoint, onto `device`.
 
     Raises:
         UserError: it is not there, is damaged, carries code, or is of a later format.
     """
-    content, sealed = _read(path, device)
+    content = _read(path, device)
     if "format" not in content:
         raise UserError(f"{path}: not a checkpoint of dlrun")
     number = content["format"]
@@ -46,9 +45,7 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
         raise UserError(
             f"{path}: has format {number}, this dlrun reads up to {FORMAT}; update dlrun"
         )
-    if number >= _SEALED_SINCE and not sealed:
-        raise UserError(f"{path}: damaged, the seal at its end is broken")
-    return migrated(content)
+    return content
 
 
 def load_own(folder: RunFolder, path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
@@ -61,7 +58,9 @@ def load_own(folder: RunFolder, path: Path, device: torch.device | str = "cpu") 
     there, here = content.get("config"), folder.read_config()
     if not isinstance(there, dict):
         raise UserError(f"{path}: no checkpoint of a run, it does not say its config")
-    difference = _difference(there, here) or _another(content.get("run"), folder.identity())
+    difference = _difference(there, here)
+    if not difference and content.get("run") != folder.identity():
+        difference = f"of the same config: run {content.get('run')} there, {folder.identity()} here"
     if difference:
         raise UserError(
             f"{path}: is of another run than its folder ({difference}); put this run's own file "
@@ -76,7 +75,7 @@ def is_checkpoint(path: Path) -> bool:
     Raises:
         UserError: it cannot be read.
     """
-    return "format" in _read(path, "cpu")[0]
+    return "format" in _read(path, "cpu")
 
 
 def load_state_dict(path: Path) -> dict[str, torch.Tensor]:
@@ -85,43 +84,93 @@ def load_state_dict(path: Path) -> dict[str, torch.Tensor]:
     Raises:
         UserError: it is none.
     """
-    content = _read(path, "cpu")[0]
+    content = _read(path, "cpu")
     tensors = {key: value for key, value in content.items() if isinstance(value, torch.Tensor)}
     if not content or len(tensors) != len(content):
         raise UserError(f"{path}: neither a checkpoint of dlrun nor a plain state dict")
     return tensors
 
 
-def _read(path: Path, device: torch.device | str) -> tuple[dict[str, Any], bool]:
-    content, sealed = read(path, device)
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: not a checkpoint of dlrun")
-    return content, sealed
-
-
 def _difference(there: dict[str, Any], here: dict[str, Any]) -> str | None:
-    """The first value that differs. Keys that only one has are of another version of dlrun."""
+    """The first value that differs, of what has a part in what a run computes."""
     ours, theirs = flatten(here), flatten(there)
     first = ("method.name", "dataset.name", "model.name", "seed")
     for key in (*first, *ours):
-        known = key in ours and key in theirs and computes(key)
-        if known and ours[key] != theirs[key]:
-            return f"{key}={str(theirs[key])[:40]} there, {str(ours[key])[:40]} here"
+        if computes(key) and ours.get(key) != theirs.get(key):
+            return f"{key}={str(theirs.get(key))[:40]} there, {str(ours.get(key))[:40]} here"
     return None
 
 
-def _another(there: str | None, here: str | None) -> str | None:
-    """Two runs of one config. Older files and folders do not say which run they are of."""
-    if None in (there, here) or there == here:
-        return None
-    return f"of the same config: run {there} there, {here} here"
+def _read(path: Path, device: torch.device | str) -> dict[str, Any]:
+    """What a file of torch.save holds, read without running code.
 
-
-def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":  # a folder cannot be opened there
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
+    Raises:
+        UserError: it is not there, is damaged, carries code, or is no such file; says which.
+    """
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        with open(path, "rb") as file:
+            _demand_sound(path, file)
+            file.seek(0)
+            with _reasons(path):
+                content = torch.load(file, map_location=device, weights_only=True)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no checkpoint there") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: not a checkpoint of dlrun")
+    return content
+
+
+def _demand_sound(path: Path, file: IO[bytes]) -> None:
+    """The archive is as torch.save lays it out, and the checksum of each member is right.
+
+    torch.save writes these checksums; torch.load does not look at them. Raises UserError.
+    """
+    if not (start := file.read(4)):
+        raise UserError(f"{path}: damaged, it is empty")
+    if start != _ARCHIVE:
+        return  # an old state dict, or none: torch.load tells
+    try:
+        with zipfile.ZipFile(file) as archive:
+            members = archive.infolist()
+            if any(member.filename.endswith("/constants.pkl") for member in members):
+                raise UserError(f"{path}: refused, it carries code (TorchScript)")
+            if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+                raise UserError(
+                    f"{path}: refused, its members are compressed, which torch.save never does"
+                )
+            if sum(member.file_size for member in members) > file.seek(0, 2):
+                raise UserError(f"{path}: refused, its members are larger than the file")
+            bad = archive.testzip()
+    except UserError:
+        raise
+    except Exception as error:  # zipfile fails in many ways on what is no archive any more
+        raise UserError(f"{path}: damaged or cut off ({_first_line(error)})") from error
+    if bad is not None:
+        raise UserError(f"{path}: damaged, the checksum of {bad} is wrong")
+
+
+@contextmanager
+def _reasons(path: Path) -> Iterator[None]:
+    """Why torch cannot read the file, in one line."""
+    try:
+        with warnings.catch_warnings():  # torch's, of pickle protocols in what is refused anyway
+            warnings.simplefilter("ignore", UserWarning)
+            yield
+    except pickle.UnpicklingError as error:
+        found = _UNSUPPORTED.search(str(error))
+        if found is None:
+            raise UserError(f"{path}: damaged or no checkpoint") from error
+        raise UserError(
+            f"{path}: refused, it carries code ({found[1] or found[2]}) and not only plain data "
+            "and tensors"
+        ) from error
+    except Exception as error:  # on arbitrary bytes torch fails in ways that nobody has listed
+        if "TorchScript" in str(error):
+            raise UserError(f"{path}: refused, it carries code (TorchScript)") from error
+        raise UserError(f"{path}: damaged or no checkpoint ({_first_line(error)})") from error
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)[:120]

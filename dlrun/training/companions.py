@@ -18,11 +18,11 @@ from dlrun.data.rows import domain_rows
 from dlrun.data.sources.two_domains import TwoDomains
 from dlrun.data.table import DataSet
 from dlrun.errors import UserError
+from dlrun.files import read_json
 from dlrun.losses.classification import CrossEntropy
 from dlrun.losses.regression import SquaredError
 from dlrun.methods.supervised import LABEL, Supervised
 from dlrun.options import Choice
-from dlrun.runs.files import read_json
 from dlrun.runs.folder import RunFolder
 from dlrun.runs.status import read_status
 from dlrun.training.inputs import settle_references
@@ -241,12 +241,13 @@ def _trained(
     folder.path.mkdir(parents=True, exist_ok=True)
     waiting = False
     while True:
+        in_use = folder.in_use()  # looked at first: a run that ends now has then said how
         status = read_status(folder)
         if status is not None and status.state == "completed":
             accuracy = read_json(folder.summary)["test"]["best"]["accuracy"]
             say(f"{role}: {folder}, trained; test accuracy {accuracy:.4f} (best)")
             return folder
-        if not folder.in_use():
+        if not in_use:
             begun = (
                 "none of this kind yet, trained first"
                 if status is None

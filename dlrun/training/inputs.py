@@ -8,50 +8,19 @@ from typing import Any
 from torch import Tensor
 
 from dlrun.config.typed import Typed
-from dlrun.data.table import DataSet
 from dlrun.errors import UserError
-from dlrun.methods.trained import Column, Domain, Facts, Trained
+from dlrun.methods.trained import Trained
 from dlrun.options import Choice
 from dlrun.runs.folder import RunFolder
 from dlrun.runs.index import find_run
 from dlrun.runs.status import read_status
 from dlrun.training import checkpoint
-from dlrun.training.outline import facts_in, outline
+from dlrun.training.outline import demand_run, info_in, outline
 
 _KEYS = ("init_from", "teacher")
 # Torchvision's own state dicts; `dlrun.models.torchvision_models` keeps its names below this.
 _TORCHVISION_PARTS = {"backbone": ""}
 _TORCHVISION_PREFIX = "network."
-
-
-def facts_of(data: DataSet) -> Facts:
-    """What networks have to know of `data`."""
-    mean, std = tuple(data.mean.tolist()), tuple(data.std.tolist())
-    columns = {name: _column(data, name) for name in data.train.attributes}
-    return Facts(
-        data.image_shape, data.class_names, mean, std, columns, data.checksum, _domains(data),
-        data.positive, data.words,
-    )  # fmt: skip
-
-
-def _domains(data: DataSet) -> tuple[Domain, ...]:
-    labels = data.train.labels
-    if data.domains is None or labels is None:
-        return ()
-    return tuple(Domain(data.class_names[c], c, int((labels == c).sum())) for c in data.domains)
-
-
-def _column(data: DataSet, name: str) -> Column:
-    """Of the train split; but a class may be found in any. Missing values are NaN or -1."""
-    values = data.train.attributes[name]
-    is_number = values.is_floating_point()
-    known = values[~values.isnan() if is_number else values >= 0].double()
-    classes = None
-    if not is_number:
-        tables = [table for table in (data.train, data.val, data.test) if len(table)]
-        classes = max(int(table.attributes[name].max()) for table in tables) + 1
-    std = float(known.std()) if len(known) > 1 else 0.0
-    return Column(classes, float(known.mean()) if len(known) else 0.0, std or 1.0)
 
 
 def settle_references(config: Any, outputs: Path, meant: dict[str, str] | None = None) -> Any:
@@ -103,7 +72,8 @@ class Inputs:
             kept.parent.mkdir(exist_ok=True)
             checkpoint.save(kept, content)
         content = checkpoint.load(kept)
-        if "method" in content:
+        if "state_dict" not in content:
+            demand_run(content, reference)
             self.taken[reference] = outline(content)
         return trained_of(content, reference, self.plain_dataset)
 
@@ -114,10 +84,8 @@ def trained_of(content: dict[str, Any], reference: str, plain_dataset: dict[str,
     Raises:
         UserError: it says too little, or names code and is a file.
     """
-    if "method" not in content:
+    if "state_dict" in content:
         return Trained(reference, _prefixed(content["state_dict"]), _TORCHVISION_PARTS)
-    if "parts" not in content:
-        raise UserError(f"{reference}: was written by a dlrun that did not say what its parts are")
     plain = content["config"]
     # A checkpoint between two evaluations holds the numbers of weights that are no more.
     current = content["val_step"] == content["step"]
@@ -127,7 +95,7 @@ def trained_of(content: dict[str, Any], reference: str, plain_dataset: dict[str,
         parts=content["parts"],
         method=plain["method"]["name"],
         model=_model(plain["model"], reference, content.get("is_file", True)),
-        facts=facts_in(content, reference),
+        info=info_in(content, reference),
         pixels=content["pixels"],
         step=content["step"],
         accuracy=content["val"].get("accuracy") if current else None,

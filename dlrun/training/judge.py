@@ -10,13 +10,12 @@ from typing import Any
 import torch
 
 from dlrun.config.check import to_plain_types
-from dlrun.data.open import cache_folder
 from dlrun.errors import Interrupted
 from dlrun.evaluation.evaluate import evaluate, taught_classes, trivial
 from dlrun.evaluation.inference import Inference
 from dlrun.evaluation.quality import Quality
+from dlrun.files import cache_folder, read_json, write_json
 from dlrun.methods.base import Method
-from dlrun.runs.files import read_json, write_json
 from dlrun.runs.folder import RunFolder
 from dlrun.runs.signals import StopRequest
 from dlrun.runs.tracking import Tracker

@@ -2,13 +2,22 @@
 
 from typing import Any
 
+from dlrun.config.typed import Typed
+from dlrun.data.info import DataInfo
 from dlrun.errors import UserError
-from dlrun.methods.trained import Column, Domain, Facts
 
-_KEPT = (
-    "image_shape", "class_names", "pixels", "parts", "mean", "std", "data_checksum", "step",
-    "val_step", "val", "is_file",
-)  # fmt: skip
+_KEPT = ("data", "pixels", "parts", "step", "val_step", "val", "is_file")
+
+
+_OF_A_RUN = {"config", "data", "pixels", "parts", "method", "step", "val", "val_step", "inputs"}
+
+
+def demand_run(content: dict[str, Any], source: str) -> None:
+    """Raises UserError where a checkpoint lacks something that those of runs have."""
+    if missing := _OF_A_RUN - set(content):
+        raise UserError(
+            f"{source}: not a checkpoint of a run (it lacks {', '.join(sorted(missing))})"
+        )
 
 
 def outline(content: dict[str, Any]) -> dict[str, Any]:
@@ -20,33 +29,15 @@ def outline(content: dict[str, Any]) -> dict[str, Any]:
     return own | {"config": {**kept, "dataset": plain["dataset"]}, "shapes": shapes}
 
 
-def facts_in(content: dict[str, Any], source: str) -> Facts:
+def info_in(content: dict[str, Any], source: str) -> DataInfo:
     """What a checkpoint says of the data set that its method has learnt from.
 
     Raises:
-        UserError: it was written before checkpoints said so.
+        UserError: it does not, or not as this dlrun does.
     """
-    if "mean" not in content or "class_names" not in content:
-        raise UserError(
-            f"{source}: was written by a dlrun that did not say what its images are like; train "
-            "the run again, or use the dlrun that wrote it"
-        )
-    columns = content.get("attributes", {}).items()
-    return Facts(
-        tuple(content["image_shape"]),
-        tuple(content["class_names"]),
-        tuple(content["mean"]),
-        tuple(content["std"]),
-        {name: Column(**column) for name, column in columns},
-        content["data_checksum"],
-        tuple(Domain(**domain) for domain in content.get("domains") or _older_domains(content)),
-        content.get("positive"),
-        {name: tuple(words) for name, words in content.get("words", {}).items()},
-    )
-
-
-def _older_domains(content: dict[str, Any]) -> list[dict[str, Any]]:
-    """Of a checkpoint that does not name them: by its config, or its two classes."""
-    names = list(content["class_names"])
-    domains = content["config"]["dataset"].get("domains") or (names if len(names) == 2 else [])
-    return [{"name": name, "label": names.index(name), "images": 0} for name in domains]
+    typed, given = Typed(), content.get("data")
+    info = typed.build(DataInfo, given, "data") if isinstance(given, dict) else None
+    if typed.problems or not isinstance(info, DataInfo):
+        reason = typed.problems[0] if typed.problems else "it does not describe its data set"
+        raise UserError(f"{source}: not a checkpoint of a run ({reason})")
+    return info

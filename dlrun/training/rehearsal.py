@@ -3,11 +3,11 @@
 from dataclasses import replace
 
 from dlrun.config.schema import TrainConfig
+from dlrun.data.info import info_of
 from dlrun.data.open import open_dataset
 from dlrun.methods.trained import Trained
 from dlrun.options import Choice
 from dlrun.training.assemble import build_method
-from dlrun.training.inputs import facts_of
 
 
 def rehearse(config: TrainConfig, teacher: TrainConfig) -> None:
@@ -31,7 +31,7 @@ def rehearse(config: TrainConfig, teacher: TrainConfig) -> None:
             parts=network.parts,
             method=teacher.method.name,
             model=teacher.model,
-            facts=facts_of(data),
+            info=info_of(data),
             pixels=network.pixels,
         )
 

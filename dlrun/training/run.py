@@ -5,7 +5,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +14,20 @@ from rich.console import Console
 
 from dlrun.config.check import to_plain_types
 from dlrun.config.schema import TrainConfig
-from dlrun.config.typed import flatten
+from dlrun.data.info import info_of
 from dlrun.errors import Interrupted, RunFailed, UserError
+from dlrun.files import write_json
 from dlrun.runs import provenance
-from dlrun.runs.files import write_json
 from dlrun.runs.folder import RunFolder
 from dlrun.runs.log import Log
 from dlrun.runs.progress import ProgressView
 from dlrun.runs.signals import StopRequest
 from dlrun.runs.status import StatusWriter
 from dlrun.runs.tracking import Tracker, is_hparam
+from dlrun.text import flatten
 from dlrun.training import checkpoint
 from dlrun.training.assemble import Experiment, assemble
-from dlrun.training.inputs import Inputs, facts_of
+from dlrun.training.inputs import Inputs
 from dlrun.training.judge import inference_of, judge
 from dlrun.training.loop import Loop, Progress
 from dlrun.training.quality import given_extractor, quality_of
@@ -223,23 +224,14 @@ def _restore(experiment: Experiment, folder: RunFolder) -> Progress:
 
 def describe(plain: dict[str, Any], experiment: Experiment) -> dict[str, Any]:
     """What makes a checkpoint usable by itself: config, shapes, classes, normalisation, origin."""
-    data, trained = experiment.data, experiment.trained
-    facts = facts_of(data)
+    trained = experiment.trained
     return {
         "provenance": provenance.brief(),
         "config": plain,
-        "image_shape": list(data.image_shape),
-        "class_names": list(data.class_names),
+        "data": to_plain_types(info_of(experiment.data)),
         "pixels": experiment.method.pixels,
         "parts": dict(experiment.method.parts),
-        "mean": data.mean.tolist(),
-        "std": data.std.tolist(),
-        "data_checksum": data.checksum,
-        "attributes": {name: asdict(column) for name, column in facts.attributes.items()},
-        "domains": [asdict(domain) for domain in facts.domains],
-        "positive": facts.positive,
-        "words": {name: list(words) for name, words in facts.words.items()},
-        "rows": len(data.train),
+        "rows": len(experiment.data.train),
         "inputs": trained.taken if isinstance(trained, Inputs) else {},
     }
 

@@ -35,7 +35,7 @@ def verify_teacher(inference: Inference) -> str | None:
     if taught is None or table.labels is None:
         return None
     measured = share_equal(taught, table.labels.cpu())
-    there = source.facts.checksum if source.facts else None
+    there = source.info.checksum if source.info else None
     same_split = source.same_options and there == inference.data.checksum
     slack = _TOLERANCE
     if not same_split:

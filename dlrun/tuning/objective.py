@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dlrun.evaluation.metrics import METRICS, Metric, describe
-from dlrun.runs.files import read_json
+from dlrun.files import read_json
 from dlrun.runs.folder import RunFolder
 
 _COSTS = {"seconds": False, "images_per_second": True, "peak_memory_bytes": False}

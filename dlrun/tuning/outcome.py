@@ -8,8 +8,8 @@ from functools import partial
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, TrialState
 
+from dlrun.files import read_json
 from dlrun.results.curves import Curve
-from dlrun.runs.files import read_json
 from dlrun.runs.folder import RunFolder
 from dlrun.tuning.objective import Objective
 from dlrun.tuning.study import Study

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from dlrun.config.check import to_plain_types
 from dlrun.config.schema import TrainConfig
-from dlrun.config.typed import flatten
 from dlrun.registry import lookup
+from dlrun.text import flatten
 
 _LEFT_OUT = {
     "quality.features": "none",  # the judge of made images

@@ -28,7 +28,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from dlrun.config.schema import TuneConfig
 from dlrun.errors import UserError
-from dlrun.locks import exclusive
+from dlrun.files import exclusive
 from dlrun.tuning.objective import Objective
 from dlrun.tuning.space import Space
 

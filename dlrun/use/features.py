@@ -1,15 +1,13 @@
 """Features to a file as they come, so that memory does not grow with their number."""
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 
-from dlrun.errors import UserError
+from dlrun.files import output_file
 from dlrun.use.collect import Part
 from dlrun.use.rows import writing
 
@@ -33,7 +31,13 @@ def write_features(parts: Iterable[Part], path: Path) -> tuple[int, int]:
 
 def _npy(parts: Iterator[Part], width: int, path: Path) -> int:
     count = 0
-    with _replaced(path) as file, _replaced(path.with_name(f"{path.stem}-names.tsv")) as names:
+    beside = path.with_name(f"{path.stem}-names.tsv")
+    with (
+        output_file(path) as whole,
+        output_file(beside) as written,
+        open(whole, "wb") as file,
+        open(written, "wb") as names,
+    ):
         start = _header(file, 0, width)
         for part in parts:
             file.write(part.features.numpy().astype("<f4", copy=False).tobytes())
@@ -71,19 +75,3 @@ def _parquet(parts: Iterator[Part], width: int, path: Path) -> int:
             )
             count += len(part.names)
     return count
-
-
-@contextmanager
-def _replaced(path: Path) -> Iterator[IO[bytes]]:
-    """A file that takes the place of `path` once it is whole. Raises UserError."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as file:
-            yield file
-        os.replace(temporary, path)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
-    finally:
-        with suppress(OSError):  # its folder may not even be one
-            temporary.unlink()

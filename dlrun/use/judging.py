@@ -14,7 +14,7 @@ from dlrun.data.table import DataSet, Table
 from dlrun.errors import ConfigError, UserError
 from dlrun.evaluation.evaluate import evaluate
 from dlrun.evaluation.inference import Inference
-from dlrun.runs.files import read_json
+from dlrun.files import read_json
 from dlrun.runs.folder import RunFolder
 from dlrun.training.hardware import pick_precision
 from dlrun.use.matching import matched

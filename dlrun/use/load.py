@@ -9,6 +9,7 @@ from dlrun.runs.folder import RunFolder
 from dlrun.runs.index import find_run
 from dlrun.training import checkpoint
 from dlrun.training.hardware import pick_device
+from dlrun.training.outline import demand_run
 from dlrun.use.model import TrainedModel
 from dlrun.use.rebuild import rebuild
 
@@ -44,14 +45,12 @@ def load(
     """
     path, folder = locate(run, which, outputs)
     content = checkpoint.load(path) if folder is None else checkpoint.load_own(folder, path)
-    missing = {"config", "method", "image_shape"} - set(content)
-    if missing:
-        raise UserError(f"{path}: no checkpoint of a run (it lacks {', '.join(sorted(missing))})")
+    demand_run(content, str(path))
     source = str(path if folder is None else folder)
-    method, facts, memory_format = rebuild(content, source, folder)
+    method, info, memory_format = rebuild(content, source, folder)
     where = pick_device(device)[0]
     return TrainedModel(
-        method.to(where), facts, content, source, where, memory_format, is_file=folder is None
+        method.to(where), info, content, source, where, memory_format, is_file=folder is None
     )
 
 

@@ -20,7 +20,7 @@ def matched(model: TrainedModel, data: DataSet) -> tuple[DataSet, bool]:
     Raises:
         UserError: it has classes that the model does not know, or lacks a column.
     """
-    if isinstance(model.method, PredictsTasks) and data.checksum != model.facts.checksum:
+    if isinstance(model.method, PredictsTasks) and data.checksum != model.info.checksum:
         tasks = [task for task in model.method.tasks if task.name != LABEL]
         lacking = [task.name for task in tasks if task.name not in data.train.attributes]
         if lacking:
@@ -51,7 +51,7 @@ def _reworded(data: DataSet, task: Told, model: TrainedModel) -> DataSet:
         UserError: the column has values that the model does not know.
     """
     name = task.name
-    known, words = model.facts.words.get(name, ()), data.words.get(name, ())
+    known, words = model.info.words.get(name, ()), data.words.get(name, ())
     tables = {split: getattr(data, split) for split in ("train", "val", "test")}
     columns = [table.attributes[name] for table in tables.values() if len(table)]
     strange = sorted(set(words) - set(known))
@@ -85,7 +85,7 @@ def _of_domains(data: DataSet, places: tuple[int, int], model: TrainedModel) -> 
         UserError: one has the name of the model's other domain.
     """
     names = [data.class_names[place] for place in places]
-    known = {domain.name: domain.label for domain in model.facts.domains}
+    known = {domain.name: domain.label for domain in model.info.domains}
     if set(names) == set(known):
         return {place: known[name] for place, name in zip(places, names, strict=True)}
     for name, other in zip(names, reversed(known), strict=True):
@@ -101,7 +101,7 @@ def _renumbered(data: DataSet, numbers: dict[int, int], model: TrainedModel) -> 
     def table(of: Table) -> Table:
         return of if of.labels is None else replace(of, labels=_mapped(of.labels, numbers))
 
-    domains = [domain.label for domain in model.facts.domains]
+    domains = [domain.label for domain in model.info.domains]
     return replace(
         data, train=table(data.train), val=table(data.val), test=table(data.test),
         class_names=model.class_names, domains=(domains[0], domains[1]) if domains else None,

@@ -7,6 +7,7 @@ from typing import Any, overload
 import torch
 from torch import Tensor
 
+from dlrun.data.info import DataInfo
 from dlrun.data.table import PixelScale
 from dlrun.errors import UserError
 from dlrun.methods.base import Method
@@ -19,7 +20,6 @@ from dlrun.methods.capabilities import (
     Samples,
     Translates,
 )
-from dlrun.methods.trained import Facts
 from dlrun.randomness import seed_everything
 from dlrun.use.capability import capabilities, demand
 from dlrun.use.images import Image, to_bytes
@@ -42,14 +42,14 @@ class TrainedModel:
     def __init__(
         self,
         method: Method,
-        facts: Facts,
+        info: DataInfo,
         content: dict[str, Any],
         source: str,
         device: torch.device,
         memory_format: torch.memory_format,
         is_file: bool = False,
     ) -> None:
-        self.method, self.facts, self.source = method, facts, source
+        self.method, self.info, self.source = method, info, source
         self.is_file = is_file
         """Whether it came from a bare file, which may not name code to run."""
         self.device, self.memory_format = device, memory_format
@@ -60,7 +60,7 @@ class TrainedModel:
         self.step: int = content["step"]
         self.val: dict[str, float] = content.get("val", {})
         """The latest evaluation before it was saved, on the val split."""
-        mean, std = torch.tensor(facts.mean), torch.tensor(facts.std)
+        mean, std = torch.tensor(info.mean), torch.tensor(info.std)
         self.scale = PixelScale.of(method.pixels, mean, std).to(device)
 
     def __repr__(self) -> str:
@@ -73,7 +73,7 @@ class TrainedModel:
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """(C, H, W) that every image is brought to."""
-        return self.facts.image_shape
+        return self.info.image_shape
 
     @property
     def batch(self) -> int:
@@ -84,12 +84,12 @@ class TrainedModel:
     @property
     def class_names(self) -> tuple[str, ...]:
         """Of the data set that it was trained on."""
-        return self.facts.class_names
+        return self.info.class_names
 
     @property
     def domains(self) -> tuple[str, ...]:
         """The names of the two domains that a translation goes between, or none."""
-        return tuple(domain.name for domain in self.facts.domains)
+        return tuple(domain.name for domain in self.info.domains)
 
     @property
     def capabilities(self) -> tuple[str, ...]:

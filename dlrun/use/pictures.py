@@ -1,8 +1,6 @@
 """Tensors to picture files: whole or not at all."""
 
-import os
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +8,7 @@ from PIL import Image
 from torch import Tensor
 
 from dlrun.errors import UserError
+from dlrun.files import output_file
 
 _QUALITY = {"quality": 95}  # of JPEG and WebP: what it shows is the model, not the file format
 
@@ -33,16 +32,8 @@ def save(picture: Image.Image, path: Path, **options: Any) -> Path:
         raise UserError(f"{path}: no kind of picture that can be written; end it in .png or .jpg")
     if kind in ("JPEG", "WEBP"):
         options = _QUALITY | options
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with output_file(path) as temporary:
         picture.save(temporary, format=kind, **options)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
-    finally:
-        with suppress(OSError):  # its folder may not even be one
-            temporary.unlink()
     return path
 
 

@@ -57,7 +57,7 @@ def classes_of(model: "TrainedModel") -> Classes:
     found: Classes = {LABEL: model.class_names} if method.classifies else {}
     for task in method.tasks:
         if task.name != LABEL:
-            words = model.facts.words.get(task.name)
+            words = model.info.words.get(task.name)
             numbers = tuple(str(number) for number in range(task.classes or 0))
             found[task.name] = (words or numbers) if task.classes else None
     return found

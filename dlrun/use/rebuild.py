@@ -1,25 +1,23 @@
 """A checkpoint back to its method: without the data, other runs, or an option repeated."""
 
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from dlrun.config.typed import Typed
+from dlrun.data.info import DataInfo
 from dlrun.errors import UserError
 from dlrun.methods.base import Builder, Method
-from dlrun.methods.trained import Facts, Trained
-from dlrun.options import Choice
+from dlrun.methods.trained import Trained
 from dlrun.registry import lookup
 from dlrun.runs.folder import RunFolder
-from dlrun.training.inputs import Inputs, trained_of
-from dlrun.training.outline import facts_in
+from dlrun.training.inputs import trained_of
+from dlrun.training.outline import info_in
 
 
 def rebuild(
     content: dict[str, Any], source: str, folder: RunFolder | None
-) -> tuple[Method, Facts, torch.memory_format]:
+) -> tuple[Method, DataInfo, torch.memory_format]:
     """The method with its weights, in eval mode on the CPU; nothing global changes.
 
     Args:
@@ -39,12 +37,11 @@ def rebuild(
     choices = {group: typed.choice(group, part, group) for group, part in parts.items()}
     if typed.problems:
         raise UserError(f"{source}: cannot be built again by this dlrun ({typed.problems[0]})")
-    facts = facts_in(content, source)
-    _demand_attributes(choices["method"], facts, source)
+    info = info_in(content, source)
     cls: type[Method] = lookup("method", choices["method"].name)
     build = Builder(
-        choices["model"], choices["loss"], facts, float(plain.get("epochs", 1)),
-        content.get("rows", 0), trained=_inputs(content, source, folder),
+        choices["model"], choices["loss"], info, float(plain.get("epochs", 1)),
+        content.get("rows", 0), trained=Remembered(content["inputs"], source),
     )  # fmt: skip
     with torch.random.fork_rng(devices=[]):  # the weights that it begins with are drawn
         method = cls(choices["method"].options, build)
@@ -56,7 +53,7 @@ def rebuild(
     method.requires_grad_(False)
     last = bool(build.built) and all(getattr(n, "channels_last", False) for n in build.built)
     memory_format = torch.channels_last if last else torch.contiguous_format
-    return method.eval().to(memory_format=memory_format), facts, memory_format
+    return method.eval().to(memory_format=memory_format), info, memory_format
 
 
 class Remembered:
@@ -73,28 +70,10 @@ class Remembered:
         self.taken, self.source = taken, source
 
     def __call__(self, reference: str) -> Trained:
-        """The outline of `reference`; its tensors are zeros of the right shapes.
-
-        Raises:
-            UserError: the checkpoint does not know it.
-        """
-        if reference not in self.taken:
-            raise UserError(
-                f"{self.source}: was written by a dlrun that did not keep what {reference} looks "
-                "like; give the folder of its run instead"
-            )
+        """The outline of `reference`; its tensors are zeros of the right shapes."""
         outline = self.taken[reference]
         state = {name: torch.zeros(()).expand(shape) for name, shape in outline["shapes"].items()}
         return trained_of({**outline, "method": state}, reference, {})
-
-
-def _inputs(
-    content: dict[str, Any], source: str, folder: RunFolder | None
-) -> Callable[[str], Trained]:
-    taken = content.get("inputs")
-    if taken is None and folder is not None:  # of an older dlrun; its folder has a copy
-        return Inputs(folder, Path(), {})
-    return Remembered(taken or {}, source)
 
 
 def _begun_anew(part: Any) -> Any:
@@ -103,12 +82,3 @@ def _begun_anew(part: Any) -> Any:
         aside = ("init_from", "freeze")
         return {k: None if k in aside else _begun_anew(item) for k, item in part.items()}
     return part
-
-
-def _demand_attributes(method: Choice, facts: Facts, source: str) -> None:
-    tasks = set(getattr(method.options, "tasks", ())) - {"label"}
-    if tasks - set(facts.attributes):
-        raise UserError(
-            f"{source}: learnt {', '.join(sorted(tasks))} and was written by a dlrun that did not "
-            "keep what these are; train the run again"
-        )

@@ -2,14 +2,14 @@
 
 import csv
 import json
-import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Protocol
 
 from dlrun.errors import UserError
+from dlrun.files import output_file
 
 FORMATS = ("csv", "json", "jsonl", "parquet")
 Row = Mapping[str, str | float | None]
@@ -40,19 +40,10 @@ def writing(path: Path | None, kind: str, columns: Mapping[str, type]) -> Iterat
         writer.close()
         sys.stdout.flush()
         return
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "w", encoding="utf-8", newline="") as file:
-            writer = _writer(file, kind, columns)
-            yield writer
-            writer.close()
-        os.replace(temporary, path)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
-    finally:
-        with suppress(OSError):  # its folder may not even be one
-            temporary.unlink()
+    with output_file(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
+        writer = _writer(file, kind, columns)
+        yield writer
+        writer.close()
 
 
 def kind_of(path: Path | None, asked: str | None) -> str:

@@ -14,8 +14,8 @@ from dlrun.commands import VERBS
 from dlrun.config import help as help_module
 from dlrun.config.compose import compose_plain, config_source, group_options, group_sections
 from dlrun.config.help import train_help
-from dlrun.config.typed import flatten
 from dlrun.errors import ConfigError
+from dlrun.text import flatten
 
 CONF = Path(str(files("dlrun.conf")))
 with config_source(None) as _loader:

@@ -69,7 +69,7 @@ def test_each_task_has_its_columns_with_its_words(outputs: Path) -> None:
     with torch.no_grad():  # by hand: the heads of the network, and the spread of the column
         images = torch.stack([model._bytes(row["file"])[0][0] for row in found])
         outputs_of = model.method(model.seen(images))
-    column = model.facts.attributes["age"]
+    column = model.info.attributes["age"]
     for number, (row, answer) in enumerate(zip(found, told, strict=True)):
         age, hair, label = answer["age"], answer["hair"], answer["label"]
         assert isinstance(hair, Prediction) and isinstance(label, Prediction)
@@ -157,7 +157,7 @@ def test_a_number_is_exported_in_its_own_unit(outputs: Path) -> None:
     """An age is some tens: a difference of 1e-4 counts in standard deviations."""
     model = dlrun.load(outputs / "a/fashion_mini/supervised/the-supervised", device="cpu")
     units = {name: graph.unit for name, graph in graphs(model, model.method).items()}
-    std = model.facts.attributes["age"].std
+    std = model.info.attributes["age"].std
     assert std > 2 and units == {
         "predict": 1, "predict_age": std, "predict_hair": 1, "predict_glasses": 1, "embed": 1,
     }  # fmt: skip

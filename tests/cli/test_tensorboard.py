@@ -13,9 +13,9 @@ import pytest
 from browser import browser, find_all, page_text, wait_for
 
 from dlrun.config.compose import compose_plain
-from dlrun.config.typed import flatten
 from dlrun.runs.folder import RunFolder
 from dlrun.runs.tracking import Tracker, is_hparam
+from dlrun.text import flatten
 
 JOBS = {  # folders and what the command line gave
     "aaaa1111": (["method=byol", "optimizer.lr=0.1"], 0.8125),

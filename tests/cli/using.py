@@ -16,7 +16,7 @@ from harness import SMALL, experiment
 
 from dlrun.config.check import to_plain_types
 from dlrun.evaluation.evaluate import evaluate
-from dlrun.runs.files import write_json
+from dlrun.files import write_json
 from dlrun.runs.folder import RunFolder
 from dlrun.training import checkpoint
 from dlrun.training.judge import inference_of

@@ -20,7 +20,7 @@ from dlrun.errors import RunFailed, UserError
 from dlrun.export import check, programs
 from dlrun.export import export as exporting
 from dlrun.export.graphs import graphs, inference_state
-from dlrun.runs.files import write_json
+from dlrun.files import write_json
 from dlrun.runs.folder import RunFolder
 from dlrun.runs.status import Status
 from dlrun.training import checkpoint
@@ -234,7 +234,7 @@ def test_the_card(tmp_path: Path, few: None) -> None:
     assert card["method"] == "supervised" and card["model"]["name"] == "resnet"
     assert card["dataset"]["licence"].startswith("MIT")
     assert card["dataset"]["class_names"] == list(model.class_names)
-    assert card["normalisation"]["shift"] == pytest.approx(list(model.facts.mean))
+    assert card["normalisation"]["shift"] == pytest.approx(list(model.info.mean))
     assert card["figures"]["val"] == {"step": 3, "loss": 0.5}
     assert card["reproduce"] and torch.__version__.startswith(card["exported_with"]["torch"])
     readme = (tmp_path / "e" / "README.md").read_text()

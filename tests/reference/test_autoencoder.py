@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dlrun.data.info import DataInfo
 from dlrun.data.views import Images
 from dlrun.evaluation.linear import pca_squared_error
 from dlrun.methods.autoencoder import Autoencoder
 from dlrun.methods.base import Builder
-from dlrun.methods.trained import Facts
 from dlrun.options import Choice
 from dlrun.registry import lookup
 from dlrun.training.hardware import Hardware
@@ -31,7 +31,7 @@ def autoencoder(
     build = Builder(
         Choice("mlp_autoencoder", lookup("model", "mlp_autoencoder").Config(hidden=hidden)),
         Choice("mse", lookup("loss", "mse").Config(sigma=1 / math.sqrt(2), learned=False)),
-        Facts(SHAPE, ()),
+        DataInfo(SHAPE, ()),
     )
     return Autoencoder(Autoencoder.Config(code=code, noise=noise, masked=masked), build)
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from dlrun.data.info import DataInfo
 from dlrun.data.views import TwoViews
 from dlrun.errors import UserError
 from dlrun.methods.base import Builder
 from dlrun.methods.byol import BYOL
-from dlrun.methods.trained import Facts
 from dlrun.options import Choice
 from dlrun.registry import lookup
 from dlrun.training.hardware import Hardware
@@ -34,7 +34,7 @@ def byol(predictor: str = "mlp", target_projector: bool = True, projection: int 
             ),
         ),
         Choice("cosine", lookup("loss", "cosine").Config()),
-        Facts((1, 12, 12), tuple("0123456789")),
+        DataInfo((1, 12, 12), tuple("0123456789")),
     )
     config = BYOL.Config(
         tau=TAU, hidden=32, projection=projection, predictor=predictor,  # type: ignore[arg-type]

@@ -13,10 +13,10 @@ from torch.nn import functional as F
 
 from dlrun.config.check import check
 from dlrun.config.compose import compose_plain
+from dlrun.data.info import DataInfo
 from dlrun.data.views import TwoViews
 from dlrun.methods.base import Builder
 from dlrun.methods.byol import BYOL
-from dlrun.methods.trained import Facts
 from dlrun.training.hardware import Hardware
 from dlrun.training.update import Update
 
@@ -37,8 +37,8 @@ def byol(*overrides: str) -> BYOL:
         )
     )  # fmt: skip
     torch.manual_seed(0)
-    facts = Facts((1, 12, 12))
-    return BYOL(config.method.options, Builder(config.model, config.loss, facts)).train()
+    info = DataInfo((1, 12, 12))
+    return BYOL(config.method.options, Builder(config.model, config.loss, info)).train()
 
 
 def views(seed: int) -> TwoViews:

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dlrun.data.info import DataInfo
 from dlrun.data.sources.fashion_mini import FashionMini
 from dlrun.data.views import HeldOut, Labelled
 from dlrun.losses.capsule import Margin
 from dlrun.methods.base import Builder
 from dlrun.methods.capabilities import Embeds, Predicts, Reconstructs, Samples, Validates
 from dlrun.methods.capsnet import CapsNet
-from dlrun.methods.trained import Facts
 from dlrun.models.capsnet import Capsules
 from dlrun.options import Choice
 from dlrun.training.hardware import Hardware
@@ -40,7 +40,7 @@ def capsnet(
     build = Builder(
         Choice("capsnet", model),
         Choice("margin", Margin.Config(upper=0.9, lower=0.1, down_weight=0.5)),
-        Facts(shape, tuple(str(k) for k in range(classes))),
+        DataInfo(shape, tuple(str(k) for k in range(classes))),
     )
     return CapsNet(CapsNet.Config(decoder=decoder, reconstruction_weight=weight), build)
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from dlrun.data.info import DataInfo
 from dlrun.data.views import Unpaired
 from dlrun.methods.base import Builder
 from dlrun.methods.cyclegan import CycleGAN
-from dlrun.methods.trained import Facts
 from dlrun.options import Choice
 from dlrun.registry import lookup
 from dlrun.training.hardware import Hardware
@@ -28,7 +28,7 @@ def cyclegan(cycle: float = 10.0, identity: float = 0.5, pool: int = 3) -> Cycle
     build = Builder(
         Choice("resnet_generator", lookup("model", "resnet_generator").Config(width=4, blocks=1)),
         Choice("lsgan", lookup("loss", "lsgan").Config()),
-        Facts(SHAPE, tuple("0123456789")),
+        DataInfo(SHAPE, tuple("0123456789")),
     )
     discriminator = Choice("patchgan", lookup("model", "patchgan").Config(width=4, layers=1))
     config = CycleGAN.Config(discriminator=discriminator, cycle=cycle, identity=identity, pool=pool)

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from dlrun.data.info import Column, DataInfo
 from dlrun.data.table import Table
 from dlrun.data.views import HeldOut, Weighted
 from dlrun.errors import UserError
 from dlrun.methods.base import Builder
 from dlrun.methods.dbvae import DBVAE
-from dlrun.methods.trained import Column, Facts
 from dlrun.options import Choice
 from dlrun.registry import lookup
 from dlrun.training.hardware import Hardware
@@ -39,7 +39,7 @@ def dbvae(classes: int = 2, positive: int | None = 0, rows: int = 12, **changes:
     build = Builder(
         Choice("mlp_autoencoder", lookup("model", "mlp_autoencoder").Config(hidden=(16,))),
         Choice("bce", lookup("loss", "bce").Config()),
-        Facts(SHAPE, tuple("abcde"[:classes]), attributes=COLUMNS, positive=positive),
+        DataInfo(SHAPE, tuple("abcde"[:classes]), attributes=COLUMNS, positive=positive),
         rows=rows,
     )
     return DBVAE(replace(CONFIG, **changes), build)

@@ -8,19 +8,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dlrun.data.info import DataInfo
 from dlrun.data.views import Labelled
 from dlrun.errors import UserError
 from dlrun.methods.base import Builder, Update
 from dlrun.methods.classifier import Classifier, tapped
 from dlrun.methods.distill import Distill
 from dlrun.methods.supervised import Supervised
-from dlrun.methods.trained import Facts, Trained
+from dlrun.methods.trained import Trained
 from dlrun.models.build import build_model
 from dlrun.options import Choice
 from dlrun.registry import lookup
 
 CLASSES = tuple("0123456789")
-FACTS = Facts((1, 8, 8), CLASSES, (0.3,), (0.3,))
+FACTS = DataInfo((1, 8, 8), CLASSES, (0.3,), (0.3,))
 TOTAL = 10
 
 
@@ -248,9 +249,9 @@ def other(**changed: Any) -> Trained:
 @pytest.mark.parametrize(
     ("source", "said"),
     [
-        (other(facts=Facts((3, 8, 8), CLASSES, (0.3,), (0.3,))), "images of"),
-        (other(facts=Facts((1, 8, 8), CLASSES[:9], (0.3,), (0.3,))), "knows 9 classes"),
-        (other(facts=Facts((1, 8, 8), CLASSES, (0.5,), (0.3,))), "normalised otherwise"),
+        (other(info=DataInfo((3, 8, 8), CLASSES, (0.3,), (0.3,))), "images of"),
+        (other(info=DataInfo((1, 8, 8), CLASSES[:9], (0.3,), (0.3,))), "knows 9 classes"),
+        (other(info=DataInfo((1, 8, 8), CLASSES, (0.5,), (0.3,))), "normalised otherwise"),
         (other(pixels="unit"), "normalised otherwise"),
         (other(model=None), "plain state dict"),
         (other(parts={"head": "head."}), "has no encoder"),

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from dlrun.data.info import DataInfo
 from dlrun.data.views import Grouped, TwoViews
 from dlrun.errors import UserError
 from dlrun.losses.metric import Contrastive, Triplet
 from dlrun.methods.base import Builder
 from dlrun.methods.siamese import Siamese
-from dlrun.methods.trained import Facts
 from dlrun.options import Choice
 from dlrun.registry import lookup
 from dlrun.training.hardware import Hardware
@@ -68,7 +68,7 @@ def siamese(
             depth=8, width=4, stem=None, init_from=None, freeze=None
         )),
         LOSSES[loss],
-        Facts((1, 12, 12), tuple("0123")),
+        DataInfo((1, 12, 12), tuple("0123")),
     )  # fmt: skip
     config = Siamese.Config(
         embedding=6, normalize=normalize, mining=mining, positives=positives,  # type: ignore[arg-type]

@@ -4,10 +4,10 @@ import copy
 
 import torch
 
+from dlrun.data.info import DataInfo
 from dlrun.data.views import Labelled
 from dlrun.methods.base import Builder
 from dlrun.methods.supervised import Supervised
-from dlrun.methods.trained import Facts
 from dlrun.options import Choice
 from dlrun.registry import lookup
 from dlrun.training.hardware import Hardware
@@ -26,7 +26,7 @@ def test_steps_are_the_notes_loop() -> None:
     build = Builder(
         Choice("mlp", mlp.Config(hidden=(128,), batch_norm=False, init_from=None, freeze=None)),
         Choice("cross_entropy", loss.Config(label_smoothing=0.0)),
-        Facts((1, 28, 28), tuple("0123456789")),
+        DataInfo((1, 28, 28), tuple("0123456789")),
     )
     method = Supervised(
         Supervised.Config(

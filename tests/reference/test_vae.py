@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dlrun.data.binarize import binarize
+from dlrun.data.info import DataInfo
 from dlrun.data.views import HeldOut, Images
 from dlrun.losses.divergence import gaussian_kl
 from dlrun.methods.base import Builder
-from dlrun.methods.trained import Facts
 from dlrun.methods.vae import VAE
 from dlrun.options import Choice
 from dlrun.registry import lookup
@@ -42,7 +42,7 @@ def vae(
     build = Builder(
         Choice("mlp_autoencoder", lookup("model", "mlp_autoencoder").Config(hidden=hidden)),
         Choice(loss, lookup("loss", loss).Config(**options)),
-        Facts(shape, tuple("0123456789")),
+        DataInfo(shape, tuple("0123456789")),
     )
     config = VAE.Config(
         latent=latent, beta=beta, reduction="sum", warmup=0.0, free_bits=0.0, binarize="none",

@@ -13,11 +13,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from dlrun.config.check import check
 from dlrun.config.compose import compose_plain
+from dlrun.data.info import DataInfo
 from dlrun.errors import UserError
 from dlrun.losses.capsule import Margin, margin_loss
 from dlrun.methods.base import Builder
 from dlrun.methods.capsnet import CapsNet
-from dlrun.methods.trained import Facts
 from dlrun.models.capsnet import Capsules, Decoder, as_capsules, route, squash
 
 few = settings(deadline=None, max_examples=25, derandomize=True)
@@ -336,9 +336,9 @@ def test_the_decoder_gives_pixels_between_0_and_1() -> None:
 
 def test_as_shipped_it_has_the_papers_parameters() -> None:
     config = check(compose_plain(["method=capsnet"], None))
-    facts = Facts((1, 28, 28), tuple("0123456789"))
+    info = DataInfo((1, 28, 28), tuple("0123456789"))
     with torch.device("meta"):
-        method = CapsNet(config.method.options, Builder(config.model, config.loss, facts))
+        method = CapsNet(config.method.options, Builder(config.model, config.loss, info))
     assert sum(p.numel() for p in method.parameters()) == 8_215_568
     assert sum(p.numel() for p in method.capsules.parameters()) == 6_804_224
     assert method.capsules.weight.shape == (1152, 10, 16, 8)

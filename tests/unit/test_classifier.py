@@ -10,13 +10,14 @@ from torch.nn import functional as F
 
 from dlrun.config.check import check
 from dlrun.config.compose import compose_plain
+from dlrun.data.info import DataInfo
 from dlrun.data.views import Labelled
 from dlrun.errors import UserError
 from dlrun.methods.base import Builder
 from dlrun.methods.classifier import Classifier, demand_path, last_map, tapped
 from dlrun.methods.distill import Distill
 from dlrun.methods.memory import Memory
-from dlrun.methods.trained import Facts, Trained
+from dlrun.methods.trained import Trained
 from dlrun.models.build import build_model
 from dlrun.options import Choice
 
@@ -208,7 +209,7 @@ def test_a_tap_is_what_the_module_gave_and_not_what_was_made_of_it_in_place() ->
 ROWS, BATCH = 12, 4
 IMAGES = torch.randn(ROWS, 1, 8, 8, generator=torch.Generator().manual_seed(4))
 LABELS = torch.arange(ROWS) % 3
-FACTS = Facts((1, 8, 8), ("a", "b", "c"), (0.3,), (0.3,))
+FACTS = DataInfo((1, 8, 8), ("a", "b", "c"), (0.3,), (0.3,))
 
 
 def distill(*overrides: str, augmented: bool = False) -> Distill:

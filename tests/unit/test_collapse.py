@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from dlrun.config.check import check
 from dlrun.config.compose import compose_plain
+from dlrun.data.info import DataInfo
 from dlrun.data.table import DataSet, PixelScale, Table
 from dlrun.data.views import TwoViews
 from dlrun.evaluation.evaluate import evaluate
@@ -18,7 +19,6 @@ from dlrun.evaluation.inference import Inference
 from dlrun.methods.base import Builder
 from dlrun.methods.byol import BYOL, decay, preset_tau
 from dlrun.methods.collapse import is_collapsed, likely_causes, stands_still
-from dlrun.methods.trained import Facts
 from dlrun.training.hardware import Hardware
 from dlrun.training.optimizers import build_optimizers
 from dlrun.training.update import Update
@@ -41,7 +41,7 @@ def byol(*overrides: str, labelled: bool = True, epochs: float = 100) -> tuple[B
     )  # fmt: skip
     torch.manual_seed(0)
     classes = ("a", "b", "c") if labelled else ()
-    build = Builder(config.model, config.loss, Facts(SHAPE, classes), epochs)
+    build = Builder(config.model, config.loss, DataInfo(SHAPE, classes), epochs)
     method = BYOL(config.method.options, build).train()
     optimizers = build_optimizers(
         config.optimizer, method.parameter_groups(), 256, fused=False, own=method.optimizers()

@@ -11,7 +11,7 @@ from dlrun.config.check import check
 from dlrun.config.compose import compose_plain
 from dlrun.config.schema import TrainConfig
 from dlrun.errors import RunFailed, UserError
-from dlrun.runs.files import write_json
+from dlrun.files import write_json
 from dlrun.runs.folder import RunFolder
 from dlrun.training import companions
 from dlrun.training.companions import (
@@ -251,7 +251,7 @@ def test_another_process_that_trains_it_is_waited_for() -> None:
     def say(text: str) -> None:
         trainer.said.append(text)
         if "waiting" in text:
-            threading.Timer(0.05, end).start()
+            threading.Timer(0.3, end).start()
 
     student = prepared(config(), trainer, say)
     relative = folder.path.relative_to(Path.cwd())
@@ -270,7 +270,7 @@ def test_where_another_process_was_first_by_a_moment_it_is_waited_for() -> None:
     def beaten(folder: RunFolder) -> None:
         held.append(RunFolder(folder.path))
         held[0].lock()
-        threading.Timer(0.05, held[0].unlock).start()
+        threading.Timer(0.3, held[0].unlock).start()
         raise UserError("another process is training this run right now")
 
     trainer = Trainer(beaten)

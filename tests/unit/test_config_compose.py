@@ -221,8 +221,8 @@ def test_every_mistake_of_every_kind_at_once() -> None:
         "dataset=mnits: no such dataset. Did you mean dataset=mnist? There are cifar10, cifar100, "
         "fashion_mini, fashion_mnist, image_folder, mnist, two_domains",
         "lr: unknown key (given 3). Did you mean optimizer.lr?",
-        "foo: unknown key; there are method, model, loss, dataset, optimizer, schedule, augment, "
-        "bias, hardware, groups, seed, epochs, steps, batch_size, accumulate, log_every, "
+        "foo: unknown key; expected one of method, model, loss, dataset, optimizer, schedule, "
+        "augment, bias, hardware, groups, seed, epochs, steps, batch_size, accumulate, log_every, "
         "eval_every, patience, checkpoint_every, quality, name, outputs, data_dir",
         "optimizer.betas: got [0.9], expected [a number in [0, 1), a number in [0, 1)]",
         "seed: got true, expected an integer >= 0",

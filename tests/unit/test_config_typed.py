@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dlrun.config.typed import WRONG, Typed, expected, flatten, nearest, show
+from dlrun.config.typed import WRONG, Typed, expected
 from dlrun.errors import ConfigError
 from dlrun.options import (
     Choice,
@@ -23,6 +23,7 @@ from dlrun.options import (
     Range,
     Units,
 )
+from dlrun.text import flatten, show
 
 few = settings(deadline=None, max_examples=80, derandomize=True)
 
@@ -278,8 +279,8 @@ def test_class_variables_and_computed_fields_are_no_options() -> None:
     assert typed.build(Config, {"x": 1}).x == 1
     typed.build(Config, {"x": 1, "known": 2, "twice": 2})
     assert typed.problems == [
-        "known: unknown key; there are x",
-        "twice: unknown key; there are x",
+        "known: unknown key; expected one of x",
+        "twice: unknown key; expected one of x",
     ]
 
 
@@ -368,13 +369,6 @@ def test_text_is_never_shown_like_something_else(value: Any) -> None:
     """`got 3` is a number, `got '3'` is text."""
     if not isinstance(value, str):
         assert show(show(value)) == repr(show(value)) or isinstance(value, list | dict)
-
-
-def test_nearest() -> None:
-    assert nearest("epoch", ["epochs", "seed"]) == ". Did you mean epochs?"
-    assert nearest("lrr", ["lr", "eps"], "optimizer") == ". Did you mean optimizer.lr?"
-    assert nearest("zzz", ["lr", "eps"], "optimizer") == "; there are lr, eps"
-    assert nearest("zzz", []) == "; it takes no options"
 
 
 def test_flatten() -> None:

@@ -11,7 +11,7 @@ from dlrun.config.check import check, to_plain_types
 from dlrun.config.compose import compose_plain
 from dlrun.config.schema import TrainConfig
 from dlrun.config.signature import signature
-from dlrun.runs.files import write_json
+from dlrun.files import write_json
 from dlrun.runs.folder import RunFolder
 from dlrun.training.companions import control_configs, control_summaries, prepared
 

@@ -12,16 +12,16 @@ from torch import Tensor
 from dlrun.commands.sweep import sweep
 from dlrun.config.check import check, to_plain_types
 from dlrun.config.compose import compose_plain
+from dlrun.data.info import Column, DataInfo, info_of
 from dlrun.data.table import DataSet, Table
 from dlrun.errors import UserError
-from dlrun.methods.trained import Column, Domain, Facts
+from dlrun.files import write_json
 from dlrun.models.build import build_model
 from dlrun.options import Choice
 from dlrun.registry import lookup
-from dlrun.runs.files import write_json
 from dlrun.runs.folder import RunFolder
 from dlrun.training import checkpoint
-from dlrun.training.inputs import Inputs, facts_of, settle_references
+from dlrun.training.inputs import Inputs, settle_references
 
 MODEL = {"name": "mlp", "hidden": [4], "batch_norm": True, "init_from": None, "freeze": None}
 DATASET = {"name": "fashion_mini", "val_fraction": 0.2}
@@ -35,16 +35,18 @@ def network() -> torch.nn.Module:
     return build_model(Choice("mlp", config), SHAPE, 2)
 
 
-def content(step: int = 7, model: dict[str, Any] | None = None, **changed: Any) -> dict[str, Any]:
+def content(
+    step: int = 7, model: dict[str, Any] | None = None, run: str | None = None, **changed: Any
+) -> dict[str, Any]:
     """Of a checkpoint, as the loop writes it."""
     torch.manual_seed(step)
     state = {f"encoder.{name}": value for name, value in network().state_dict().items()}
     return {
         "dlrun": "0.0",
         "config": {"method": {"name": "supervised"}, "model": model or MODEL, "dataset": DATASET},
-        "image_shape": list(SHAPE), "class_names": ["a", "b"], "pixels": "standardized",
-        "parts": {"backbone": "encoder.", "head": "heads.label."}, "mean": [0.5], "std": [0.2],
-        "data_checksum": "of these", "step": step, "seconds": 1.0, "best_value": 0.9,
+        "data": to_plain_types(DataInfo(SHAPE, ("a", "b"), (0.5,), (0.2,), {}, "of these")),
+        "pixels": "standardized", "parts": {"backbone": "encoder.", "head": "heads.label."},
+        "inputs": {}, "run": run, "step": step, "seconds": 1.0, "best_value": 0.9,
         "best_step": step, "val": {"accuracy": 0.9}, "val_step": step, "warnings": [],
         "pending": [{"loss": torch.ones(())}],
         "method": state | {"heads.label.weight": torch.ones(2, 4)},
@@ -53,19 +55,25 @@ def content(step: int = 7, model: dict[str, Any] | None = None, **changed: Any) 
 
 
 def make_run(
-    outputs: Path, name: str, state: str = "completed", best: int | None = 7, last: int = 9
+    outputs: Path,
+    name: str,
+    state: str = "completed",
+    best: int | None = 7,
+    last: int = 9,
+    model: dict[str, Any] | None = None,
 ) -> RunFolder:
     """A run that has left two checkpoints."""
     folder = RunFolder(outputs / "fashion_mini" / "supervised" / name)
-    folder.prepare({"method": {"name": "supervised"}})
+    folder.prepare(content(model=model)["config"])
+    write_json(folder.provenance, {"run": name})
     status = {
         "state": state, "step": last, "total": 20, "started": 0.0, "heartbeat": 0.0, "pid": 1,
         "host": "elsewhere",
     }  # fmt: skip
     write_json(folder.status, status)
-    checkpoint.save(folder.last, content(last))
+    checkpoint.save(folder.last, content(last, model, name))
     if best is not None:
-        checkpoint.save(folder.best, content(best))
+        checkpoint.save(folder.best, content(best, model, name))
     return folder
 
 
@@ -191,8 +199,7 @@ def test_of_a_run_the_best_is_taken(inputs: Inputs) -> None:
     folder = make_run(inputs.outputs, "run")
     trained = inputs(str(folder.path))
     assert (trained.step, trained.accuracy, trained.method) == (7, 0.9, "supervised")
-    domains = (Domain("a", 0, 0), Domain("b", 1, 0))  # of an older checkpoint: its two classes
-    assert trained.facts == Facts(SHAPE, ("a", "b"), (0.5,), (0.2,), {}, "of these", domains)
+    assert trained.info == DataInfo(SHAPE, ("a", "b"), (0.5,), (0.2,), {}, "of these")
     assert trained.pixels == "standardized"
     assert trained.same_options
     assert trained.source == str(folder.path)
@@ -256,7 +263,7 @@ def test_a_plain_state_dict_has_torchvisions_names(inputs: Inputs, tmp_path: Pat
     assert trained.part("backbone") is not None
     assert list(trained.part("backbone") or {}) == ["network.conv1.weight", "network.fc.bias"]
     assert torch.equal(trained.state["network.conv1.weight"], weight)
-    assert (trained.model, trained.facts, trained.method) == (None, None, None)
+    assert (trained.model, trained.info, trained.method) == (None, None, None)
     (tmp_path / "x.pth").unlink()
     assert torch.equal(inputs(str(tmp_path / "x.pth")).state["network.conv1.weight"], weight)
 
@@ -291,7 +298,7 @@ def test_a_checkpoint_that_does_not_name_its_parts_is_refused(
     old = content()
     del old["parts"]
     checkpoint.save(tmp_path / "x.pt", old)
-    with pytest.raises(UserError, match="a dlrun that did not say what its parts are"):
+    with pytest.raises(UserError, match=r"x\.pt: not a checkpoint of a run \(it lacks parts\)"):
         inputs(str(tmp_path / "x.pt"))
 
 
@@ -315,8 +322,7 @@ def own_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_run_may_name_a_model_of_the_users_own(inputs: Inputs, own_code: Path) -> None:
-    folder = make_run(inputs.outputs, "run")
-    save(folder.best, model=OWN)
+    folder = make_run(inputs.outputs, "run", model=OWN)
     for _ in range(2):  # from the run, and from the copy
         model = inputs(str(folder.path)).model
         assert model is not None and model.name == "own_model:Own"
@@ -363,21 +369,21 @@ def test_columns_by_hand() -> None:
     data = data_set(
         colour=([0, 2, -1, 1], [0, -1], [1, 2]), age=([1.0, nan, 3.0, 5.0], [9.0, nan], [7.0, 7.0])
     )
-    facts = facts_of(data)
-    assert (facts.image_shape, facts.mean, facts.std) == (SHAPE, (0.5,), (0.25,))
-    assert facts.attributes["age"] == Column(None, 3.0, 2.0)  # of train alone
-    assert facts.attributes["colour"] == Column(3, 1.0, 1.0)
+    info = info_of(data)
+    assert (info.image_shape, info.mean, info.std) == (SHAPE, (0.5,), (0.25,))
+    assert info.attributes["age"] == Column(None, 3.0, 2.0)  # of train alone
+    assert info.attributes["colour"] == Column(3, 1.0, 1.0)
 
 
 def test_a_class_that_only_held_out_images_have_is_a_class() -> None:
     """Else its index is out of the head's bounds when the loss on val is taken."""
     data = data_set(a=([0, 1, 0, -1], [2, 0], [0, 0]), b=([0, 1, 0, -1], [0, 0], [0, 4]))
-    facts = facts_of(data)
-    assert (facts.attributes["a"].classes, facts.attributes["b"].classes) == (3, 5)
+    info = info_of(data)
+    assert (info.attributes["a"].classes, info.attributes["b"].classes) == (3, 5)
 
 
 @pytest.mark.parametrize("values", [[-1, -1, -1, -1], [3, 3, 3, 3], [-1, 3, -1, -1]])
 def test_a_column_without_spread_has_one_to_be_divided_by(values: list[float]) -> None:
-    column = facts_of(data_set(a=(values, [-1, -1], [-1, -1]))).attributes["a"]
+    column = info_of(data_set(a=(values, [-1, -1], [-1, -1]))).attributes["a"]
     assert column.std == 1
     assert column.mean == max(0, max(values))

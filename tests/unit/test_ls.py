@@ -10,7 +10,7 @@ import pytest
 from dlrun.commands.columns import columns
 from dlrun.commands.ls import run as ls
 from dlrun.errors import UserError
-from dlrun.runs.files import write_json, write_text
+from dlrun.files import write_json, write_text
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from dlrun.config.check import check
 from dlrun.config.compose import compose_plain
+from dlrun.data.info import Column, DataInfo, info_of
 from dlrun.data.table import DataSet, PixelScale, Table
 from dlrun.data.views import HeldOut, Labelled
 from dlrun.errors import ConfigError, UserError
@@ -19,8 +20,6 @@ from dlrun.evaluation.evaluate import evaluate, trivial
 from dlrun.evaluation.inference import Inference
 from dlrun.methods.base import Builder
 from dlrun.methods.supervised import Supervised
-from dlrun.methods.trained import Column, Facts
-from dlrun.training.inputs import facts_of
 
 SHAPE = (1, 4, 4)
 COLUMNS = {
@@ -37,8 +36,8 @@ def supervised(*overrides: str, columns: dict[str, Column] = COLUMNS) -> Supervi
         compose_plain(["method=supervised", "model=mlp", "model.hidden=[5]", *overrides], None)
     )
     torch.manual_seed(0)
-    facts = Facts(SHAPE, ("a", "b", "c"), attributes=columns)
-    return Supervised(config.method.options, Builder(config.model, config.loss, facts)).train()
+    info = DataInfo(SHAPE, ("a", "b", "c"), attributes=columns)
+    return Supervised(config.method.options, Builder(config.model, config.loss, info)).train()
 
 
 def heads(method: Supervised) -> dict[str, nn.Linear]:
@@ -337,7 +336,7 @@ def judged(
     val.attributes.update(columns)
     mean, std = torch.full((1,), 0.5), torch.full((1,), 0.3)
     data = DataSet("x", train, val, test, ("a", "b", "c"), None, mean, std, "")
-    method = supervised(*overrides, columns=dict(facts_of(data).attributes))
+    method = supervised(*overrides, columns=dict(info_of(data).attributes))
     inference = Inference(
         method, data, PixelScale.of(method.pixels, mean, std), torch.device("cpu"),
         torch.contiguous_format, nullcontext,

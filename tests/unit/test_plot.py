@@ -10,11 +10,11 @@ import pytest
 
 from dlrun.commands.plot import run as plot
 from dlrun.errors import UserError
+from dlrun.files import write_json, write_text
 from dlrun.results.braille import Canvas, draw
 from dlrun.results.curves import Curve, curves, key_metric
 from dlrun.results.seeds import by_seed
 from dlrun.results.select import select
-from dlrun.runs.files import write_json, write_text
 
 VALUES = {0: [0.2, 0.5, 0.9], 1: [0.4, 0.5, 0.7]}
 

@@ -12,9 +12,9 @@ from dlrun.commands.gc import run as gc
 from dlrun.commands.removing import sized
 from dlrun.commands.rm import run as rm
 from dlrun.errors import UserError
+from dlrun.files import write_json, write_text
 from dlrun.results.removal import garbage, size_of, users_of
 from dlrun.runs.cache import records
-from dlrun.runs.files import write_json, write_text
 
 OLD = time.time() - 40 * 86_400
 

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from dlrun.commands.compare import run as compare_command
-from dlrun.config.typed import flatten
 from dlrun.errors import UserError
+from dlrun.files import write_json, write_text
 from dlrun.results.comparison import Figure, compare, labels
 from dlrun.results.seeds import by_seed, differences
 from dlrun.results.select import select
-from dlrun.runs.files import write_json, write_text
 from dlrun.runs.record import read_record
+from dlrun.text import flatten
 
 BASE = {"method": {"name": "supervised", "l2": 0.0}, "dataset": {"name": "d"}, "outputs": "o"}
 ACCURACY = {"cross_entropy": [0.81, 0.84, 0.79, 0.83], "focal": [0.82, 0.88, 0.80, 0.85]}

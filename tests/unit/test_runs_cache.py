@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from dlrun.files import write_json, write_text
 from dlrun.runs import cache, record
 from dlrun.runs.cache import index_file, records
-from dlrun.runs.files import write_json, write_text
 from dlrun.runs.scan import scan
 
 

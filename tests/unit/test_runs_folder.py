@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from dlrun.errors import UserError
-from dlrun.runs.files import read_json, write_json
+from dlrun.files import read_json, write_json
 from dlrun.runs.folder import RunFolder, claim
 from dlrun.runs.index import all_runs, find_run
 from dlrun.runs.status import StatusWriter, read_status

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dlrun.runs.files import read_metrics
+from dlrun.files import read_jsonl
 from dlrun.runs.folder import RunFolder, claim
 from dlrun.runs.tracking import Tracker, cut_back
 
@@ -34,7 +34,7 @@ def test_lines_are_kept_and_cut_back_to_the_checkpoint(folder: RunFolder) -> Non
     tracker.close()
     with open(folder.metrics, "a") as file:
         file.write('{"step": 12, "time": 1.2, "train')  # killed while writing
-    assert [row["step"] for row in read_metrics(folder.metrics)] == [3, 6, 9]
+    assert [row["step"] for row in read_jsonl(folder.metrics)] == [3, 6, 9]
     tracker = Tracker(folder, 6, {})
     tracker.log(9, 5.0, {"train/loss": 0.5})
     tracker.close()
@@ -100,7 +100,7 @@ def test_a_run_that_begins_anew_has_no_line_of_before_its_first_step(folder: Run
         tracker = Tracker(folder, 0, {})
         tracker.log(0, 0.0, {"survey/share": 0.5})
         tracker.close()
-    assert [row["step"] for row in read_metrics(folder.metrics)] == [0]
+    assert [row["step"] for row in read_jsonl(folder.metrics)] == [0]
 
 
 def test_histograms_are_in_tensorboard(folder: RunFolder) -> None:

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from dlrun.data.info import DataInfo
 from dlrun.errors import UserError
 from dlrun.methods.base import Method
 from dlrun.methods.trained import (
-    Facts,
     Trained,
     freeze,
     load_backbone,
@@ -15,7 +15,7 @@ from dlrun.methods.trained import (
     same_normalization,
 )
 
-FACTS = Facts((1, 4, 4), ("a", "b"), (0.5,), (0.2,))
+FACTS = DataInfo((1, 4, 4), ("a", "b"), (0.5,), (0.2,))
 
 
 def encoder(width: int = 3) -> nn.Sequential:
@@ -28,7 +28,7 @@ def trained(network: nn.Module, **more: object) -> Trained:
     state |= {"head.weight": torch.ones(2, 12), "projector.weight": torch.ones(1)}
     options = {
         "source": "outputs/x", "state": state, "parts": {"backbone": "encoder.", "head": "head."},
-        "method": "supervised", "facts": FACTS, "pixels": "standardized", "step": 7,
+        "method": "supervised", "info": FACTS, "pixels": "standardized", "step": 7,
     }  # fmt: skip
     return Trained(**(options | more))  # type: ignore[arg-type]
 
@@ -47,8 +47,8 @@ def test_every_tensor_of_the_backbone_is_taken_also_buffers() -> None:
 
 
 def test_other_statistics_of_the_images_are_told() -> None:
-    other = Facts((1, 4, 4), ("a", "b"), (0.3,), (0.2,))
-    lines = load_backbone(encoder(), trained(encoder(), facts=other), FACTS)
+    other = DataInfo((1, 4, 4), ("a", "b"), (0.3,), (0.2,))
+    lines = load_backbone(encoder(), trained(encoder(), info=other), FACTS)
     assert lines[-1].endswith("(0.300 there, 0.500 here)")
 
 
@@ -133,5 +133,5 @@ def test_load_whole_fills_a_network() -> None:
 def test_normalisation_agrees_but_for_what_another_val_split_changes(
     mean: tuple[float, ...], same: bool
 ) -> None:
-    other = Facts((1, 4, 4), ("a", "b"), mean, (0.2,) * len(mean))
+    other = DataInfo((1, 4, 4), ("a", "b"), mean, (0.2,) * len(mean))
     assert same_normalization(FACTS, other) == same

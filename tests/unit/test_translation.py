@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from dlrun.config.check import check
 from dlrun.config.compose import compose_plain
+from dlrun.data.info import DataInfo, Domain
 from dlrun.data.views import HeldOut, Unpaired
 from dlrun.losses.adversarial import BinaryCrossEntropy, Hinge, LeastSquares, NoOptions
 from dlrun.methods.base import Builder
 from dlrun.methods.cyclegan import CycleGAN
-from dlrun.methods.trained import Domain, Facts
 from dlrun.methods.translation import change, correlation, guessing
 from dlrun.training.hardware import Hardware
 from dlrun.training.update import Update
@@ -31,8 +31,8 @@ def cyclegan(*overrides: str, domains: tuple[Domain, ...] = DOMAINS) -> tuple[Cy
     small = ("model.width=2", "model.blocks=1", "method.discriminator.width=4", "method.pool=2")
     config = check(compose_plain(["method=cyclegan", *small, *overrides], None))
     torch.manual_seed(0)
-    facts = Facts(SHAPE, ("deer", "frog", "horse"), domains=domains)
-    build = Builder(config.model, config.loss, facts)
+    info = DataInfo(SHAPE, ("deer", "frog", "horse"), domains=domains)
+    build = Builder(config.model, config.loss, info)
     return CycleGAN(config.method.options, build), build
 
 

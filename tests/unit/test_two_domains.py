@@ -80,7 +80,7 @@ def test_all_of_the_same_data_set_twice_are_still_two_domains() -> None:
         (("dataset.a_class=sneaker",), "dataset.a_class: 'sneaker' is no class of fashion_mini. "
          "Did you mean Sneaker?"),
         (("dataset.b_class=zebra",), "dataset.b_class: 'zebra' is no class of fashion_mini; "
-         "expected one of Ankle boot, Bag"),
+         "expected one of T-shirt/top"),
     ],
 )  # fmt: skip
 def test_a_class_that_does_not_exist(overrides: tuple[str, ...], message: str) -> None:

@@ -7,15 +7,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from dlrun.data.info import DataInfo
 from dlrun.data.table import DataSet, PixelScale, Table
 from dlrun.errors import UserError
 from dlrun.evaluation.inference import Inference
 from dlrun.methods.base import Method
-from dlrun.methods.trained import Facts, Trained
+from dlrun.methods.trained import Trained
 from dlrun.training.verify import verify_teacher
 
 ROWS = 400
-FACTS = Facts((1, 2, 2), checksum="of these")
+FACTS = DataInfo((1, 2, 2), checksum="of these")
 
 
 class Student(Method):
@@ -24,7 +25,7 @@ class Student(Method):
     def __init__(self, wrong: int, recorded: float | None, same_split: bool, head: bool) -> None:
         super().__init__()
         self.source = Trained(
-            "runs/x", {}, {}, facts=FACTS, accuracy=recorded, same_options=same_split
+            "runs/x", {}, {}, info=FACTS, accuracy=recorded, same_options=same_split
         )
         self.teacher, self.student = nn.Identity(), nn.Identity()
         self.wrong, self.head = wrong, head

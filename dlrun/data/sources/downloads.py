@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from dlrun.data.sources.base import DataSource, Splits
 from dlrun.errors import UserError
-from dlrun.locks import exclusive
+from dlrun.files import exclusive
 
 
 class _TorchvisionData(DataSource):

@@ -9,7 +9,6 @@ import hashlib
 import json
 import logging
 import os
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -18,6 +17,7 @@ from dlrun.data.sources.attributes import Words, read_attributes
 from dlrun.data.sources.base import DataSource, SourceConfig, Splits
 from dlrun.data.sources.layout import Files, find_images
 from dlrun.errors import UserError
+from dlrun.files import atomic
 from dlrun.options import NonEmpty, Range
 
 if TYPE_CHECKING:
@@ -161,12 +161,9 @@ def _restore(cache: Path) -> dict[str, Any] | None:
 def _store(stored: dict[str, Any], cache: Path) -> None:
     import torch
 
-    temporary = cache.with_suffix(f".{os.getpid()}.tmp")
     try:
         cache.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(stored, temporary)
-        os.replace(temporary, cache)
+        with atomic(cache) as temporary:
+            torch.save(stored, temporary)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-        with suppress(OSError):
-            temporary.unlink()
         _log.warning("the decoded images could not be kept in %s: %s", cache.parent, error)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from dlrun.data.sources.base import DataSource, SourceConfig, Splits
 from dlrun.errors import UserError
 from dlrun.options import Choice, Group, NonEmpty, Range
-from dlrun.registry import lookup, suggest
+from dlrun.registry import lookup
+from dlrun.text import suggest
 
 if TYPE_CHECKING:
     from torch import Tensor

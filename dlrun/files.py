@@ -1,0 +1,118 @@
+"""Files that are replaced whole, locks between processes, and the user's cache folder."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from dlrun.errors import UserError
+
+
+@contextmanager
+def atomic(path: Path, durable: bool = False) -> Iterator[Path]:
+    """A temporary file beside `path` to write to, which replaces `path` when the block ends.
+
+    A kill at any moment leaves the old file or the new one, an error the old one.
+
+    Args:
+        path: in a folder that exists.
+        durable: whether it is on the disk when the block ends, also if the power fails then.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        if durable:
+            _sync(temporary)
+        os.replace(temporary, path)
+        if durable and os.name != "nt":  # a folder cannot be opened there
+            _sync(path.parent)
+    finally:
+        with suppress(OSError):  # its folder may not even be one
+            temporary.unlink()
+
+
+@contextmanager
+def output_file(path: Path) -> Iterator[Path]:
+    """`atomic`, for a file that the user asked for: its folder is made.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic(path) as temporary:
+            yield temporary
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replaces `path` with `text` in UTF-8."""
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Replaces `path` with `content`, indented."""
+    write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in `path`, or {} where there is none."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """The objects in `path`, a line each, up to a line that was not finished; [] without a file."""
+    rows: list[dict[str, Any]] = []
+    if path.exists():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                rows.append(json.loads(line))
+            except ValueError:
+                break
+    return rows
+
+
+@contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Waits until no other process holds the lock file `path`, and holds it.
+
+    A process that dies lets go of it. In a folder that is read-only nobody waits.
+    """
+    from filelock import FileLock
+
+    lock = FileLock(path)
+    try:
+        lock.acquire()
+    except OSError:
+        yield
+        return
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def cache_folder(data_dir: str | None = None) -> Path:
+    """Where downloads and decoded images are: `data_dir`, $DLRUN_DATA, or the user's cache."""
+    from platformdirs import user_cache_path
+
+    chosen = data_dir or os.environ.get("DLRUN_DATA")
+    if chosen:
+        return Path(chosen).expanduser().absolute()
+    return user_cache_path("dlrun", appauthor=False)

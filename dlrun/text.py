@@ -1,0 +1,71 @@
+"""Values, names and paths as people read and type them."""
+
+import difflib
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+
+def show(value: Any) -> str:
+    """A value as it would be typed."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(show(item) for item in value) + "]"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {show(item)}" for key, item in value.items()) + "}"
+    return repr(value) if isinstance(value, str) and _needs_quotes(value) else str(value)
+
+
+def _needs_quotes(text: str) -> bool:
+    """Whether it would be read back as something else, or not seen."""
+    try:
+        float(text)
+    except ValueError:
+        words = ("", "null", "true", "false")
+        return text.lower() in words or text != text.strip() or not text.isprintable()
+    return True
+
+
+def suggest(
+    given: str, known: Iterable[str], form: Callable[[str], str] = str, listed: str | None = None
+) -> str:
+    """The end of a message about an unknown name: '. Did you mean x?', or what there is.
+
+    Args:
+        given: what was typed.
+        known: the names that there are.
+        form: a name as it would be typed here.
+        listed: said instead of all the names, where there are many.
+    """
+    names = list(known)
+    near = difflib.get_close_matches(given, names, n=1, cutoff=0.6)
+    if near:
+        return f". Did you mean {form(near[0])}?"
+    if listed is not None:
+        return f"; {listed}"
+    return f"; expected one of {', '.join(map(form, names))}" if names else ""
+
+
+def flatten(
+    tree: Mapping[str, Any], keep: Callable[[str], bool] = lambda _: True
+) -> dict[str, Any]:
+    """`{'a': {'b': 1}}` to `{'a.b': 1}`; an empty section stays as it is."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            flat |= {f"{key}.{inner}": item for inner, item in flatten(value).items()}
+        else:
+            flat[str(key)] = value
+    return {key: value for key, value in flat.items() if keep(key)}
+
+
+def short(path: Path | str) -> str:
+    """`path` as seen from the current folder, where it lies below it."""
+    try:
+        return str(Path(path).absolute().relative_to(os.getcwd()))
+    except (ValueError, OSError):
+        return str(path)
