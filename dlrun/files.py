@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +88,29 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
             except ValueError:
                 break
     return rows
+
+
+def load_yaml(path: Path) -> Any:
+    """What a YAML file says, read as OmegaConf does, but ten times as fast where there is libyaml.
+
+    Raises:
+        OSError, ValueError, yaml.YAMLError: it cannot be read.
+    """
+    import yaml
+
+    return yaml.load(path.read_text(encoding="utf-8"), _yaml_loader())
+
+
+@cache
+def _yaml_loader() -> Any:
+    """YAML's safe loader, in which 1e-3 is a number: YAML 1.1 asks for a dot and a sign."""
+    import yaml
+
+    base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    loader: Any = type("Loader", (base,), {})
+    number = re.compile(r"^[-+]?(?:\d[\d_]*\.?\d*|\.\d+)[eE][-+]?\d+$")
+    loader.add_implicit_resolver("tag:yaml.org,2002:float", number, list("-+.0123456789"))
+    return loader
 
 
 @contextmanager

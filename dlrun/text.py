@@ -31,7 +31,11 @@ def _needs_quotes(text: str) -> bool:
 
 
 def suggest(
-    given: str, known: Iterable[str], form: Callable[[str], str] = str, listed: str | None = None
+    given: str,
+    known: Iterable[str],
+    form: Callable[[str], str] = str,
+    listed: str | None = None,
+    cutoff: float = 0.6,
 ) -> str:
     """The end of a message about an unknown name: '. Did you mean x?', or what there is.
 
@@ -39,14 +43,15 @@ def suggest(
         given: what was typed.
         known: the names that there are.
         form: a name as it would be typed here.
-        listed: said instead of all the names, where there are many.
+        listed: said instead of all the names, where there are many; '' says nothing.
+        cutoff: how alike the two must be, in [0, 1].
     """
     names = list(known)
-    near = difflib.get_close_matches(given, names, n=1, cutoff=0.6)
+    near = difflib.get_close_matches(given, names, n=1, cutoff=cutoff)
     if near:
         return f". Did you mean {form(near[0])}?"
     if listed is not None:
-        return f"; {listed}"
+        return f"; {listed}" if listed else ""
     return f"; expected one of {', '.join(map(form, names))}" if names else ""
 
 

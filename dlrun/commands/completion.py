@@ -132,23 +132,23 @@ def _sweeps(outputs: str, word: str) -> list[str]:
 
 def _overrides(before: list[str], word: str) -> list[str]:
     """Groups, their options, and keys of the config that the words before give."""
-    from dlrun.config.compose import compose_plain, config_source, group_options, user_config_dir
+    from dlrun.config.compose import composer, user_config_dir
     from dlrun.config.typed import ABSENT
     from dlrun.text import flatten, show
 
     config_dir = _after("--config-dir", before) or user_config_dir()
-    with config_source(config_dir) as loader:
-        groups = group_options(loader)
+    with composer(config_dir) as own:
+        groups = own.options
+        given = [text for text in before if "=" in text and "," not in text]
+        try:
+            plain, _ = own.compose(given)
+        except UserError:
+            plain, _ = own.compose([])
     key, equals, begun = word.partition("=")
     group = key.lstrip("+").partition("@")[0]
     if equals and group in groups:
         done, comma, begun = begun.rpartition(",")
         return [f"{key}={done}{comma}{o}" for o in groups[group] if o.startswith(begun)]
-    try:
-        given = [text for text in before if "=" in text and "," not in text]
-        plain = compose_plain(given, config_dir)
-    except UserError:
-        plain = compose_plain([], config_dir)
     values = flatten(plain)
     if equals:
         known = key in values and values[key] != ABSENT and not begun

@@ -153,11 +153,15 @@ def task(config: "DictConfig") -> float | None:
 
     from dlrun.config.check import check, to_plain_types
     from dlrun.config.compose import to_plain
-    from dlrun.sweeps.plan import places
+    from dlrun.runs.references import settle
+    from dlrun.sweeps.plan import meanings, places
     from dlrun.sweeps.shares import processes
 
-    with places(Path(HydraConfig.get().sweep.dir)) as place:
-        typed, folder = place(check(to_plain(config)))
+    sweep_dir, plain = Path(HydraConfig.get().sweep.dir), to_plain(config)
+    memo = meanings(sweep_dir)
+    typed = check(plain, settle(plain, memo))
+    with places(sweep_dir, memo) as place:
+        folder = place(typed)
     order = {
         "folder": str(folder.path),
         "config": to_plain_types(typed),

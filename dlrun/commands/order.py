@@ -1,22 +1,17 @@
 """What `dlrun tune` was asked for: its space, its objectives and its sections, all checked."""
 
-from contextlib import suppress
 from pathlib import Path
 
-from hydra import compose
-from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig
 
 from dlrun.commands.sweep import composed, demand_processes, section
-from dlrun.config.check import check
-from dlrun.config.compose import PRIMARY, REFUSALS, explain
-from dlrun.config.explain import problems
+from dlrun.config.compose import REFUSALS, Composer, reason
 from dlrun.config.schema import SweepConfig, TrainConfig, TuneConfig
 from dlrun.config.signature import computes
 from dlrun.config.typed import Typed
 from dlrun.errors import ConfigError
 from dlrun.sweeps.launcher import job_config
-from dlrun.sweeps.plan import key_metric
+from dlrun.sweeps.plan import key_metric, meanings
 from dlrun.tuning.objective import Objective, read_objectives
 from dlrun.tuning.space import read_space
 from dlrun.tuning.spared import spared
@@ -38,45 +33,48 @@ class Order:
         ConfigError: everything that is.
     """
 
-    def __init__(self, loader: ConfigLoader, overrides: list[str]) -> None:
-        self.loader, self.overrides = loader, overrides
-        told = problems(loader, overrides, sweep=True, tune=True)
-        self.space, wrong = read_space(overrides, loader)
+    def __init__(self, composer: Composer, overrides: list[str]) -> None:
+        self.composer, self.overrides = composer, overrides
+        _, told = composer.parse(overrides, sweep=True, tune=True)
+        self.space, wrong = read_space(overrides, composer.loader)
         told += [*wrong, *(_PLACES.format(o) for o in overrides if o.startswith(_ELSEWHERE))]
         typed = Typed()
-        with suppress(*REFUSALS):  # an unknown key, which is told already
-            own = compose(PRIMARY, [o for o in overrides if o.startswith(("tune.", "sweep."))])
-            self.asked: TuneConfig = section(typed, TuneConfig, own, "tune")
-            self.sweep: SweepConfig = section(typed, SweepConfig, own, "sweep")
+        try:
+            self.config: DictConfig = composed(overrides, _ASIDE, "tune ")
+        except REFUSALS as error:
+            raise ConfigError([*told, reason(error)]) from None
+        self.asked: TuneConfig = section(typed, TuneConfig, self.config, "tune")
+        self.sweep: SweepConfig = section(typed, SweepConfig, self.config, "sweep")
         told += typed.problems
-        if not told:
+        self.folder = Path(self.config.hydra.sweep.dir)
+        self.memo = meanings(self.folder)
+        self.examples: list[TrainConfig] = []
+        self.left_out: list[str] = []
+        for one in self.space.examples():
             try:
-                self.config: DictConfig = composed(overrides, _ASIDE, "tune ")
-            except REFUSALS as error:
-                raise ConfigError(explain(loader, overrides, error)) from None
-            examples = [self.trial(one, 0) for one in self.space.examples()]
-            self.examples = [config for _, config in examples]
-            self.left_out = list(dict.fromkeys(text for texts, _ in examples for text in texts))
+                left_out, config = self.trial(one)
+            except ConfigError as error:
+                told += error.problems
+                continue
+            self.examples.append(config)
+            self.left_out += [text for text in left_out if text not in self.left_out]
+        if not told:
             demand_processes(self.examples)
-            self.objectives, wrong = self._objectives()
-            told += wrong
+            self.objectives, told = self._objectives()
         if told:
             raise ConfigError(list(dict.fromkeys(told)))
-        self.folder = Path(self.config.hydra.sweep.dir)
 
-    def trial(self, overrides: list[str], number: int) -> tuple[list[str], TrainConfig]:
+    def trial(self, overrides: list[str]) -> tuple[list[str], TrainConfig]:
         """What else a trial is given, so that it leaves out what no study reads, and its config.
 
         Raises:
             ConfigError: what is wrong with it.
         """
-
-        def checked(texts: list[str]) -> TrainConfig:
-            return check(job_config(self.loader, self.config, texts, number))
-
-        config = checked(overrides)
+        config = job_config(self.composer, overrides, self.memo)
         left_out = spared(config, overrides)
-        return left_out, checked([*overrides, *left_out]) if left_out else config
+        if left_out:
+            config = job_config(self.composer, [*overrides, *left_out], self.memo)
+        return left_out, config
 
     def study(self) -> Study:
         """Opens it. Raises UserError where the folder has another one."""

@@ -41,32 +41,20 @@ def dataset_section(
     Raises:
         ConfigError: as for a training.
     """
+    from dlrun.config.compose import Problem, compose_plain, composer, set_value, user_config_dir
+
     keys = [word.lstrip("+").partition("=")[0] for word in overrides]
     if any(key == "dataset" or "@" in key for key in keys):
-        from dlrun.config.compose import compose_plain, user_config_dir
-
         plain = compose_plain(list(overrides), user_config_dir())
         return plain["dataset"], plain["data_dir"] or config.get("data_dir")
     changed = {"dataset": deepcopy(config["dataset"]), "data_dir": config.get("data_dir")}
-    for key, value in _parsed(overrides):
-        *parents, last = key.split(".")
-        place = changed
-        for parent in parents:
-            place = place[parent] if isinstance(place.get(parent), dict) else {}
-        if last not in place:
-            raise ConfigError([f"{key}: unknown key; there are {', '.join(place)}"])
-        place[last] = value
+    with composer() as own:
+        parsed, problems = own.parse(overrides)
+    for override in parsed:
+        try:
+            set_value(changed, override)
+        except Problem as problem:
+            problems.append(str(problem))
+    if problems:
+        raise ConfigError(problems)
     return changed["dataset"], changed["data_dir"]
-
-
-def _parsed(overrides: Sequence[str]) -> list[tuple[str, Any]]:
-    if not overrides:
-        return []
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
-
-    try:
-        parsed = OverridesParser.create().parse_overrides(list(overrides))
-        return [(item.key_or_group, item.value()) for item in parsed]
-    except HydraException as error:
-        raise ConfigError([str(error).splitlines()[0]]) from None

@@ -13,31 +13,30 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
 from hydra.core.utils import setup_globals
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from rich.console import Console
 
 from dlrun.commands.console import log_to, make_console
 from dlrun.commands.job import task
-from dlrun.config.compose import PRIMARY, REFUSALS, config_source, explain
-from dlrun.config.explain import problems
+from dlrun.config.compose import PRIMARY, REFUSALS, Composer, composer, reason
 from dlrun.config.schema import SweepConfig, TrainConfig
 from dlrun.config.typed import Typed
 from dlrun.errors import ConfigError, Interrupted, UserError
-from dlrun.sweeps.launcher import Checked, Planned, remember
-from dlrun.sweeps.plan import Job, plan
+from dlrun.sweeps.launcher import Checked, Planned
+from dlrun.sweeps.plan import Job, meanings, plan
 from dlrun.sweeps.pool import Pool
 from dlrun.sweeps.shares import share
 from dlrun.sweeps.view import SweepView, counted, final_table
 
 # They say how a sweep is run and not what it consists of.
 _ASIDE = ("sweep.", "hydra/launcher", "hydra.launcher")
-
+# What the sweep's own config is composed of; the rest is its jobs'.
+_OF_THE_SWEEP = ("hydra", "+hydra", "~hydra", "sweep.", "tune.", "outputs=", "name=")
 _EXTRAS = {
     "ray": ("hydra_ray_launcher", "ray"),
     "submitit": ("hydra_submitit_launcher", "slurm"),
@@ -56,15 +55,16 @@ def sweep(overrides: list[str], config_dir: str | None) -> int:
     console = make_console()
     log_to(console)
     jobs: list[Job] = []
-    with config_source(config_dir) as loader:
+    with composer(config_dir) as ours:
         planned: Planned | None = None
         try:
-            if any(text.startswith("tune.") for text in overrides):
-                raise ConfigError(problems(loader, overrides, sweep=True))
+            _, wrong = ours.parse(overrides, sweep=True)
+            if wrong:
+                raise ConfigError(wrong)
             config = composed(overrides, _ASIDE)
             own = _Sweep(console, jobs, config)
             with _nothing_left(Path(config.hydra.sweep.dir)):
-                sweeper, planned = _sweeper(loader, config, own)
+                sweeper, planned = _sweeper(ours, config, own)
                 arguments = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
                 sweeper.sweep(arguments=arguments)
         except _Enough:
@@ -72,7 +72,7 @@ def sweep(overrides: list[str], config_dir: str | None) -> int:
         except REFUSALS as error:
             if planned is not None and planned.began:
                 raise
-            raise ConfigError(explain(loader, overrides, error)) from None
+            raise ConfigError([reason(error)]) from None
         finally:
             if jobs:
                 if not console.is_terminal:  # a file has no edge
@@ -101,12 +101,18 @@ def composed(overrides: list[str], aside: tuple[str, ...], verb: str = "") -> Di
             PRIMARY, texts, run_mode=RunMode.MULTIRUN, with_log_configuration=False
         )
 
-    config = compose(overrides)
+    own = [text for text in overrides if text.startswith(_OF_THE_SWEEP)]
+    config = compose(own)
     if config.name is None and not any(o.startswith("hydra.sweep.dir=") for o in overrides):
         what = "-".join(sorted(o for o in overrides if not o.startswith(aside)))
         digest = hashlib.sha1(f"{verb}{what}".encode(), usedforsecurity=False).hexdigest()[:8]
         path = f"{config.outputs}/sweeps/{digest}".replace("'", "\\'")
-        config = compose([*overrides, f"hydra.sweep.dir='{path}'"])
+        config = compose([*own, f"hydra.sweep.dir='{path}'"])
+    with open_dict(config):
+        # What says how the sweep is run is no part of its jobs.
+        aside = ("hydra", "sweep.", "tune.")
+        jobs = [text for text in overrides if not text.lstrip("+~").startswith(aside)]
+        config.hydra.overrides.task = jobs
     return config
 
 
@@ -124,19 +130,20 @@ def _installed(module: str) -> bool:
         return False
 
 
-def _sweeper(loader: ConfigLoader, config: DictConfig, own: "_Sweep") -> tuple[Any, Planned]:
+def _sweeper(ours: Composer, config: DictConfig, own: "_Sweep") -> tuple[Any, Planned]:
     """Hydra's sweeper, with us between it and its launcher."""
     from hydra._internal.callbacks import Callbacks
 
     _demand_installed(config.hydra.runtime.choices["hydra/launcher"])
-    remember(loader)
     sweeper = Plugins.instance().instantiate_sweeper(
         config=config,
-        hydra_context=HydraContext(config_loader=loader, callbacks=Callbacks(config)),
+        hydra_context=HydraContext(config_loader=ours.loader, callbacks=Callbacks(config)),
         task_function=task,
     )
     assert sweeper.launcher is not None
-    sweeper.launcher = planned = Planned(sweeper.launcher, loader, config, own.run)
+    # Hydra's would compose every job once more; `Planned` checks them all.
+    sweeper.validate_batch_is_legal = lambda batch: None  # type: ignore[method-assign]
+    sweeper.launcher = planned = Planned(sweeper.launcher, ours, config, own.run, own.memo)
     return sweeper, planned
 
 
@@ -153,6 +160,7 @@ class _Sweep:
     def __init__(self, console: Console, jobs: list[Job], config: DictConfig) -> None:
         self.console, self.jobs = console, jobs
         self.folder = Path(config.hydra.sweep.dir)
+        self.memo = meanings(self.folder)
         typed = Typed()
         self.asked: SweepConfig = section(typed, SweepConfig, config, "sweep")
         if typed.problems:
@@ -167,7 +175,7 @@ class _Sweep:
         """
         began = time.time()
         demand_processes([config for _, config in checked])
-        jobs = plan(checked, self.folder, first)
+        jobs = plan(checked, self.folder, first, self.memo)
         self.jobs += jobs
         shares = share(self.asked, [job.config for job in jobs])
         with SweepView(self.console, jobs, shares.jobs) as view:

@@ -24,7 +24,7 @@ def run(arguments: list[str]) -> int:
 
 
 def _run(options: Namespace, arguments: list[str]) -> int:
-    from dlrun.config.compose import compose_plain, user_config_dir
+    from dlrun.config.compose import user_config_dir
 
     config_dir: str | None = options.config_dir or user_config_dir()
     if config_dir and not Path(config_dir).is_dir():
@@ -42,8 +42,7 @@ def _run(options: Namespace, arguments: list[str]) -> int:
         return _print_config(options.overrides, config_dir)
     if options.cfg or options.info or options.hydra_help:
         return _hydra(arguments, config_dir)
-    plain = compose_plain(options.overrides, config_dir)
-    return _train(plain, None if config_dir else options.overrides, arguments)
+    return _train(options.overrides, config_dir, arguments)
 
 
 def _parser() -> Parser:
@@ -59,11 +58,17 @@ def _parser() -> Parser:
     return parser
 
 
-def _train(plain: dict[str, Any], overrides: list[str] | None, arguments: list[str]) -> int:
+def _train(overrides: list[str], config_dir: str | None, arguments: list[str]) -> int:
     from dlrun.config.check import check
+    from dlrun.config.compose import compose
+    from dlrun.runs.references import settle
 
-    keys = None if overrides is None else [text.partition("=")[0] for text in overrides]
-    config = check(plain, keys)
+    plain, problems = compose(overrides, config_dir)
+    problems += settle(plain)
+    # Where nothing is wrong so far, there may still be a mistake in a file of the user's own.
+    in_files = config_dir is not None and not problems
+    keys = None if in_files else [text.partition("=")[0] for text in overrides]
+    config = check(plain, problems, keys)
 
     from dlrun.commands.launch import dlrun, processes
     from dlrun.commands.start import start
@@ -78,11 +83,11 @@ def _train(plain: dict[str, Any], overrides: list[str] | None, arguments: list[s
 def _print_config(overrides: list[str], config_dir: str | None) -> int:
     from omegaconf import OmegaConf
 
-    from dlrun.config.check import check_light
-    from dlrun.config.compose import compose_plain
+    from dlrun.config.check import check_without_torch
+    from dlrun.config.compose import compose
 
-    plain = compose_plain(overrides, config_dir)
-    check_light(plain)
+    plain, problems = compose(overrides, config_dir)
+    check_without_torch(plain, problems)
     print(OmegaConf.to_yaml(OmegaConf.create(plain)), end="")
     return 0
 

@@ -83,13 +83,13 @@ def _tune(overrides: list[str], config_dir: str | None, typed_dir: str | None) -
     from dlrun.commands.console import log_to, make_console
     from dlrun.commands.order import Order
     from dlrun.commands.outcome import tell
-    from dlrun.config.compose import config_source
+    from dlrun.config.compose import composer
     from dlrun.tuning.trials import counts
 
     console = make_console()
     log_to(console)
-    with config_source(config_dir) as loader:
-        order = Order(loader, overrides)
+    with composer(config_dir) as ours:
+        order = Order(ours, overrides)
         study = order.study()
         jobs: list[Job] = []
         try:
@@ -121,13 +121,13 @@ def _work(order: "Order", study: "Study", jobs: "list[Job]", console: "Console")
 
     def place(trial: "FrozenTrial") -> Job:
         overrides = order.space.overrides(trial.params)
-        left_out, config = order.trial(overrides, trial.number)
-        with places(order.folder) as placed:
-            typed, folder = placed(config)
+        left_out, config = order.trial(overrides)
+        with places(order.folder, order.memo) as placed:
+            folder = placed(config)
         study.keep_run(trial.number, folder.name)
         label = order.space.label(trial.params)
         name = next((o.name for o in study.objectives if o.of_val), None)
-        return Job(trial.number, [*overrides, *left_out], label, typed, folder, name)
+        return Job(trial.number, [*overrides, *left_out], label, config, folder, name)
 
     for parameter in order.space.parameters:
         say(parameter.line())

@@ -1,46 +1,50 @@
 """From plain containers to the frozen TrainConfig, with every mistake told at once."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
+from dlrun.config.compose import composer, user_config_dir
 from dlrun.config.schema import TrainConfig
 from dlrun.config.typed import WRONG, Typed
 from dlrun.errors import ConfigError, UserError
 from dlrun.options import Choice, Duration, Group
 from dlrun.registry import lookup
 
-# Their classes live in files that import torch.
 _NEED_TORCH = ("method", "model", "loss")
+"""Groups whose classes live in files that import torch."""
 
 
-def check(plain: dict[str, Any], typed_by_user: Collection[str] | None = None) -> TrainConfig:
+def check(
+    plain: dict[str, Any], problems: Sequence[str] = (), keys: Collection[str] | None = None
+) -> TrainConfig:
     """The typed configuration.
 
     Args:
         plain: composed and resolved.
-        typed_by_user: the keys that the user gave, where that is all that can be wrong. If none of
-            them needs a class, a mistake elsewhere is told without importing torch.
+        problems: what was found wrong while it was composed.
+        keys: those that the user gave, where that is all that can be wrong. If none of them needs a
+            class, a mistake is told without importing torch.
 
     Raises:
-        ConfigError: one line each for unknown keys, wrong types, values out of range, and for a
-            method that cannot use the chosen model, loss or data set.
+        ConfigError: one line each for `problems`, unknown keys, wrong types, values out of range,
+            and a method that cannot use the chosen model, loss or data set.
     """
-    if typed_by_user is not None and not any(_needs_class(key) for key in typed_by_user):
-        check_light(plain)
-    typed = Typed()
+    quick = keys is not None and not any(map(_needs_class, keys))
+    typed = Typed(problems, _NEED_TORCH, proceed=lambda found: not (quick and found))
     config = typed.build(TrainConfig, plain)
-    options = None if config is WRONG else config.method.options
-    problems = typed.problems + combination_problems(plain, options)
-    if problems or config is WRONG:
-        raise ConfigError(problems)
+    found = typed.problems
+    if not (problems or typed.stopped):  # with a wrong choice left out, others need not fit
+        found += combination_problems(plain, None if config is WRONG else config.method.options)
+    if found:
+        raise ConfigError(list(dict.fromkeys(found)))
     assert isinstance(config, TrainConfig)
     return config
 
 
-def check_light(plain: dict[str, Any]) -> None:
-    """What can be checked without torch. Raises ConfigError."""
-    typed = Typed(_NEED_TORCH)
+def check_without_torch(plain: dict[str, Any], problems: Sequence[str] = ()) -> None:
+    """All but the options of method, model and loss. Raises ConfigError."""
+    typed = Typed(problems, _NEED_TORCH, proceed=lambda found: False)
     typed.build(TrainConfig, plain)
     if typed.problems:
         raise ConfigError(typed.problems)
@@ -50,18 +54,6 @@ def _needs_class(key: str) -> bool:
     # A method alone brings what fits it; only with a second choice can the two not fit.
     group = key.lstrip("+~").partition(".")[0].partition("@")[0]
     return group in ("model", "loss") or key.lstrip("+~").startswith("method.") or "@" in key
-
-
-def problems_of(plain: dict[str, Any], typed_by_user: Collection[str]) -> list[str]:
-    """What `check` would say; without torch where the user's keys need no class."""
-    try:
-        if any(_needs_class(key) for key in typed_by_user):
-            check(plain)
-        else:
-            check_light(plain)
-    except ConfigError as error:
-        return error.problems
-    return []
 
 
 def combination_problems(plain: dict[str, Any], options: Any = None) -> list[str]:
@@ -145,9 +137,8 @@ def _options(group: str, given: dict[str, Any], kind: str) -> tuple[str, list[st
 
     People type the options, the files of conf/, and not the names of the registry.
     """
-    from dlrun.config.compose import group_sections
-
-    sections = group_sections(group)
+    with composer(user_config_dir()) as own:
+        sections = own.sections(group)
     fitting = [option for option, section in sections.items() if kind in _kinds_of(group, section)]
     same = {
         option: sum(given.get(key) == value for key, value in section.items())

@@ -1,35 +1,225 @@
-"""argv to a plain dict, by Hydra."""
+"""argv to a plain dict: Hydra composes the groups, values are set on what they give.
 
-from collections.abc import Iterator
+Hydra stops at the first mistake. Here each argument is looked at by itself, what is wrong is
+collected, and the rest is composed, so that the types can tell what is wrong besides.
+"""
+
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from hydra import compose, version
+from hydra import compose as hydra_compose
+from hydra import version
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf, open_dict
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
+from yaml import MarkedYAMLError, YAMLError
 
 from dlrun.errors import ConfigError
+from dlrun.text import flatten, show, suggest
 
 PRIMARY = "train"
 NOT_OF_A_RUN = ("hydra", "sweep", "tune")
 """Sections of the primary config that no run knows of."""
 REFUSALS = (HydraException, OmegaConfBaseException, YAMLError, ValueError)
-"""What Hydra raises for a user's mistake; ValueError for a group that is given a number, and for a
-file that is no UTF-8."""
+"""What Hydra raises for a user's mistake; ValueError for a file that is not UTF-8."""
+_SWEEPS = {
+    "choice": "choice(a,b,...), one value at least",
+    "range": "range(start,stop[,step]), numbers",
+    "interval": "interval(low,high), two numbers",
+    "glob": "glob(pattern), such as glob(resnet*)",
+}
+_CALL = re.compile(rf"=(?:\w+\()*(?:\w+,)*({'|'.join(_SWEEPS)})\([^()]*\)+$")
+# What people type who come from other tools, where no spelling is near enough to guess from.
+_OTHER_NAMES = {
+    "learning_rate": "optimizer.lr", "lr": "optimizer.lr", "weight_decay": "optimizer.weight_decay",
+    "wd": "optimizer.weight_decay", "momentum": "optimizer.momentum", "bs": "batch_size",
+    "batch": "batch_size", "max_epochs": "epochs", "num_epochs": "epochs", "max_steps": "steps",
+    "gpu": "hardware", "device": "hardware.device", "amp": "hardware.precision",
+    "precision": "hardware.precision", "data": "dataset", "data_root": "dataset.root",
+    "root": "dataset.root", "arch": "model", "network": "model", "net": "model",
+    "optim": "optimizer", "scheduler": "schedule", "criterion": "loss", "output_dir": "outputs",
+    "log_dir": "outputs", "random_seed": "seed", "warmup": "schedule.warmup",
+}  # fmt: skip
+
+
+class Problem(Exception):
+    """One line for the user."""
+
+
+class Composer:
+    """Composes command lines over the packaged conf/ and, behind it, the user's own folder.
+
+    To be had from `composer`. Command lines that choose the same groups share one composition of
+    Hydra's, which takes a tenth of a second.
+    """
+
+    def __init__(self, loader: ConfigLoader, config_dir: str | None) -> None:
+        self.loader, self.config_dir = loader, config_dir
+        names = [name for name in loader.list_groups("") if name != "hydra"]
+        self.options = {name: sorted(loader.get_group_options(name)) for name in sorted(names)}
+        """Every config group of ours with its options."""
+        self._composed: dict[tuple[str, ...], DictConfig] = {}
+
+    def compose(self, texts: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+        """What one command line gives, without Hydra's own section, and what is wrong with it.
+
+        What is wrong is left out. What has to be given and was not is '???'.
+        """
+        overrides, problems = self.parse(texts)
+        groups = [o for o in overrides if self._is_choice(o)]
+        try:
+            config, refused = self._groups(groups)
+        except REFUSALS as error:
+            raise ConfigError([*problems, reason(error)]) from None
+        problems += [*refused, *self._shadowed(config)]
+        tree: dict[str, Any] = OmegaConf.to_container(config)  # type: ignore[assignment]
+        tree.pop("hydra")
+        for override in (o for o in overrides if not self._is_choice(o)):
+            try:
+                set_value(tree, override, self.options)
+            except Problem as problem:
+                problems.append(str(problem))
+        plain = {str(key): value for key, value in tree.items() if key not in NOT_OF_A_RUN}
+        try:
+            return _resolved(plain), problems
+        except REFUSALS as error:
+            raise ConfigError([*problems, reason(error)]) from None
+
+    def parse(
+        self, texts: Sequence[str], sweep: bool = False, tune: bool = False
+    ) -> tuple[list[Override], list[str]]:
+        """What can be read of a command line, and what is wrong with the rest.
+
+        Args:
+            texts: as typed.
+            sweep: whether several values of one key are allowed.
+            tune: whether they are of a study, which searches intervals.
+        """
+        found, problems = [], []
+        for text in _joined(texts):
+            try:
+                found.append(self._parsed(text, sweep, tune))
+            except Problem as problem:
+                problems.append(str(problem))
+        return found, problems
+
+    def _parsed(self, text: str, sweep: bool, tune: bool) -> Override:
+        if text.startswith("sweep.") and not sweep:
+            raise Problem(f"{text}: only valid in a sweep; add -m")
+        if text.startswith("tune.") and not tune:
+            raise Problem(f"{text}: only valid in a study; begin with dlrun tune")
+        override = _parse(text, self.options)
+        if not override.is_sweep_override():
+            return override
+        key = override.get_key_element()
+        if not sweep:
+            is_group = override.key_or_group in self.options
+            quoted = "" if is_group else f", and one text is given as {key}=\"'...'\""
+            raise Problem(
+                f"{text}: several values are a sweep, which needs -m: dlrun train -m {text}{quoted}"
+            )
+        if not override.is_interval_sweep():
+            self._demand_values(override, text)
+        elif not tune:
+            raise Problem(
+                f"{text}: dlrun tune searches an interval(...); -m takes a,b,c, choice(...) and "
+                "range(...)"
+            )
+        return override
+
+    def _demand_values(self, override: Override, text: str) -> None:
+        override.config_loader = self.loader
+        try:
+            empty = next(override.sweep_string_iterator(), None) is None
+        except (HydraException, ValueError, TypeError) as error:
+            raise Problem(f"{text}: {reason(error)}") from error
+        if empty:
+            there = ", ".join(self.options.get(override.key_or_group, []))
+            raise Problem(f"{text}: matches nothing{f' of {there}' if there else ''}")
+
+    def _is_choice(self, override: Override) -> bool:
+        """Whether it is Hydra's to read: the choice of an option, or a setting of Hydra itself."""
+        group = override.key_or_group
+        if group.partition(".")[0].partition("/")[0] == "hydra":
+            return True
+        return group in self.options and not isinstance(override.value(), dict)
+
+    def _groups(self, choices: Sequence[Override]) -> tuple[DictConfig, list[str]]:
+        """What the chosen options give together, and a line for each that is not there."""
+        texts = tuple(o.input_line or "" for o in choices)
+        if texts not in self._composed:
+            problems = [_option_problem(override, self.options) for override in choices]
+            if any(problems):
+                rest = [o for o, told in zip(choices, problems, strict=True) if told is None]
+                config, further = self._groups(rest)
+                return config, [told for told in problems if told is not None] + further
+            nested = [o for o in choices if o.package is not None]
+            if nested:  # a network of a method: whether it has one is known when it is chosen
+                plain, _ = self._groups([o for o in choices if o.package is None])
+                there = [str(key) for key in plain.hydra.runtime.choices if "@" in str(key)]
+                wrong = [_nested_problem(override, there) for override in nested]
+                if any(wrong):
+                    refused = {id(o) for o, told in zip(nested, wrong, strict=True) if told}
+                    config, _ = self._groups([o for o in choices if id(o) not in refused])
+                    return config, [told for told in wrong if told is not None]
+            self._composed[texts] = hydra_compose(
+                PRIMARY, overrides=list(texts), return_hydra_config=True
+            )
+        return self._composed[texts], []
+
+    def _shadowed(self, config: DictConfig) -> list[str]:
+        """The packaged file would be taken in silence where the user's own has its name."""
+        if self.config_dir is None or Path(self.config_dir).resolve() == packaged().resolve():
+            return []
+        clashes = []
+        for key, option in config.hydra.runtime.choices.items():
+            group = str(key).partition("@")[0]
+            own = Path(self.config_dir) / group / f"{option}.yaml"
+            if own.is_file() and (packaged() / group / f"{option}.yaml").is_file():
+                clashes.append(f"{own}: dlrun has {group}={option} already; rename yours")
+        return clashes
+
+    def choices(self, texts: Sequence[str]) -> dict[str, str]:
+        """The option that is chosen of each group, such as {'method': 'vae'}."""
+        overrides, _ = self.parse(texts)
+        config, _ = self._groups([o for o in overrides if self._is_choice(o)])
+        return {str(key): str(option) for key, option in config.hydra.runtime.choices.items()}
+
+    def sections(self, group: str) -> dict[str, dict[str, Any]]:
+        """What each option of `group` says; without those whose file is wrong."""
+        found = {}
+        for option in self.options.get(group, []):
+            path = f"{group}/{option}"
+            try:
+                source = next(s for s in self.loader.get_sources() if s.is_config(path))
+                config = source.load_config(path).config
+                if "defaults" in config:  # it builds on another, and composing takes longer
+                    config = hydra_compose(path)[group]
+                if isinstance(config, DictConfig):
+                    found[option] = _resolved(OmegaConf.to_container(config))
+            except (*REFUSALS, KeyError):  # told where it is chosen
+                continue
+        return found
 
 
 @contextmanager
-def config_source(config_dir: str | None) -> Iterator[ConfigLoader]:
-    """Hydra over the packaged conf/ and, behind it, the user's own config folder."""
+def composer(config_dir: str | None = None) -> Iterator[Composer]:
+    """A `Composer` over conf/ and `config_dir`; inside of another one, that one."""
+    if GlobalHydra.instance().is_initialized() and _open:
+        yield _open[-1]
+        return
     # As hydra.main does for --config-dir; the compose API's initialize() takes one source only.
     path = create_config_search_path("pkg://dlrun.conf")
     if config_dir is not None:
@@ -39,105 +229,227 @@ def config_source(config_dir: str | None) -> Iterator[ConfigLoader]:
     GlobalHydra.instance().clear()
     Hydra.create_main_hydra2("dlrun", path)
     try:
-        yield GlobalHydra.instance().config_loader()
+        _open.append(Composer(GlobalHydra.instance().config_loader(), config_dir))
+        yield _open[-1]
     finally:
+        _open.clear()
         GlobalHydra.instance().clear()
+
+
+_open: list[Composer] = []
+
+
+def compose(texts: Sequence[str], config_dir: str | None) -> tuple[dict[str, Any], list[str]]:
+    """As `Composer.compose`, for one command line."""
+    with composer(config_dir) as own:
+        return own.compose(texts)
+
+
+def compose_plain(texts: Sequence[str], config_dir: str | None = None) -> dict[str, Any]:
+    """What one command line gives. Raises ConfigError with all that is wrong with it."""
+    plain, problems = compose(texts, config_dir)
+    if problems:
+        raise ConfigError(problems)
+    return plain
+
+
+def to_plain(config: DictConfig) -> dict[str, Any]:
+    """A run's part of what Hydra has composed, resolved."""
+    parts = [str(key) for key in config if key not in NOT_OF_A_RUN]
+    return _resolved(OmegaConf.masked_copy(config, parts))
+
+
+def section(group: str, option: str, **values: Any) -> dict[str, Any]:
+    """The plain section of one option, such as section('method', 'supervised', dropout=0.1).
+
+    Raises:
+        ConfigError: no such option, or no such key.
+    """
+    with composer(user_config_dir()) as own:
+        plain, problems = own.compose([f"{group}={option}"])
+        found: dict[str, Any] = plain[group]
+    problems += [
+        f"{group}.{key}: unknown key{suggest(key, found)}" for key in values if key not in found
+    ]
+    if problems:
+        raise ConfigError(problems)
+    return found | values
 
 
 def user_config_dir() -> str | None:
     """./conf of the folder the user stands in, where there is one that is not dlrun's own."""
     here = Path("conf")
-    return str(here) if here.is_dir() and here.resolve() != _packaged().resolve() else None
+    return str(here) if here.is_dir() and here.resolve() != packaged().resolve() else None
 
 
-def compose_plain(overrides: list[str], config_dir: str | None) -> dict[str, Any]:
-    """The composed configuration as plain containers, without Hydra's own section.
+def packaged() -> Path:
+    """The folder of dlrun's own configs."""
+    return Path(str(files("dlrun.conf")))
+
+
+def set_value(tree: dict[str, Any], override: Override, groups: Collection[str] = ()) -> None:
+    """Sets, adds or deletes one key of `tree`, as Hydra would.
 
     Raises:
-        ConfigError: with one line for everything that Hydra would have refused one at a time.
+        Problem: there is no such key, or one is to be added that is there.
     """
-    with config_source(config_dir) as loader:
-        try:
-            config = compose(PRIMARY, overrides=overrides, return_hydra_config=True)
-            if any(text.startswith(("sweep.", "tune.")) for text in overrides):
-                from dlrun.config.explain import problems
-
-                raise ConfigError(problems(loader, overrides, sweep=False))
-            _demand_own_names(config.hydra.runtime.choices, config_dir)
-            with open_dict(config):
-                del config["hydra"]
-            return to_plain(config)
-        except REFUSALS as error:
-            raise ConfigError(explain(loader, overrides, error, sweep=False)) from None
-
-
-def explain(
-    loader: ConfigLoader, overrides: list[str], error: Exception, sweep: bool = True
-) -> list[str]:
-    """Every reason why `overrides` were refused, of which Hydra's `error` is the first.
-
-    Args:
-        loader: of a `config_source`.
-        overrides: as typed.
-        error: one of `REFUSALS`.
-        sweep: whether several values of one key were allowed.
-    """
-    from dlrun.config.explain import problems, reason
-
-    return problems(loader, overrides, sweep) or [reason(error)]
+    key, text = override.key_or_group, override.input_line or override.get_key_element()
+    added = override.is_add() or override.is_force_add()
+    value = override.value()
+    if override.is_add() and exists(tree, key):
+        raise Problem(f"{text}: it is there already; give {text[1:]}")
+    wanted = [] if added else [key]
+    if isinstance(value, dict) and not added:
+        wanted += [f"{key}.{inner}" for inner in flatten(value)]
+    for name in (name for name in wanted if not exists(tree, name)):
+        raise Problem(f"{name}: unknown key{suggest_key(name, tree, groups)}")
+    *parents, last = key.split(".")
+    node = tree
+    for parent in parents:
+        if not isinstance(node.get(parent), dict):
+            node[parent] = {}
+        node = node[parent]
+    if override.is_delete():
+        node.pop(last)
+    elif isinstance(value, dict) and isinstance(node.get(last), dict):
+        node[last] = _merged(node[last], value)
+    else:
+        node[last] = value
 
 
-def to_plain(config: DictConfig) -> dict[str, Any]:
-    """A run's part, resolved and plain. What has to be given and was not stays '???'."""
-    parts = [str(key) for key in config if key not in NOT_OF_A_RUN]
-    plain = OmegaConf.to_container(OmegaConf.masked_copy(config, parts), resolve=True)
-    assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items()}
+def _merged(below: dict[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    found = deepcopy(below)
+    for key, value in above.items():
+        both = isinstance(value, Mapping) and isinstance(found.get(key), dict)
+        found[key] = _merged(found[key], value) if both else value
+    return found
 
 
-def group_options(loader: ConfigLoader) -> dict[str, list[str]]:
-    """Every config group of ours with its options."""
-    groups = [name for name in loader.list_groups("") if name != "hydra"]
-    return {group: sorted(loader.get_group_options(group)) for group in sorted(groups)}
+def _resolved(plain: Any) -> dict[str, Any]:
+    config = plain if isinstance(plain, DictConfig) else OmegaConf.create(plain)
+    container = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(container, dict)
+    return {str(key): value for key, value in container.items()}
 
 
-def group_sections(group: str) -> dict[str, dict[str, Any]]:
-    """What each option of `group` says, the user's own among them; without those that say it wrong.
-
-    Sees the config folders of the command that is being composed, or else ./conf.
-    """
-    if not GlobalHydra.instance().is_initialized():
-        with config_source(user_config_dir()):
-            return group_sections(group)
-    loader = GlobalHydra.instance().config_loader()
-    sections = {}
-    for option in loader.get_group_options(group):
-        path = f"{group}/{option}"
-        try:
-            source = next(source for source in loader.get_sources() if source.is_config(path))
-            config = source.load_config(path).config
-            if "defaults" in config:  # it builds on another; composing takes much longer
-                config = compose(path)[group]
-            if isinstance(config, DictConfig):
-                sections[option] = to_plain(config)
-        except (*REFUSALS, KeyError):  # told where it is chosen
-            continue
-    return sections
+def _joined(texts: Sequence[str]) -> list[str]:
+    """With `epochs = 3`, which the shell gives as three, as the one argument that was meant."""
+    if "=" not in texts:
+        return list(texts)
+    at = list(texts).index("=")
+    before, after = texts[: max(0, at - 1)], texts[at + 2 :]
+    return [*before, " ".join(texts[max(0, at - 1) : at + 2]), *after]
 
 
-def _demand_own_names(choices: DictConfig, config_dir: str | None) -> None:
-    """The packaged file would be taken in silence where the user's own has its name."""
-    if config_dir is None or Path(config_dir).resolve() == _packaged().resolve():
-        return
-    clashes = []
-    for key, option in choices.items():
-        group = str(key).partition("@")[0]
-        own = Path(config_dir) / group / f"{option}.yaml"
-        if own.is_file() and (_packaged() / group / f"{option}.yaml").is_file():
-            clashes.append(f"{own}: dlrun has {group}={option} already; rename yours")
-    if clashes:
-        raise ConfigError(clashes)
+def _parse(text: str, groups: Mapping[str, Collection[str]]) -> Override:
+    key, equals, _ = text.partition("=")
+    if not text.strip():
+        raise Problem("'': an empty argument; expected key=value, such as epochs=5")
+    if (equals and key != key.strip()) or not key:
+        raise Problem(f"{text}: expected key=value without spaces around =, such as epochs=5")
+    try:
+        return OverridesParser.create().parse_override(text)
+    except HydraException:
+        pass
+    if equals and (called := _CALL.search(text)):
+        raise Problem(f"{text}: not understood; expected {_SWEEPS[called[1]]}")
+    if equals:
+        raise Problem(
+            f"{text}: not understood; close what is open, and give text with any of ,:=()[]{{}} "
+            f"as {key}=\"'text'\""
+        )
+    near = " or ".join(f"{group}={text}" for group in groups if text in groups[group])
+    hint = f". Did you mean {near}?" if near else ", such as epochs=5"
+    raise Problem(f"{text}: expected key=value{hint}")
 
 
-def _packaged() -> Path:
-    return Path(str(files("dlrun.conf")))
+def _option_problem(override: Override, groups: Mapping[str, list[str]]) -> str | None:
+    """Why there is no such option."""
+    group, value = override.key_or_group, override.value()
+    if group not in groups or override.is_delete():  # Hydra's own
+        return None
+    key = override.get_key_element().lstrip("+")
+    if not (isinstance(value, str) and value.removesuffix(".yaml") in groups[group]):
+        return no_option(key, show(value), groups[group])
+    if override.package is None and (override.is_add() or override.is_force_add()):
+        return f"{override.input_line}: there is a {group} already; choose with {group}={value}"
+    return None
+
+
+def _nested_problem(override: Override, there: Sequence[str]) -> str | None:
+    """Why the method or the data set takes no such part; `there` are those that it has."""
+    key, adds = override.get_key_element().lstrip("+"), override.get_key_element()[0] == "+"
+    if key in there:
+        return (
+            f"{override.input_line}: it is there already; give {key}={override.value()}"
+            if adds
+            else None
+        )
+    if adds:
+        return None  # the types know whether the method has such a network
+    owner = "data set" if override.key_or_group == "dataset" else "method"
+    near = suggest(key, there) or "; it has no further network"
+    return f"{override.input_line}: the {owner} has no such part{near}"
+
+
+def no_option(key: str, given: str, options: Collection[str]) -> str:
+    """The line about an option that the group of `key` does not have."""
+    near = suggest(given, options, f"{key}={{}}".format, "").lstrip(".; ")
+    there = f"There are {', '.join(options)}" if options else "There is none"
+    return " ".join(filter(None, (f"{key}={given}: no such {key.partition('@')[0]}.", near, there)))
+
+
+def suggest_key(key: str, plain: dict[str, Any], groups: Collection[str]) -> str:
+    """The end of a line about an unknown `key`: the nearest in `plain`, or what there is."""
+    if key in _OTHER_NAMES:
+        return f". Did you mean {_OTHER_NAMES[key]}?"
+    section, _, last = key.rpartition(".")
+    parent = _select(plain, section) if section else plain
+    if not isinstance(parent, dict) and exists(plain, section):
+        return f"; {section} is {show(parent)}, not a section of keys"
+    keys = [name for name in (*flatten(plain), *groups) if not name.endswith(".name")]
+    inside = [str(name) for name in parent if name != "name"] if section and parent else []
+    # The last part may be misspelt, or the section, or it is the name of a key elsewhere.
+    by_last = {name.rpartition(".")[2]: name for name in reversed(keys)}
+    for given, known in (
+        (last, {name: f"{section}.{name}" for name in inside}),
+        (key, {} if inside else {name: name for name in keys}),
+        (last, by_last),
+    ):
+        if near := suggest(given, known, known.__getitem__, "", 0.7):
+            return near
+    return f"; expected one of {', '.join(inside)}" if inside else "; dlrun train --help lists them"
+
+
+def _select(plain: dict[str, Any], key: str) -> Any:
+    node: Any = plain
+    for part in key.split("."):
+        node = node.get(part) if isinstance(node, dict) else None
+    return node
+
+
+def exists(plain: dict[str, Any], key: str) -> bool:
+    """Whether `plain` has `key`, which may be 'a.b.c'."""
+    section, _, last = key.rpartition(".")
+    parent = _select(plain, section) if section else plain
+    return isinstance(parent, dict) and last in parent
+
+
+def reason(error: Exception) -> str:
+    """What Hydra, OmegaConf or YAML said, in one line that says where."""
+    if isinstance(error, MarkedYAMLError):
+        mark = error.problem_mark or error.context_mark
+        where = f"{mark.name}:{mark.line + 1}: " if mark else ""
+        return f"{where}{error.problem or error.context}"
+    if isinstance(error, UnicodeDecodeError):
+        return f"a config file is not UTF-8 text: {error}"
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = lines[0] if lines else repr(error)
+    if isinstance(error, OmegaConfBaseException) and error.full_key:
+        return f"{error.full_key}: {text}"
+    if isinstance(error, MissingConfigException) and error.options and error.missing_cfg_file:
+        group, _, option = str(error.missing_cfg_file).rpartition("/")
+        return f"in a defaults list: {no_option(group, option, list(error.options))}"
+    if text.startswith("In '") and "Could not override" in text and "@" in text:
+        return f"{text} A file with override lines begins with the line # @package _global_"
+    return text

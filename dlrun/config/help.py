@@ -8,11 +8,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from hydra import compose
-from omegaconf import OmegaConf
-
-from dlrun.config.compose import PRIMARY, REFUSALS, config_source, explain, group_options
+from dlrun.config.compose import composer, packaged
 from dlrun.errors import ConfigError
+from dlrun.files import load_yaml
 from dlrun.text import flatten, show
 
 _INTRODUCTION = """\
@@ -34,6 +32,8 @@ Your own method, model, loss or data set: a class in my_file.py and `name: my_fi
 ./conf/method/mine.yaml, then method=mine."""
 
 
+_ASIDE = ("sweep", "tune")
+"""Sections that no run knows of."""
 # The five groups, then what they choose by default; a group that is not here comes after them.
 _ORDER = (
     "method",
@@ -50,16 +50,12 @@ _ORDER = (
 
 def train_help(overrides: list[str], config_dir: str | None) -> str:
     """Everything, for the groups that `overrides` choose."""
-    with config_source(config_dir) as loader:
-        options = group_options(loader)
-        try:
-            config = compose(PRIMARY, overrides=overrides, return_hydra_config=True)
-            plain = OmegaConf.to_container(config, resolve=False)
-        except REFUSALS as error:
-            raise ConfigError(explain(loader, overrides, error, sweep=False)) from None
-    assert isinstance(plain, dict)
-    chosen = {str(key): str(option) for key, option in plain["hydra"]["runtime"]["choices"].items()}
-    keys = flatten({str(key): value for key, value in plain.items() if key != "hydra"})
+    with composer(config_dir) as own:
+        options, chosen = own.options, own.choices(overrides)
+        plain, problems = own.compose(overrides)
+    if problems:
+        raise ConfigError(problems)
+    keys = flatten(plain | {name: load_yaml(packaged() / "train.yaml")[name] for name in _ASIDE})
     return "\n".join(
         [
             _INTRODUCTION,
@@ -75,10 +71,8 @@ def train_help(overrides: list[str], config_dir: str | None) -> str:
 
 def section_help(sections: Collection[str]) -> list[str]:
     """The keys of some sections of the primary config, each with its value and its comment."""
-    with config_source(None):
-        plain = OmegaConf.to_container(compose(PRIMARY), resolve=False)
-    assert isinstance(plain, dict)
-    keys = flatten({str(key): plain[key] for key in sections})
+    plain = load_yaml(packaged() / "train.yaml")
+    keys = flatten({key: plain[key] for key in sections})
     return _key_lines(keys, _comments({}, None))
 
 

@@ -2,9 +2,15 @@
 
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
-# Where a run lies, what it is called and how often it speaks do not change what it computes.
+from dlrun.files import load_yaml
+
+# Where a run lies, what it is called and how often it logs do not change what it computes.
 _NOT_PART = ("outputs", "data_dir", "name", "log_every", "checkpoint_every")
 
 
@@ -14,7 +20,66 @@ def computes(key: str) -> bool:
 
 
 def signature(plain: dict[str, Any]) -> str:
-    """Eight hexadecimal digits of the values, however they came about."""
-    part = {key: value for key, value in plain.items() if computes(key)}
+    """Eight hexadecimal digits of a run's config, however its values came about.
+
+    A value is left out where it is the default, the one that all of dlrun's own configs agree on:
+    a new key with the same default everywhere does not change the signatures of earlier runs.
+    """
+    part = _changed({key: item for key, item in plain.items() if computes(key)}, _defaults())
     text = json.dumps(part, sort_keys=True, separators=(",", ":"))
     return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()[:8]
+
+
+def _changed(section: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """What differs from `defaults`, with the name of each class that was chosen."""
+    kept: dict[str, Any] = {}
+    for key, value in section.items():
+        if isinstance(value, Mapping):
+            name = value.get("name")
+            below = _defaults_of(name) if isinstance(name, str) else defaults.get(key)
+            if inner := _changed(value, below if isinstance(below, Mapping) else {}):
+                kept[key] = inner
+        elif key == "name" or key not in defaults or not _same(value, defaults[key]):
+            kept[key] = value
+    return kept
+
+
+def _same(a: Any, b: Any) -> bool:
+    return json.dumps(a, sort_keys=True) == json.dumps(b, sort_keys=True)  # 1 and true differ
+
+
+@cache
+def _defaults() -> dict[str, Any]:
+    """Of what is no option of a class: the primary config, and groups such as hardware."""
+    primary: dict[str, Any] = load_yaml(Path(str(files("dlrun.conf"))) / "train.yaml")
+    return primary | {group: _agreed(options) for group, options in _read().items()}
+
+
+@cache
+def _defaults_of(name: str) -> dict[str, Any]:
+    """Of the options of one class, over all of dlrun's configs that name it."""
+    options = (option for all_ in _read().values() for option in all_)
+    return _agreed([option for option in options if option.get("name") == name])
+
+
+def _agreed(options: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Each key that has one and the same value wherever it is stated."""
+    found: dict[str, Any] = {}
+    for key in {key for option in options for key in option}:
+        values = [option[key] for option in options if key in option]
+        if all(isinstance(value, Mapping) for value in values):
+            found[key] = _agreed(values)
+        elif all(_same(value, values[0]) for value in values):
+            found[key] = values[0]
+    return found
+
+
+@cache
+def _read() -> dict[str, list[dict[str, Any]]]:
+    """What each file of each group says of its own section."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for path in sorted(Path(str(files("dlrun.conf"))).glob("*/*.yaml")):
+        group, content = path.parent.name, load_yaml(path)
+        own = content.get(group) if isinstance(content.get(group), dict) else content
+        found.setdefault(group, []).append({k: v for k, v in own.items() if k != "defaults"})
+    return found

@@ -6,7 +6,7 @@ Understands bool, int, float, str, Literal, unions, tuples, nested dataclasses, 
 
 import sys
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from functools import partial
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 from dlrun.errors import UserError
 from dlrun.options import Choice, Duration, Group, Pattern, Range, Units
 from dlrun.registry import lookup, one_line
-from dlrun.text import flatten, show, suggest
+from dlrun.text import show, suggest
 
 WRONG: Any = object()
 """Stands for a value that was not accepted; the reason is among the problems."""
@@ -25,12 +25,26 @@ ABSENT = "???"
 class Typed:
     """Turns plain containers into typed, frozen dataclasses and collects what does not fit."""
 
-    def __init__(self, unread: tuple[str, ...] = (), own_code: bool = True) -> None:
-        self.problems: list[str] = []
-        self.unread = unread
-        """Groups whose options are passed over, because reading their classes imports torch."""
-        self.own_code = own_code
-        """As of `lookup`."""
+    def __init__(
+        self,
+        problems: Iterable[str] = (),
+        last: tuple[str, ...] = (),
+        proceed: Callable[[list[str]], bool] = lambda problems: True,
+        own_code: bool = True,
+    ) -> None:
+        """Collects further problems behind `problems`.
+
+        Args:
+            problems: that are known already.
+            last: fields of the outermost dataclass that are read last, because their classes are
+                slow to import.
+            proceed: asked before the first of these, with the problems so far; where it is false,
+                they are left out and `stopped` is set.
+            own_code: as of `lookup`.
+        """
+        self.problems: list[str] = list(problems)
+        self.last, self.proceed, self.own_code = last, proceed, own_code
+        self.stopped = False
 
     def build(self, cls: type, values: Mapping[str, Any], path: str = "") -> Any:
         """An instance of dataclass `cls`, or WRONG with the reasons in `problems`."""
@@ -44,8 +58,11 @@ class Typed:
                     f"unknown key{suggest(str(key), hints, partial(_join, path))}",
                 )
         kept: dict[str, Any] = {}
-        for field in fields(cls):
+        for field in sorted(fields(cls), key=lambda field: field.name in self.last):
             where = _join(path, field.name)
+            if field.name in self.last and not path and not self.proceed(self.problems):
+                self.stopped = True
+                return WRONG
             if field.name in values and field.init:
                 kept[field.name] = self.value(hints[field.name], values[field.name], where)
             elif field.default is MISSING and field.default_factory is MISSING and field.init:
@@ -97,10 +114,6 @@ class Typed:
                 path, f"got {show(value)}, expected keys and a name, such as name: my_file:MyClass"
             )
             return WRONG
-        if group in self.unread:
-            for key in (key for key, item in flatten(value).items() if item == ABSENT):
-                self._problem(_join(path, key), f"missing; give it as {_join(path, key)}=...")
-            return Choice(value["name"], None)
         try:
             cls = lookup(group, value["name"], self.own_code)
         except UserError as error:
@@ -159,7 +172,7 @@ class Typed:
             return None if type(None) in options else WRONG
         told: list[list[str]] = []
         for option in options:
-            inner = Typed(self.unread, self.own_code)
+            inner = Typed(own_code=self.own_code)
             converted = inner._convert(option, value, path)
             if converted is not WRONG:
                 return converted

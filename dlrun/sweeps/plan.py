@@ -1,11 +1,11 @@
 """What a sweep consists of: each job's settled config and the folder that its signature names."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from dlrun.config.check import to_plain_types
 from dlrun.config.schema import TrainConfig
@@ -42,7 +42,10 @@ class Job:
 
 
 def plan(
-    configs: Sequence[tuple[list[str], TrainConfig]], sweep_dir: Path, first: int = 0
+    configs: Sequence[tuple[list[str], TrainConfig]],
+    sweep_dir: Path,
+    first: int = 0,
+    memo: dict[str, str] | None = None,
 ) -> list[Job]:
     """The jobs in order; makes their folders.
 
@@ -53,33 +56,34 @@ def plan(
     """
     common = set.intersection(*(set(overrides) for overrides, _ in configs))
     jobs = []
-    with places(sweep_dir) as place:
+    with places(sweep_dir, memo) as place:
         for number, (overrides, config) in enumerate(configs, first):
-            typed, folder = place(config)
             label = " ".join(o for o in overrides if o not in common or len(configs) == 1)
-            jobs.append(
-                Job(number, overrides, label or "(defaults)", typed, folder, key_metric(config))
-            )
+            folder, metric = place(config), key_metric(config)
+            jobs.append(Job(number, overrides, label or "(defaults)", config, folder, metric))
     return jobs
 
 
+def meanings(sweep_dir: Path) -> dict[str, str]:
+    """What references such as `last` were found to mean when the sweep began."""
+    return read_json(sweep_dir / "meant.json")
+
+
 @contextmanager
-def places(sweep_dir: Path) -> Iterator[Any]:
-    """Gives a function from a checked config to the settled one and its folder.
+def places(
+    sweep_dir: Path, memo: dict[str, str] | None = None
+) -> Iterator[Callable[[TrainConfig], RunFolder]]:
+    """Gives a function from a job's settled config to its folder.
 
-    One process at a time is in here, so that two sweeps that begin at the same moment agree on what
-    a name such as `last` means and on where a job that both have lies.
+    One process at a time is in here, so that two sweeps that begin at the same moment agree on
+    where a job that both have lies. `memo` is kept for `meanings`.
     """
-    from dlrun.training.companions import settled  # imports torch, which a wrong sweep needs not
-
     sweep_dir.mkdir(parents=True, exist_ok=True)
     with exclusive(sweep_dir.parent / ".lock"):
-        meant: dict[str, str] = read_json(sweep_dir / "meant.json")
         known = _known_elsewhere(sweep_dir)
 
-        def place(config: TrainConfig) -> tuple[TrainConfig, RunFolder]:
-            typed = settled(config, meant)
-            path = sweep_dir / signature(to_plain_types(typed))
+        def place(config: TrainConfig) -> RunFolder:
+            path = sweep_dir / signature(to_plain_types(config))
             if path.is_symlink() and not path.exists():  # what it led to was deleted
                 path.unlink()
             if not path.exists():
@@ -87,10 +91,10 @@ def places(sweep_dir: Path) -> Iterator[Any]:
                     path.symlink_to(Path("..") / known[path.name].parent.name / path.name)
                 else:
                     path.mkdir()
-            return typed, RunFolder(path.resolve() if path.is_symlink() else path.absolute())
+            return RunFolder(path.resolve() if path.is_symlink() else path.absolute())
 
         yield place
-        write_json(sweep_dir / "meant.json", meant)
+        write_json(sweep_dir / "meant.json", meanings(sweep_dir) | (memo or {}))
 
 
 def _known_elsewhere(sweep_dir: Path) -> dict[str, Path]:

@@ -25,7 +25,6 @@ from dlrun.methods.supervised import LABEL, Supervised
 from dlrun.options import Choice
 from dlrun.runs.folder import RunFolder
 from dlrun.runs.status import read_status
-from dlrun.training.inputs import settle_references
 from dlrun.training.rehearsal import rehearse
 
 FEATURES = "features"
@@ -42,7 +41,6 @@ def prepared(config: TrainConfig, train: Train, say: Callable[[str], None]) -> T
     Raises:
         UserError: a run that it names is not there, or what is to be trained does not fit.
     """
-    config = settled(config)
     options = config.method.options
     for role, control in control_configs(config).items():
         _trained(control, f"control-{role}", train, say)
@@ -64,7 +62,7 @@ def feature_config(config: TrainConfig, rows: int) -> TrainConfig:
 
     `rows`: images of the train split, where there are fewer than a batch.
     """
-    recipe = check(compose_plain([f"recipe={FEATURES}"], None))
+    recipe = check(compose_plain([f"recipe={FEATURES}"]))
     return replace(
         recipe,
         dataset=config.dataset,
@@ -112,20 +110,6 @@ def feature_run(
         return train(replace(needed, hardware=hardware), folder)
 
     return _trained(needed, FEATURES, train_here, say, pause or wait)
-
-
-def settled(config: TrainConfig, meant: dict[str, str] | None = None) -> TrainConfig:
-    """`config` with every run that it names given by its path.
-
-    Raises:
-        UserError: one is not there, or not complete.
-    """
-    outputs = Path(config.outputs)
-    return replace(
-        config,
-        method=settle_references(config.method, outputs, meant),
-        model=settle_references(config.model, outputs, meant),
-    )
 
 
 def teacher_config(config: TrainConfig) -> TrainConfig:

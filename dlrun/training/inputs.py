@@ -1,7 +1,6 @@
 """What a run takes from other runs: found by name, checked, and kept in its own folder."""
 
 import hashlib
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,39 +11,13 @@ from dlrun.errors import UserError
 from dlrun.methods.trained import Trained
 from dlrun.options import Choice
 from dlrun.runs.folder import RunFolder
-from dlrun.runs.index import find_run
-from dlrun.runs.status import read_status
+from dlrun.runs.references import located
 from dlrun.training import checkpoint
 from dlrun.training.outline import demand_run, info_in, outline
 
-_KEYS = ("init_from", "teacher")
 # Torchvision's own state dicts; `dlrun.models.torchvision_models` keeps its names below this.
 _TORCHVISION_PARTS = {"backbone": ""}
 _TORCHVISION_PREFIX = "network."
-
-
-def settle_references(config: Any, outputs: Path, meant: dict[str, str] | None = None) -> Any:
-    """The typed config with every run that it names given by its path.
-
-    'last' or the beginning of a name mean something else tomorrow; a path does not.
-
-    Raises:
-        UserError: there is no such run or file, or the run is not complete.
-    """
-    meant = {} if meant is None else meant
-    if isinstance(config, Choice):
-        return replace(config, options=settle_references(config.options, outputs, meant))
-    names = getattr(config, "__dataclass_fields__", {})
-    changed = {}
-    for name in names:
-        value = getattr(config, name)
-        if name in _KEYS and isinstance(value, str):
-            if value not in meant:
-                meant[value] = str(_path_of(value, outputs, name))
-            changed[name] = meant[value]
-        elif isinstance(value, Choice):
-            changed[name] = settle_references(value, outputs, meant)
-    return replace(config, **changed) if changed else config
 
 
 class Inputs:
@@ -67,7 +40,7 @@ class Inputs:
         digest = hashlib.sha1(reference.encode(), usedforsecurity=False).hexdigest()[:8]
         kept = self.folder.inputs / f"{digest}.pt"
         if not kept.exists():
-            path = _path_of(reference, self.outputs, "trained weights")
+            path = located(reference, self.outputs, "trained weights")
             content = _slim(path) | {"is_file": path.is_file()}
             kept.parent.mkdir(exist_ok=True)
             checkpoint.save(kept, content)
@@ -101,22 +74,6 @@ def trained_of(content: dict[str, Any], reference: str, plain_dataset: dict[str,
         accuracy=content["val"].get("accuracy") if current else None,
         same_options=_images_of(plain["dataset"]) == _images_of(plain_dataset),
     )
-
-
-def _path_of(reference: str, outputs: Path, key: str) -> Path:
-    """The file or the run folder that is meant."""
-    path = Path(reference).expanduser()
-    if path.is_file():
-        return path
-    folder = find_run(reference, outputs)
-    status = read_status(folder)
-    if status is None or status.state != "completed":
-        state = "has not begun" if status is None else f"is {status.state} at step {status.step}"
-        raise UserError(
-            f"{key}: {folder} {state}; finish it with dlrun resume {folder.name}, or name one of "
-            f"the files in {folder}/checkpoints"
-        )
-    return Path(str(folder))
 
 
 def _slim(path: Path) -> dict[str, Any]:

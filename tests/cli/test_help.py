@@ -12,14 +12,14 @@ from omegaconf import OmegaConf
 from dlrun import __version__, cli
 from dlrun.commands import VERBS
 from dlrun.config import help as help_module
-from dlrun.config.compose import compose_plain, config_source, group_options, group_sections
+from dlrun.config.compose import compose_plain, composer
 from dlrun.config.help import train_help
 from dlrun.errors import ConfigError
 from dlrun.text import flatten
 
 CONF = Path(str(files("dlrun.conf")))
-with config_source(None) as _loader:
-    GROUPS = group_options(_loader)
+with composer() as _composer:
+    GROUPS = _composer.options
 
 
 @pytest.fixture(autouse=True)
@@ -137,7 +137,8 @@ class TestTrainHelp:
 
     @pytest.mark.parametrize("group", [group for group in GROUPS if group != "recipe"])
     def test_no_key_of_any_option_is_without_a_comment(self, group: str) -> None:
-        sections = group_sections(group)
+        with composer() as own:
+            sections = own.sections(group)
         if group == "method":  # they choose other groups too, and so compose to more than a section
             for option in GROUPS[group]:
                 section = OmegaConf.load(CONF / group / f"{option}.yaml")[group]

@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial
 from rich.console import Console
 
 from dlrun.config.check import check
-from dlrun.config.compose import compose_plain, config_source
+from dlrun.config.compose import compose_plain, composer
 from dlrun.config.schema import SweepConfig, TuneConfig
 from dlrun.sweeps import pool as pools
 from dlrun.sweeps import process as processes
@@ -113,8 +113,8 @@ def opened(
     **asked: Any,
 ) -> Study:
     """A study in `folder` over the given space, or SPACE."""
-    with config_source(None) as loader:
-        space, problems = read_space([*BASE, *(overrides or SPACE)], loader)
+    with composer() as own:
+        space, problems = read_space([*BASE, *(overrides or SPACE)], own.loader)
     assert problems == []
     return Study(folder, space, objectives, tuned(**asked), described or ["the same"])
 
@@ -143,11 +143,12 @@ def placing(study: Study, folder: Path) -> Any:
         for override in PARSER.parse_overrides(overrides[len(BASE) :]):
             *sections, last = override.key_or_group.split(".")
             reduce(getitem, sections, plain)[last] = override.value()
+        config = check(plain)
         with places(folder) as placed:
-            typed, run = placed(check(plain))
+            run = placed(config)
         study.keep_run(trial.number, run.name)
         label = study.space.label(trial.params)
-        return Job(trial.number, overrides, label, typed, run, "accuracy")
+        return Job(trial.number, overrides, label, config, run, "accuracy")
 
     return place
 

@@ -39,15 +39,15 @@ def test_every_mistake_is_told_before_anything_starts() -> None:
         "steps=int(interval(-1,5))", "name=a,b", "tune.trials=0", "sweep.jobs=0",
         "hydra/launcher=ray",
     ) == [
-        "epoch: unknown key (given 1,2). Did you mean epochs?",
-        "optimizer.lr: got 0.0, expected a number > 0",
-        "steps: got -1, expected an integer >= 1 or null",
-        "method.beta: got fast, expected a number >= 0",
         "name=a,b: has no part in what a run computes; nothing to search",
         "hydra/launcher=ray: trials are processes of this machine; the same command on another one "
         "that shares the folder helps with the study",
         "tune.trials: got 0, expected an integer >= 1",
         "sweep.jobs: got 0, expected an integer >= 1 or auto",
+        "epoch: unknown key. Did you mean epochs?",
+        "optimizer.lr: got 0.0, expected a number > 0",
+        "steps: got -1, expected an integer >= 1 or null",
+        "method.beta: got fast, expected a number >= 0",
     ]  # fmt: skip
 
 
@@ -76,9 +76,9 @@ def test_without_optuna_one_line_says_what_to_install(monkeypatch: pytest.Monkey
 
 
 def test_its_keys_are_of_no_training() -> None:
-    with pytest.raises(ConfigError, match="of a study alone; begin with dlrun tune"):
+    with pytest.raises(ConfigError, match="only valid in a study; begin with dlrun tune"):
         run(["train", "tune.trials=3"])
-    with pytest.raises(ConfigError, match="of a study alone; begin with dlrun tune"):
+    with pytest.raises(ConfigError, match="only valid in a study; begin with dlrun tune"):
         run(["train", "-m", "seed=0,1", "tune.trials=3"])
     with pytest.raises(ConfigError, match=r"interval\(...\) is searched by dlrun tune"):
         run(["train", "-m", "optimizer.lr=interval(1e-3,1)"])

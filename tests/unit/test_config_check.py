@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,7 +20,13 @@ from torch import nn
 
 from dlrun import registry
 from dlrun.config import check as check_module
-from dlrun.config.check import check, check_light, combination_problems, problems_of, to_plain_types
+from dlrun.config import signature as signature_module
+from dlrun.config.check import (
+    check,
+    check_without_torch,
+    combination_problems,
+    to_plain_types,
+)
 from dlrun.config.compose import compose_plain
 from dlrun.config.schema import TrainConfig
 from dlrun.config.signature import signature
@@ -381,17 +388,16 @@ class TestWithoutTorch:
     def test_the_light_check_passes_over_them(self) -> None:
         values = self.broken()
         with pytest.raises(ConfigError) as caught:
-            check_light(values)
+            check_without_torch(values)
         assert caught.value.problems == ["seed: got true, expected an integer >= 0"]
         values["seed"] = 0
-        check_light(values)
+        check_without_torch(values)
 
     @pytest.mark.parametrize("keys", [["seed"], ["method"], ["optimizer.lr", "dataset", "+x"]])
     def test_where_no_key_needs_a_class(self, keys: list[str]) -> None:
         with pytest.raises(ConfigError) as caught:
-            check(self.broken(), keys)
+            check(self.broken(), (), keys)
         assert len(caught.value.problems) == 1
-        assert problems_of(self.broken(), keys) == caught.value.problems
 
     @pytest.mark.parametrize(
         "key",
@@ -400,15 +406,22 @@ class TestWithoutTorch:
     )  # fmt: skip
     def test_where_a_key_needs_a_class(self, key: str) -> None:
         with pytest.raises(ConfigError) as caught:
-            check(self.broken(), ["seed", key])
+            check(self.broken(), (), ["seed", key])
         assert sorted(caught.value.problems) == [
             "method.latent: got 0, expected an integer >= 1",
             "seed: got true, expected an integer >= 0",
         ]
-        assert problems_of(self.broken(), ["seed", key]) == caught.value.problems
+
+    def test_what_is_known_already_is_told_first(self) -> None:
+        with pytest.raises(ConfigError) as caught:
+            check(self.broken(), ["epoch: unknown key"], ["epoch"])
+        assert caught.value.problems == [
+            "epoch: unknown key",
+            "seed: got true, expected an integer >= 0",
+        ]
 
     def test_nothing_wrong(self) -> None:
-        assert problems_of(plain(), ["seed"]) == problems_of(plain(), ["model"]) == []
+        assert check(plain(), (), ["seed"]) == check(plain(), (), ["model"]) == check(plain())
 
 
 class TestSignature:
@@ -430,6 +443,33 @@ class TestSignature:
     )  # fmt: skip
     def test_changes_with_what_does(self, key: str) -> None:
         assert signature(plain() | {key: "other"}) != signature(plain())
+
+    def test_a_new_key_with_a_default_leaves_it_as_it_was(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """In a section of a class, also inside of a method, in one without, and outside of all."""
+        values = plain("method=cyclegan")
+        before = signature(values)
+        conf = shutil.copytree(CONF, tmp_path / "conf")
+        new = "new_key: 3  # of a later dlrun\n"
+        files_ = [*conf.glob("model/*.yaml"), *conf.glob("hardware/*.yaml"), conf / "train.yaml"]
+        for path in files_:
+            path.write_text(path.read_text() + ("" if "_global_" in path.read_text() else new))
+        monkeypatch.setattr(signature_module, "files", lambda _: conf)
+        for cached in ("_defaults", "_defaults_of", "_read"):
+            getattr(signature_module, cached).cache_clear()
+        try:
+            sections = (values["model"], values["method"]["discriminator"], values["hardware"])
+            for section in (*sections, values):
+                section["new_key"] = 3
+            assert signature(values) == before
+            for section in (*sections, values):
+                section["new_key"] = 4
+                assert signature(values) != before
+                section["new_key"] = 3
+        finally:
+            for cached in ("_defaults", "_defaults_of", "_read"):
+                getattr(signature_module, cached).cache_clear()
 
     def test_of_one_value_written_in_two_ways(self) -> None:
         one = check(plain("optimizer.lr=1e-3", "eval_every=500"))

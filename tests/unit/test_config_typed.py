@@ -316,13 +316,6 @@ class TestChoice:
         _, problems = read(self.hint, {"name": "sdg"})
         assert problems[0].startswith("key.name: no optimizer is called 'sdg'. Did you mean sgd?")
 
-    def test_an_unread_group_is_passed_over_but_for_what_is_missing(self) -> None:
-        typed = Typed(unread=("optimizer",))
-        assert typed.value(self.hint, {"name": "nope", "x": 1}, "key") == Choice("nope", None)
-        assert typed.problems == []
-        typed.value(self.hint, {"name": "nope", "deep": {"x": "???"}}, "key")
-        assert typed.problems == ["key.deep.x: missing; give it as key.deep.x=..."]
-
 
 @pytest.mark.parametrize(
     ("hint", "said"),

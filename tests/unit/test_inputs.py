@@ -1,6 +1,7 @@
 """What a run takes from others: which one is meant, and the copy that it keeps."""
 
 import time
+from copy import deepcopy
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,8 +21,9 @@ from dlrun.models.build import build_model
 from dlrun.options import Choice
 from dlrun.registry import lookup
 from dlrun.runs.folder import RunFolder
+from dlrun.runs.references import settle
 from dlrun.training import checkpoint
-from dlrun.training.inputs import Inputs, settle_references
+from dlrun.training.inputs import Inputs
 
 MODEL = {"name": "mlp", "hidden": [4], "batch_norm": True, "init_from": None, "freeze": None}
 DATASET = {"name": "fashion_mini", "val_fraction": 0.2}
@@ -96,30 +98,37 @@ def config(*overrides: str) -> Any:
     return check(compose_plain(list(overrides), None))
 
 
+def settled(outputs: Path, *overrides: str) -> tuple[dict[str, Any], list[str]]:
+    """A command line with its references settled, and what is wrong with them."""
+    plain = compose_plain([*overrides, f"outputs={outputs}"])
+    return plain, settle(plain)
+
+
 @pytest.mark.parametrize("given", ["last", "new", "new-run", "{folder}"])
 def test_a_run_may_be_named_in_many_ways_and_becomes_a_path(tmp_path: Path, given: str) -> None:
     make_run(tmp_path, "old-run")
     folder = make_run(tmp_path, "new-run")
     given = given.replace("{folder}", str(folder.path))
-    typed = config("method=distill", f"method.teacher={given}", f"model.init_from={given}")
-    method = settle_references(typed.method, tmp_path)
-    model = settle_references(typed.model, tmp_path)
-    assert method.options.teacher == model.options.init_from == str(folder.path)
-    assert settle_references(method, tmp_path) == method  # a path stays what it is
-    assert typed.method.options.teacher == given
+    plain, wrong = settled(
+        tmp_path, "method=distill", f"method.teacher={given}", f"model.init_from={given}"
+    )
+    assert not wrong
+    assert plain["method"]["teacher"] == plain["model"]["init_from"] == str(folder.path)
+    again = deepcopy(plain)
+    assert settle(again) == [] and again == plain  # a path stays what it is
 
 
-def test_it_is_settled_also_inside_of_a_nested_choice(tmp_path: Path) -> None:
+def test_it_is_settled_also_inside_of_a_nested_network(tmp_path: Path) -> None:
     folder = make_run(tmp_path, "run")
-    typed = config("method=distill", "method.teacher_model.init_from=last")
-    settled = settle_references(typed.method, tmp_path)
-    assert settled.options.teacher_model.options.init_from == str(folder.path)
-    assert settled.options.teacher is None
+    plain, wrong = settled(tmp_path, "method=distill", "method.teacher_model.init_from=last")
+    assert not wrong
+    assert plain["method"]["teacher_model"]["init_from"] == str(folder.path)
+    assert plain["method"]["teacher"] is None
 
 
 def test_what_names_no_run_stays_as_it_is(tmp_path: Path) -> None:
-    typed = config("method=byol")
-    assert settle_references(typed.method, tmp_path) == typed.method
+    plain, wrong = settled(tmp_path, "method=byol")
+    assert (plain, wrong) == (compose_plain(["method=byol", f"outputs={tmp_path}"]), [])
 
 
 def test_a_file_stays_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,8 +136,18 @@ def test_a_file_stays_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     path.touch()
     monkeypatch.setenv("HOME", str(tmp_path))
     for given in (str(path), "~/file.pt"):
-        model = config("method=supervised", f"model.init_from='{given}'").model
-        assert settle_references(model, tmp_path).options.init_from == str(path)
+        plain, wrong = settled(tmp_path, "method=supervised", f"model.init_from='{given}'")
+        assert (plain["model"]["init_from"], wrong) == (str(path), [])
+
+
+def test_what_was_found_once_is_meant_again(tmp_path: Path) -> None:
+    folder = make_run(tmp_path, "first")
+    memo: dict[str, str] = {}
+    plain = compose_plain(["method=distill", "method.teacher=last", f"outputs={tmp_path}"])
+    settle(deepcopy(plain), memo)
+    make_run(tmp_path, "second")
+    settle(plain, memo)
+    assert plain["method"]["teacher"] == str(folder.path)
 
 
 @pytest.mark.parametrize("state", ["interrupted", "failed", "running"])
@@ -136,30 +155,26 @@ def test_a_run_that_is_not_complete_is_refused_and_it_is_said_what_to_do(
     tmp_path: Path, state: str
 ) -> None:
     folder = make_run(tmp_path, "cut-off", state)
-    typed = config("method=distill", "method.teacher=last")
-    with pytest.raises(UserError) as refusal:
-        settle_references(typed.method, tmp_path)
-    assert str(refusal.value) == (
+    assert settled(tmp_path, "method=distill", "method.teacher=last")[1] == [
         f"teacher: {folder} is {state} at step 9; finish it with dlrun resume cut-off, or name one "
         f"of the files in {folder}/checkpoints"
-    )
-    typed = config("method=distill", f"method.teacher={folder.last}")
-    assert settle_references(typed.method, tmp_path).options.teacher == str(folder.last)
+    ]
+    plain, wrong = settled(tmp_path, "method=distill", f"method.teacher={folder.last}")
+    assert (plain["method"]["teacher"], wrong) == (str(folder.last), [])
 
 
 def test_a_run_that_has_not_begun_is_refused(tmp_path: Path) -> None:
     folder = make_run(tmp_path, "run")
     folder.status.unlink()
-    model = config("method=supervised", f"model.init_from={folder.path}").model
-    with pytest.raises(UserError, match=r"init_from: .*run has not begun; finish it"):
-        settle_references(model, tmp_path)
+    (told,) = settled(tmp_path, "method=supervised", f"model.init_from={folder.path}")[1]
+    assert "run has not begun; finish it" in told and told.startswith("init_from: ")
 
 
-def test_a_name_that_there_is_not_is_told(tmp_path: Path) -> None:
+def test_each_name_that_there_is_not_is_told(tmp_path: Path) -> None:
     make_run(tmp_path, "run")
-    model = config("method=supervised", "model.init_from=rum").model
-    with pytest.raises(UserError, match=r"rum: no run of that name below .*; the latest is run"):
-        settle_references(model, tmp_path)
+    told = settled(tmp_path, "method=distill", "method.teacher=rum", "model.init_from=ruin")[1]
+    assert [line.partition(":")[0] for line in told] == ["rum", "ruin"]
+    assert "rum: no run of that name below" in told[0] and "the latest is run" in told[0]
 
 
 def test_in_a_sweep_a_name_means_one_run_for_all_jobs(

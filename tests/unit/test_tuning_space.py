@@ -9,7 +9,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dlrun.config.compose import config_source
+from dlrun.config.compose import composer
 from dlrun.tuning.parameters import Choices, Interval, Parameter, Steps
 from dlrun.tuning.space import Space, read_space
 
@@ -17,8 +17,8 @@ PARSER = OverridesParser.create()
 
 
 def read(*overrides: str) -> tuple[Space, list[str]]:
-    with config_source(None) as loader:
-        return read_space(overrides, loader)
+    with composer() as own:
+        return read_space(overrides, own.loader)
 
 
 def parameter(override: str) -> Parameter:
