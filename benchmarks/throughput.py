@@ -45,8 +45,8 @@ from dlrun.text import flatten
 from dlrun.training import checkpoint
 from dlrun.training.allocator import keep_freed_memory
 from dlrun.training.assemble import Experiment, assemble
+from dlrun.training.final_test import inference_of
 from dlrun.training.inputs import Inputs
-from dlrun.training.judge import inference_of
 from dlrun.training.loop import Loop, Progress
 from dlrun.training.run import describe
 

@@ -116,17 +116,16 @@ def train_in(
     began = time.time()
     try:
         from dlrun.commands.present import present
-        from dlrun.commands.start import console_of, prepare
+        from dlrun.commands.start import console_of, ready, train_compared
         from dlrun.config.check import check
         from dlrun.training.ranks import joined
-        from dlrun.training.run import train
 
         config = check(plain)
         with joined(config.hardware) as ranks:
             if (code := ranks.by_main(begin)) is not None:
                 return code
             console = console_of(ranks)
-            result = train(prepare(config, console, ranks), folder, console, ranks)
+            result = train_compared(ready(config, console, ranks), folder, console, ranks)
         if ranks.main:
             present(result, console, next_steps=False)
     except Exception as error:

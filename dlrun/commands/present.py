@@ -36,10 +36,10 @@ def further(summary: dict[str, Any], console: Console) -> None:
     """The tables that not every run has: of groups, of networks side by side, of made images."""
     if (groups := grouped(summary)) is not None:
         console.print(groups)
-    if summary.get("comparison"):
-        console.print(compared(summary["comparison"]))
-    if summary.get("controls"):
-        console.print(controls(summary))
+    if summary.get("networks"):
+        console.print(networks(summary["networks"]))
+    elif summary.get("compared"):
+        console.print(compared(summary))
     if summary.get("quality"):
         for table in made_images(summary["quality"]):
             console.print(table)
@@ -96,7 +96,7 @@ def grouped(summary: dict[str, Any]) -> Table | None:
     return table
 
 
-def compared(rows: dict[str, dict[str, Any]]) -> Table:
+def networks(rows: dict[str, dict[str, Any]]) -> Table:
     """A distillation's networks side by side: test accuracy, size, speed."""
     table = Table(title="distillation, test accuracy", title_justify="left")
     table.add_column("", overflow="fold")
@@ -114,10 +114,10 @@ def compared(rows: dict[str, dict[str, Any]]) -> Table:
     return table
 
 
-def controls(summary: dict[str, Any]) -> Table:
-    """The same encoder under other draws, side by side: the test split, last weights."""
-    table = Table(title="by how positives are drawn: test split, last", title_justify="left")
-    others: dict[str, dict[str, float]] = summary["controls"]
+def compared(summary: dict[str, Any]) -> Table:
+    """The run beside those that it is compared with: the test split, last weights."""
+    table = Table(title="compared with: test split, last", title_justify="left")
+    others: dict[str, dict[str, float]] = summary["compared"]
     table.add_column("", overflow="fold")
     for column in ("this run", *others):
         table.add_column(column, justify="right")
@@ -169,8 +169,10 @@ def what_next(folder: RunFolder, summary: dict[str, Any]) -> list[str]:
     """Commands to type that work as they stand."""
     method = summary["method"]
     other = _OTHER.get(method, "vae")
-    lines = [
-        f"  dlrun show {folder.name}",
+    lines = [f"  dlrun show {folder.name}"]
+    if summary["generates"]:
+        lines.append(f"  dlrun evaluate {folder.name} --quality")
+    lines += [
         f"  tensorboard --logdir {_short(folder.path.parents[2])}",
         f"  dlrun train method={other}",
     ]

@@ -40,7 +40,7 @@ def run(arguments: list[str]) -> int:
         return 0
 
     from dlrun.commands.launch import dlrun, processes
-    from dlrun.commands.start import go_on
+    from dlrun.commands.start import resume
     from dlrun.config.check import check
 
     config = check(plain)
@@ -49,5 +49,5 @@ def run(arguments: list[str]) -> int:
     count = processes(config)
     if count > 1:
         return dlrun(["resume", *arguments], count)
-    go_on(config, folder)
+    resume(config, folder)
     return 0

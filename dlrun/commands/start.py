@@ -1,7 +1,6 @@
-"""Starting a run: what it stands on first, then its own folder."""
+"""Starting and resuming a run: what it needs first, then the run in its own folder."""
 
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
@@ -10,43 +9,43 @@ from dlrun.commands.present import present
 from dlrun.config.check import check, to_plain_types
 from dlrun.config.schema import TrainConfig
 from dlrun.runs.folder import RunFolder, claim
-from dlrun.training.companions import prepared
+from dlrun.training.prerequisites import filled, prerequisites, train_first
 from dlrun.training.ranks import ALONE, Ranks, joined
-from dlrun.training.run import train
-
-
-def prepare(config: TrainConfig, console: Console, ranks: Ranks = ALONE) -> TrainConfig:
-    """`config` with every run that it names settled, and what it needs first trained.
-
-    Of several processes the main one does both: to the others, `last` may be what it trains.
-    """
-
-    def train_first(needed: TrainConfig, folder: RunFolder) -> None:
-        train(needed, folder, console)
-
-    def say(text: str) -> None:
-        console.print(text, highlight=False, markup=False)
-
-    def plain() -> Any:  # what goes from process to process; classes may be the user's
-        return to_plain_types(prepared(config, train_first, say))
-
-    return check(ranks.by_main(plain))
+from dlrun.training.run import Result, train
 
 
 def start(config: TrainConfig) -> None:
     """Trains in a folder of its own and shows what came of it."""
     with joined(config.hardware) as ranks:
         console = console_of(ranks)
-        config = prepare(config, console, ranks)
+        config = ready(config, console, ranks)
         names = config.dataset.name, config.method.name, config.name
         path = ranks.by_main(lambda: str(claim(Path(config.outputs), *names).path))
-        _train(config, RunFolder(Path(path)), ranks, console)
+        _show(train_compared(config, RunFolder(Path(path)), console, ranks), ranks, console)
 
 
-def go_on(config: TrainConfig, folder: RunFolder) -> None:
+def resume(config: TrainConfig, folder: RunFolder) -> None:
     """Trains in the folder that the run has, and shows what came of it."""
     with joined(config.hardware) as ranks:
-        _train(config, folder, ranks, console_of(ranks))
+        console = console_of(ranks)
+        _show(train_compared(config, folder, console, ranks), ranks, console)
+
+
+def ready(config: TrainConfig, console: Console, ranks: Ranks = ALONE) -> TrainConfig:
+    """`config` with the runs that it needs, trained first by the main process.
+
+    All processes have the main one's config: to the others, `last` may be what it trains.
+    """
+    plain = ranks.from_main(to_plain_types(config))
+    config = config if ranks.main else check(plain)
+    return filled(config, ranks.by_main(lambda: train_first(config, console)))
+
+
+def train_compared(
+    config: TrainConfig, folder: RunFolder, console: Console, ranks: Ranks = ALONE
+) -> Result:
+    """Trains a run that is ready, and compares it at its test with what it asks for."""
+    return train(config, folder, console, ranks, {p.role: p.folder for p in prerequisites(config)})
 
 
 def console_of(ranks: Ranks) -> Console:
@@ -58,7 +57,6 @@ def console_of(ranks: Ranks) -> Console:
     return console
 
 
-def _train(config: TrainConfig, folder: RunFolder, ranks: Ranks, console: Console) -> None:
-    result = train(config, folder, console, ranks)
+def _show(result: Result, ranks: Ranks, console: Console) -> None:
     if ranks.main:
         present(result, console)

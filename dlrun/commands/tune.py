@@ -41,7 +41,7 @@ Values, in Hydra's syntax (quote what has brackets):
 
 Each evaluation on val is told to the pruner, so eval_every= says how early a trial can be stopped.
 A pruned run keeps its checkpoint; `dlrun resume` goes on with it. A trial leaves out what only a
-final report needs, such as the judge of made images, unless it is typed (quality.features=auto);
+final report needs (method.likelihood_draws, method.baseline, method.controls), unless it is typed;
 the best command, printed at the end, has it again.
 
 Without a name= the folder is named by the command. The study's file lies in that folder: the same

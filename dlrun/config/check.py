@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
-from dlrun.config.compose import composer, user_config_dir
+from dlrun.config.compose import composer, section, user_config_dir
 from dlrun.config.schema import TrainConfig
 from dlrun.config.typed import WRONG, Typed
 from dlrun.errors import ConfigError, UserError
@@ -42,6 +42,22 @@ def check(
     return config
 
 
+def options(group: str, option: str, **values: Any) -> Choice:
+    """An option of a config group with its defaults, some of them changed.
+
+        options("method", "supervised", dropout=0.1)
+
+    Raises:
+        ConfigError: no such option, no such key, or a value that is wrong.
+    """
+    typed = Typed()
+    found = typed.choice(group, section(group, option, **values), group)
+    if typed.problems:
+        raise ConfigError(typed.problems)
+    assert isinstance(found, Choice)
+    return found
+
+
 def check_without_torch(plain: dict[str, Any], problems: Sequence[str] = ()) -> None:
     """All but the options of method, model and loss. Raises ConfigError."""
     typed = Typed(problems, _NEED_TORCH, proceed=lambda found: False)
@@ -56,26 +72,26 @@ def _needs_class(key: str) -> bool:
     return group in ("model", "loss") or key.lstrip("+~").startswith("method.") or "@" in key
 
 
-def combination_problems(plain: dict[str, Any], options: Any = None) -> list[str]:
+def combination_problems(plain: dict[str, Any], typed: Any = None) -> list[str]:
     """Where the method cannot use the networks, the loss or the data set it was given.
 
-    `options` are the method's, typed, where they are in order.
+    `typed` are the method's options as a dataclass, where they are in order.
     """
     method = _class("method", plain.get("method"))
     if method is None:
         return []
     user = f"method {plain['method']['name']}"
     problems = []
-    for key, group, section, wanted in _parts(method, plain):
-        chosen = _class(group, section)
+    for key, group, own, wanted in _parts(method, plain):
+        chosen = _class(group, own)
         if chosen is None or wanted is None or wanted in _kinds(chosen):
             continue
-        given, fitting = _options(group, section, wanted)
+        given, fitting = _options(group, own, wanted)
         problems.append(
             f"{key}={given}: {user} needs a {group} of kind {wanted}, this one is of kind "
             f"{' and '.join(_kinds(chosen))}; expected {' or '.join(fitting) or 'one of your own'}"
         )
-    view = method.view if options is None else method.view_for(options)
+    view = method.view if typed is None else method.view_for(typed)
     needs_labels = getattr(view, "needs_labels", None)
     if needs_labels is None:
         problems.append(

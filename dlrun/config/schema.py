@@ -13,7 +13,6 @@ from dlrun.options import (
     InSteps,
     NonEmpty,
     Pattern,
-    Range,
     Units,
     Whole,
 )
@@ -66,17 +65,6 @@ class TuneConfig:
 
 
 @dataclass(frozen=True)
-class QualityConfig:
-    """How made images are judged at the test, see `evaluation.quality`."""
-
-    features: Annotated[
-        str,
-        Pattern(r"(?s)auto|random|none|.*[./\\].*", "(auto, random, none, or an Inception file)"),
-    ]
-    samples: Annotated[int, Range(10)]
-
-
-@dataclass(frozen=True)
 class TrainConfig:
     """One run, complete. Nothing below the command line sees anything else, nothing changes it."""
 
@@ -99,7 +87,6 @@ class TrainConfig:
     eval_every: InSteps
     patience: Count | None
     checkpoint_every: Annotated[Duration, Units(("steps", "epochs", "%", "s", "min"))]
-    quality: QualityConfig
     name: RunName | None
     outputs: NonEmpty
     data_dir: NonEmpty | None

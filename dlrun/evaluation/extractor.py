@@ -17,7 +17,7 @@ from dlrun.evaluation.inception import inception
 from dlrun.methods.trained import Trained, load_whole
 from dlrun.models.build import build_model
 from dlrun.options import Choice
-from dlrun.randomness import seed_everything
+from dlrun.randomness import permutation, seed_everything
 
 _BATCH = 250
 _BATCH_LARGE = 32  # of 299 x 299
@@ -136,7 +136,8 @@ def random_extractor(model: Choice, data: DataSet, device: torch.device) -> Extr
 
 
 def _in_units(extractor: Extractor, data: DataSet) -> Extractor:
-    features = extractor.features(data.train.images[:_MEASURED])
+    rows = permutation(len(data.train), 0, "features")[:_MEASURED]  # the first may be of one class
+    features = extractor.features(data.train.images.cpu()[rows])
     return replace(extractor, unit=float(features.square().mean().sqrt()) or 1.0)
 
 

@@ -41,6 +41,13 @@ class Update(Protocol):
         """
 
 
+class Section(Protocol):
+    """Gives the part of a config that an option of a group stands for."""
+
+    def __call__(self, group: str, option: str, **values: Any) -> dict[str, Any]:
+        """With `values` in the place of its own."""
+
+
 def _nothing_trained(reference: str) -> Trained:
     raise UserError(f"{reference}: trained weights cannot be looked up here")
 
@@ -141,6 +148,21 @@ class Method(nn.Module):
     def key_metric_for(cls, config: Any) -> str | None:
         """The key metric under these options."""
         return cls.key_metric
+
+    @classmethod
+    def prerequisites(cls, plain: dict[str, Any], section: Section) -> dict[str, dict[str, Any]]:
+        """The configs of the runs that a run needs first or is compared with, by role.
+
+        They are trained before it. A role that is the name of an option of the method which is null
+        becomes that option's value, as the path of its run; the others are compared with at the
+        test.
+
+        Args:
+            plain: the config of the run, as nested dicts.
+            section: gives the part of a config that an option of a group stands for, with some
+                values changed: section("method", "supervised", dropout=0.1).
+        """
+        return {}
 
     def parameter_groups(self) -> dict[str, Iterable[nn.Parameter]]:
         """Which parameters belong to which optimizer; here one, 'main', over all that train."""

@@ -16,7 +16,7 @@ Expect: docs/results.md, "dbvae".
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +27,7 @@ from dlrun.data.views import HeldOut, Weighted
 from dlrun.errors import UserError
 from dlrun.losses.classification import cross_entropy
 from dlrun.losses.divergence import gaussian_kl
-from dlrun.methods.base import Builder, Method, Update
+from dlrun.methods.base import Builder, Method, Section, Update
 from dlrun.methods.resampling import (
     Combine,
     balanced_weights,
@@ -89,6 +89,30 @@ class DBVAE(Method):
                 "dataset.positive is not set: images of all classes are debiased, and whole "
                 "batches are drawn by weight"
             )
+
+    @classmethod
+    def prerequisites(cls, plain: dict[str, Any], section: Section) -> dict[str, dict[str, Any]]:
+        """With `controls`, the same run but for how its images are drawn.
+
+        Drawn evenly, drawn as unevenly but blindly, and, where columns are given, each of their
+        combinations equally often. What a control does not use is set to one value, so that all
+        runs of a sweep share it.
+        """
+        own = plain["method"]
+        if not own["controls"]:
+            return {}
+        blind = own | {"controls": False, "resampling": "shuffled", "balance": None}
+        even = blind | {"alpha": 1.0, "bins": 1, "clip": 0.0, "combine": "max", "top": 1}
+        drawn = {
+            "none": even | {"resampling": "none"},
+            "attribute": even | {"resampling": "attribute", "balance": own["balance"]},
+            "shuffled": blind,
+        }
+        return {
+            f"control-{how}": plain | {"method": options}
+            for how, options in drawn.items()
+            if how != own["resampling"] and (how != "attribute" or own["balance"])
+        }
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Logits (B, K), and mu and log sigma^2 of q(z|x), each (B, latent); float32.

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from dlrun.data.views import HeldOut, Labelled
 from dlrun.errors import UserError
 from dlrun.losses.classification import cross_entropy
-from dlrun.methods.base import Builder, Method, Update
+from dlrun.methods.base import Builder, Method, Section, Update
 from dlrun.methods.classifier import Classifier, demand_path, last_map, tapped
 from dlrun.methods.memory import Memory
 from dlrun.methods.regressor import regressor_between
@@ -69,6 +69,25 @@ class Distill(Method):
         if self.loss.regressor:
             self.regressor = regressor_between(*self._features(build))
         self.memory = self._memory(build)
+
+    @classmethod
+    def prerequisites(cls, plain: dict[str, Any], section: Section) -> dict[str, dict[str, Any]]:
+        """A teacher where none is named; the student alone, with the same weights at the start."""
+        own, needed = plain["method"], {}
+        loss = section("loss", "cross_entropy")
+        if own["baseline"]:
+            alone = section("method", "supervised", dropout=own["dropout"])
+            needed["baseline"] = plain | {"method": alone, "loss": loss}
+        if own["teacher"] is None:
+            needed["teacher"] = plain | {
+                "method": section("method", "supervised"),
+                "loss": loss,
+                "model": own["teacher_model"],
+                "epochs": own["teacher_epochs"] or plain["epochs"],
+                "steps": None if own["teacher_epochs"] else plain["steps"],
+                "seed": plain["seed"] if own["teacher_seed"] is None else own["teacher_seed"],
+            }
+        return needed
 
     def _taps(self, build: Builder) -> tuple[str, str]:
         """The paths that are compared: as given; else the features, or the last map."""

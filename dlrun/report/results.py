@@ -192,7 +192,7 @@ def _compared(groups: Sequence[Group]) -> Safe | None:
     """A distillation's networks side by side."""
     rows: list[list[object]] = []
     for group in groups:
-        found = [run.summary["comparison"] for run in group.runs if run.summary.get("comparison")]
+        found = [run.summary["networks"] for run in group.runs if run.summary.get("networks")]
         for network in {name: None for one in found for name in one}:
             of = [one[network] for one in found if network in one]
             before = [group.label] if len(groups) > 1 else []

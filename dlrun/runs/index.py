@@ -7,8 +7,6 @@ from dlrun.errors import UserError
 from dlrun.runs.folder import RunFolder
 from dlrun.runs.scan import scan
 
-_JUDGES = "features-"  # folders of networks that judge, trained at the end of a run that needs one
-
 
 def all_runs(outputs: Path) -> Iterator[RunFolder]:
     """Every run below `outputs`, oldest first."""
@@ -20,7 +18,7 @@ def find_run(given: str, outputs: Path) -> RunFolder:
     """The run that `given` means: a folder, or a name below `outputs`, or the beginning of one.
 
     Of `260101-101500-abcd-mine`, begun with name=mine, `mine` is a name as well. `last` is the run
-    that began last, but for the networks that judge another's images.
+    that began last.
 
     Raises:
         UserError: none, or more than one.
@@ -30,7 +28,7 @@ def find_run(given: str, outputs: Path) -> RunFolder:
         return RunFolder(path.absolute())
     runs = list(all_runs(outputs))
     if given == "last" and runs:
-        return next((r for r in reversed(runs) if not r.name.startswith(_JUDGES)), runs[-1])
+        return runs[-1]
     matching = (
         [run for run in runs if run.name == given]
         or [run for run in runs if run.name.split("-", 3)[3:] == [given]]

@@ -3,10 +3,11 @@
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -27,12 +28,11 @@ from dlrun.runs.tracking import Tracker, is_hparam
 from dlrun.text import flatten
 from dlrun.training import checkpoint
 from dlrun.training.assemble import Experiment, assemble
+from dlrun.training.final_test import final_test, inference_of
 from dlrun.training.inputs import Inputs
-from dlrun.training.judge import inference_of, judge
 from dlrun.training.loop import Loop, Progress
-from dlrun.training.quality import given_extractor, quality_of
 from dlrun.training.ranks import ALONE, Ranks
-from dlrun.training.verify import verify_teacher
+from dlrun.training.teacher import verify_teacher
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,21 @@ class Result:
         return None if value is None else float(value)
 
 
-def train(config: TrainConfig, folder: RunFolder, console: Console, ranks: Ranks = ALONE) -> Result:
+def train(
+    config: TrainConfig,
+    folder: RunFolder,
+    console: Console,
+    ranks: Ranks = ALONE,
+    compared: Mapping[str, RunFolder] = MappingProxyType({}),
+) -> Result:
     """Trains `config` in `folder`, from its last checkpoint where it has one.
 
-    Of several processes the main one writes there; all are told the result.
+    Args:
+        config: whatever it needs has been trained.
+        folder: of the run; of several processes the main one writes there.
+        console: for people.
+        ranks: the processes that train it together; all get the result.
+        compared: runs that it is compared with at its test, by role.
 
     Raises:
         UserError: something asked for cannot be had.
@@ -60,7 +71,7 @@ def train(config: TrainConfig, folder: RunFolder, console: Console, ranks: Ranks
         Interrupted: stopped on request, with a checkpoint.
     """
     with _own_place(folder, ranks) as own, StopRequest(not ranks.main) as stop:
-        return _train(config, folder, own, console, stop, ranks)
+        return _train(config, folder, own, console, stop, ranks, compared)
 
 
 @contextmanager
@@ -87,6 +98,7 @@ def _train(
     console: Console,
     stop: StopRequest,
     ranks: Ranks,
+    compared: Mapping[str, RunFolder],
 ) -> Result:
     plain = to_plain_types(config)
     own.prepare(plain)
@@ -97,7 +109,6 @@ def _train(
             inputs = Inputs(folder, Path(config.outputs), plain["dataset"])
             experiment = assemble(config, inputs, ranks)
         method, hardware = experiment.method, experiment.hardware
-        judging = given_extractor(experiment) if ranks.main else None
         with hardware.applied():
             progress = _restore(experiment, folder)
             progress.run = provenance.record(
@@ -133,17 +144,9 @@ def _train(
                         f"{config.patience} evaluations without a better val {method.key_metric}"
                     )
 
-                def tested() -> dict[str, Any]:
-                    quality = quality_of(
-                        experiment,
-                        judging,
-                        lambda other, where: train(other, where, console),
-                        log.say,
-                        stop,
-                    )
-                    return judge(experiment, folder, tracker, progress, stop, quality)
-
-                summary = ranks.by_main(tested)
+                summary = ranks.by_main(
+                    lambda: final_test(experiment, folder, tracker, progress, stop, compared)
+                )
             finally:
                 tracker.close()
         status.status.step = progress.step

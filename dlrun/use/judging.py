@@ -50,7 +50,7 @@ def judge(
     known, same = matched(model, data)
     inference = Inference(
         model.method, known, model.scale, model.device, model.memory_format,
-        lambda: _autocast(model),
+        lambda: autocast_of(model),
     )  # fmt: skip
     numbers = evaluate(inference, split, int(model.config["seed"]))
     if not same:  # a linear classifier of other classes
@@ -113,7 +113,7 @@ def write_tensorboard(judged: Judged, folder: Path, step: int) -> None:
             writer.add_scalar(f"evaluate/{judged.dataset}/{judged.split}/{name}", value, step)
 
 
-def _autocast(model: TrainedModel) -> AbstractContextManager[object]:
+def autocast_of(model: TrainedModel) -> AbstractContextManager[object]:
     """The precision of the training, where this machine has it."""
     asked = model.config["hardware"]["precision"]
     if asked == "fp16" and model.device.type == "cpu":

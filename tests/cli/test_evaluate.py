@@ -1,7 +1,10 @@
 """`dlrun evaluate`: what was measured, measured again, and on other images."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 from using import outputs
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "resume"))
+from project import command, make_project, start
 
 from dlrun.cli import run
 from dlrun.errors import UserError
@@ -66,7 +72,10 @@ def test_a_table_says_how_it_compares(capsys: pytest.CaptureFixture[str], tmp_pa
     ("words", "why"),
     [
         (["the-supervised", "seed=1"], "seed=1: a run is what it is"),
-        (["the-supervised", "dataset.val_fracton=0.2"], "unknown key. Did you mean dataset.val_fraction"),
+        (
+            ["the-supervised", "dataset.val_fracton=0.2"],
+            "unknown key. Did you mean dataset.val_fraction",
+        ),
         (["the-supervised", "dataset.val_fraction=2"], r"got 2, expected a number in"),
         (["the-supervised", "dataset=cifarr"], "Did you mean dataset=cifar"),
         (["dataset.val_fraction=0.2"], "no run was named"),
@@ -77,3 +86,82 @@ def test_mistakes_are_told_in_a_line(
 ) -> None:
     with pytest.raises(UserError, match=why):
         evaluate(capsys, *words)
+
+
+# --- --quality -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """With a short run of a VAE and one of a classifier."""
+    folder = make_project(tmp_path_factory.mktemp("project"))
+    for method in ("vae", "supervised"):
+        process = start(folder, *command(method, "steps=4", f"name={method}"))
+        assert process.wait(120) == 0, process.communicate()[0]
+    return folder
+
+
+def quality(project: Path, *words: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What was printed of the VAE, and its summary."""
+    done = subprocess.run(
+        [sys.executable, "-m", "dlrun", "evaluate", "vae", "--quality", "--json", *words],
+        cwd=project, capture_output=True, text=True, check=False, timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "DLRUN_DATA": str(project / "cache")},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (summary,) = (project / "outputs").rglob("*-vae/summary.json")
+    (printed,) = json.loads(done.stdout).values()
+    return printed, json.loads(summary.read_text())
+
+
+def test_quality_is_written_into_the_run_and_repeats(project: Path) -> None:
+    printed, summary = quality(project, "--samples", "20")
+    assert printed == summary["quality"]
+    name = printed["features"]
+    rows = printed["sets"]["samples"]["rows"]
+    for kind in ("last", "untrained"):
+        value = rows[f"{kind}, prior"][f"kid[{name}]"]["value"]
+        assert summary["test"][kind][f"kid[{name}]/prior"] == value
+    assert f"kid[{name}]/mixture" in summary["test"]["best"]
+    assert summary["test"]["last"]["negative_elbo"] > 0  # what stood there still does
+    (network,) = (project / "cache" / "networks").rglob("config.yaml")
+    before = network.parent.stat().st_mtime_ns
+    assert quality(project, "--samples", "20") == (printed, summary)  # by the same network
+    assert network.parent.stat().st_mtime_ns == before
+    assert not list((project / "outputs").rglob("features-*"))  # it is no run of the user's
+
+
+def test_other_features_stand_beside_them(project: Path) -> None:
+    printed, summary = quality(project, "--samples", "20", "--features", "random")
+    assert "random" in printed["features"]
+    assert f"fid[{printed['features']}]/prior" in summary["test"]["best"]
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["supervised", "--quality"], "method supervised generates no images"),
+        (["vae", "--quality", "dataset=mnist"], "compares with the run's own data set"),
+        (["vae", "--quality", "--samples", "3"], "--samples: got 3, expected an integer >= 10"),
+        (["vae", "--quality", "--features", "no.pth"], "no.pth: no checkpoint there"),
+    ],
+)
+def test_quality_that_cannot_be_had(
+    words: list[str], why: str, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project)
+    monkeypatch.syspath_prepend(str(project))
+    with pytest.raises(UserError, match=why):
+        run(["evaluate", *words])
+
+
+def test_an_unfinished_run_has_no_quality(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project)
+    (found,) = (project / "outputs").rglob("*-vae")
+    copy = shutil.copytree(found, tmp_path / "copy")
+    status = json.loads((copy / "status.json").read_text()) | {"state": "interrupted"}
+    (copy / "status.json").write_text(json.dumps(status))
+    with pytest.raises(UserError, match="is interrupted; --quality measures complete runs"):
+        run(["evaluate", str(copy), "--quality"])

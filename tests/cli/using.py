@@ -19,7 +19,7 @@ from dlrun.evaluation.evaluate import evaluate
 from dlrun.files import write_json
 from dlrun.runs.folder import RunFolder
 from dlrun.training import checkpoint
-from dlrun.training.judge import inference_of
+from dlrun.training.final_test import inference_of
 from dlrun.training.run import describe
 
 

@@ -125,7 +125,7 @@ def test_two_processes_train_as_one_does(dlrun: Dlrun, tmp_path: Path, method: s
     make_project(tmp_path)
     options = (
         *SMALL[method], "dataset=few", "augment=none", "batch_size=8", "steps=4", "log_every=1",
-        "eval_every=4", "quality.features=none",
+        "eval_every=4",
     )  # fmt: skip
     for outputs, hardware in (("two", TWO), ("one", ONE)):
         done = dlrun("train", *options, *hardware, f"outputs={outputs}", timeout=300)

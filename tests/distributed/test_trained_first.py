@@ -7,22 +7,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
-
-import pytest
 
 from dlrun.config.check import check
 from dlrun.config.compose import compose_plain
 from dlrun.config.schema import TrainConfig
-from dlrun.runs.folder import RunFolder
-from dlrun.training.companions import (
-    baseline_config,
-    control_configs,
-    feature_config,
-    feature_run,
-    teacher_config,
-)
+from dlrun.training.prerequisites import prerequisites
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "resume"))
 from project import make_project, start
@@ -58,7 +48,7 @@ def test_teacher_and_baseline_are_trained_once_and_by_one_process(
         assert len((run / "command.txt").read_text().splitlines()) == 1
         assert "devices: 1\n" in (run / "config.yaml").read_text()
     (student,) = (outputs / "few.Few" / "distill").iterdir()
-    rows = json.loads((student / "summary.json").read_text())["comparison"]
+    rows = json.loads((student / "summary.json").read_text())["networks"]
     assert rows.keys() == {"teacher", "student", "student alone"}
     # torchrun itself, and the teacher that is there already.
     again = subprocess.run(
@@ -108,26 +98,19 @@ def config_of(*overrides: str) -> TrainConfig:
     return check(compose_plain([*overrides], None))
 
 
-def test_they_are_the_same_runs_whoever_needs_them(tmp_path: Path) -> None:
+def test_they_are_the_same_runs_whoever_needs_them() -> None:
     """One process or several, with batch norm synchronised or not."""
     ddp = ("hardware=ddp", "hardware.devices=2", "hardware.sync_batchnorm=true")
-    for of in (teacher_config, baseline_config):
-        assert of(config_of("method=distill", *ddp)) == of(config_of("method=distill"))
-    dbvae = ("method=dbvae", "method.controls=true")
-    assert control_configs(config_of(*dbvae, *ddp)) == control_configs(config_of(*dbvae))
-    seen: list[TrainConfig] = []
-    config = replace(config_of("method=vae", *ddp), outputs=str(tmp_path))
-
-    def train(needed: TrainConfig, folder: RunFolder) -> None:
-        seen.append(needed)
-        raise StopIteration
-
-    with pytest.raises(StopIteration):
-        feature_run(feature_config(config, 100), config.hardware, train, print)
-    assert (seen[0].hardware.devices, seen[0].hardware.sync_batchnorm) == (1, False)
+    for own in (
+        ("method=distill", "method.baseline=true"), ("method=dbvae", "method.controls=true"),
+    ):  # fmt: skip
+        one, several = (prerequisites(config_of(*own, *more)) for more in ((), ddp))
+        assert len(one) == 2
+        assert [p.config for p in one] == [p.config for p in several]
+        assert [p.folder.path for p in one] == [p.folder.path for p in several]
 
 
-def test_controls_and_judge_are_trained_by_one_process(dlrun: Dlrun, tmp_path: Path) -> None:
+def test_controls_are_trained_by_one_process(dlrun: Dlrun, tmp_path: Path) -> None:
     make_project(tmp_path)
     options = (
         "dataset=few", "method=dbvae", "model.width=2", "model.hidden=16", "method.latent=4",
@@ -136,12 +119,11 @@ def test_controls_and_judge_are_trained_by_one_process(dlrun: Dlrun, tmp_path: P
     done = dlrun("train", *options, *TWO, "name=own", timeout=400)
     assert done.returncode == 0, (done.stdout, done.stderr)
     outputs = tmp_path / "outputs"
-    others = [*runs(outputs, "cont"), *runs(outputs, "feat")]
-    assert len(others) == 3
+    others = runs(outputs, "cont")
+    assert len(others) == 2
     for run in others:
         assert len((run / "command.txt").read_text().splitlines()) == 1
         assert "devices: 1\n" in (run / "config.yaml").read_text()
     (own,) = outputs.rglob("*-own")
     summary = json.loads((own / "summary.json").read_text())
-    assert summary["controls"].keys() == {"none", "shuffled"}
-    assert summary["quality"] is not None
+    assert summary["compared"].keys() == {"control-none", "control-shuffled"}

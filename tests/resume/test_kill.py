@@ -84,12 +84,6 @@ def test_killed_run_ends_as_the_undisturbed_one(
     assert rows(whole) == rows(killed)
     summaries = [json.loads((run / "summary.json").read_text()) for run in (whole, killed)]
     assert summaries[0]["test"] == summaries[1]["test"]
-    judged = [summary["quality"] for summary in summaries]
-    assert (judged[0] is None) == (method not in ("autoencoder", "vae", "dbvae", "cyclegan"))
-    if judged[0] is not None:  # each by a network of its own, which is the same to the last bit
-        assert judged[0].pop("source") != judged[1].pop("source")
-        assert (judged[0].pop("domains") == judged[1].pop("domains")) == (method != "cyclegan")
-        assert judged[0] == judged[1]
     pictures = [sorted((run / "samples").iterdir()) for run in (whole, killed)]
     assert [p.name for p in pictures[0]] == [p.name for p in pictures[1]]
     assert all(a.read_bytes() == b.read_bytes() for a, b in zip(*pictures, strict=True))

@@ -18,7 +18,6 @@ from troubled import COMMON, make_troubled
 SWEEP = [*COMMON, "steps=8", "seed=0,1"]
 TWO = [
     "hardware=ddp", "hardware.devices=2", "hardware.device=cpu", "hardware.precision=fp32",
-    "quality.features=none",
 ]  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from troubled import COMMON, make_troubled, start
 
 TWO = [
     *COMMON, "hardware=ddp", "hardware.devices=2", "hardware.device=cpu", "hardware.precision=fp32",
-    "sweep.jobs=2", "quality.features=none",
+    "sweep.jobs=2",
 ]  # fmt: skip
 
 

@@ -119,11 +119,10 @@ def test_a_study_is_interrupted_then_killed_and_goes_on_to_its_end(tmp_path: Pat
 
     given = shlex.split(best[3])[2:]
     assert given.pop() == "hardware.threads=1"  # its share of the machine, which sums depend on
-    trial = ["name=study", "quality.features=none", "method.likelihood_draws=0"]
+    trial = ["name=study", "method.likelihood_draws=0"]
     recorded = RunFolder(study / name).read_config()
     assert compose_plain([*given, *trial], str(project / "conf")) == recorded
     assert (study / "history.png").exists()
-    assert not list(project.rglob("features-*"))  # nobody judged what was made
 
 
 def test_what_failed_or_was_killed_is_named_and_the_exit_code_tells(tmp_path: Path) -> None:

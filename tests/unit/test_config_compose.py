@@ -223,7 +223,7 @@ def test_every_mistake_of_every_kind_at_once() -> None:
         "lr: unknown key. Did you mean optimizer.lr?",
         "foo: unknown key; expected one of method, model, loss, dataset, optimizer, schedule, "
         "augment, bias, hardware, groups, seed, epochs, steps, batch_size, accumulate, log_every, "
-        "eval_every, patience, checkpoint_every, quality, name, outputs, data_dir",
+        "eval_every, patience, checkpoint_every, name, outputs, data_dir",
         "optimizer.betas: got [0.9], expected [a number in [0, 1), a number in [0, 1)]",
         "seed: got true, expected an integer >= 0",
         "steps: got 0, expected an integer >= 1 or null",

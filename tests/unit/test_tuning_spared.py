@@ -15,19 +15,15 @@ def composed(*overrides: str) -> TrainConfig:
 @pytest.mark.parametrize(
     ("overrides", "left_out"),
     [
-        (["method=vae"], ["quality.features=none", "method.likelihood_draws=0"]),
-        (["method=autoencoder"], ["quality.features=none"]),
-        (["recipe=sneaker_to_boot"], ["quality.features=none"]),
+        (["method=vae"], ["method.likelihood_draws=0"]),
+        (["method=autoencoder"], []),
         (["method=supervised"], []),
         (["method=distill"], []),
         (["method=distill", "recipe=cifar10_resnet56_kd"], ["method.baseline=false"]),
         (["method=distill", "method.baseline=true"], []),
-        (["method=vae", "quality.features=auto", "++method.likelihood_draws=100"], []),
-        (["method=vae", "quality={features:auto}"], ["method.likelihood_draws=0"]),
-        (["method=vae", "quality.samples=50", "method.likelihood_draws=0"],
-         ["quality.features=none"]),
-        (["method=dbvae", "method.controls=true"],
-         ["quality.features=none"]),
+        (["method=vae", "++method.likelihood_draws=100"], []),
+        (["method=vae", "method={likelihood_draws:50}"], []),
+        (["method=dbvae", "method.controls=true"], []),
     ],
 )  # fmt: skip
 def test_only_what_a_report_needs_and_nobody_gave(

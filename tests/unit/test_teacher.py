@@ -13,7 +13,7 @@ from dlrun.errors import UserError
 from dlrun.evaluation.inference import Inference
 from dlrun.methods.base import Method
 from dlrun.methods.trained import Trained
-from dlrun.training.verify import verify_teacher
+from dlrun.training.teacher import verify_teacher
 
 ROWS = 400
 FACTS = DataInfo((1, 2, 2), checksum="of these")

@@ -1,8 +1,6 @@
-"""Judging made images: who judges, what is held against what, and that it repeats."""
+"""The quality of generated images: what is compared with what, by which network, repeatably."""
 
-import os
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,12 +17,11 @@ from dlrun.data.rows import domain_rows
 from dlrun.data.table import DataSet, PixelScale, Table
 from dlrun.evaluation.extractor import Extractor, digest_of, random_extractor
 from dlrun.evaluation.fidelity import frechet_distance, kernel_distance
+from dlrun.evaluation.generated import Quality, as_bytes, generates
 from dlrun.evaluation.inference import Inference
 from dlrun.evaluation.metrics import describe
-from dlrun.evaluation.quality import Quality, as_bytes, can_be_judged
 from dlrun.methods.base import Method
-from dlrun.runs.index import find_run
-from dlrun.training.companions import domain_config, feature_config
+from dlrun.use.quality import domain_config, feature_config
 
 
 def table(n: int, seed: int, labels: bool = True) -> Table:
@@ -95,9 +92,9 @@ def inference(method: Method, held: DataSet) -> Inference:
 def test_samples_are_held_against_as_many_test_images() -> None:
     held = data()
     quality = Quality(extractor(), held, samples=40, seed=3)
-    numbers = quality.judged("last", inference(Repeats(0.2), held))
+    numbers = quality.measure("last", inference(Repeats(0.2), held))
     assert set(numbers) == {f"{name}[x@1]/prior" for name in ("kid", "fid", "precision", "recall")}
-    told = quality.told()
+    told = quality.report()
     assert (told["sets"]["samples"]["images"], told["sets"]["samples"]["real"]) == (40, 40)
     rows = told["sets"]["samples"]["rows"]
     assert list(rows) == ["real", "ceiling", "last, prior"]
@@ -111,7 +108,7 @@ def test_it_repeats_whatever_else_has_drawn_and_other_seeds_draw_others() -> Non
     found = []
     for seed in (0, 0, 1):
         torch.rand(seed + 3)
-        found.append(Quality(extractor(), held, 30, seed).judged("last", inference(method, held)))
+        found.append(Quality(extractor(), held, 30, seed).measure("last", inference(method, held)))
     assert found[0] == found[1] != found[2]
 
 
@@ -119,8 +116,8 @@ def test_the_real_images_do_not_depend_on_the_seed() -> None:
     held, told = data(), []
     for seed in (0, 1):
         quality = Quality(extractor(), held, 30, seed)
-        quality.judged("last", inference(Repeats(0.5), held))
-        told.append(quality.told()["sets"]["samples"]["rows"])
+        quality.measure("last", inference(Repeats(0.5), held))
+        told.append(quality.report()["sets"]["samples"]["rows"])
     assert told[0]["real"] == told[1]["real"]
     assert told[0]["ceiling"] == told[1]["ceiling"]
 
@@ -128,7 +125,7 @@ def test_the_real_images_do_not_depend_on_the_seed() -> None:
 def test_translations_are_held_against_the_other_domain_of_test() -> None:
     held = data()
     quality = Quality(extractor(), held, 1000, 0, extractor("two@2"))
-    numbers = quality.judged("last", inference(Lightens(), held))
+    numbers = quality.measure("last", inference(Lightens(), held))
     test, label = held.test.images, held.test.labels
     assert label is not None
     moved = test[label == 0].int() + 150
@@ -136,7 +133,7 @@ def test_translations_are_held_against_the_other_domain_of_test() -> None:
     assert numbers["kid[x@1]/a_to_b"] == pytest.approx(kernel_distance(x, y).value, rel=1e-9)
     assert numbers["fid[x@1]/a_to_b"] == pytest.approx(frechet_distance(x, y), rel=1e-6)
     assert numbers["taken[two@2]/a_to_b"] == numbers["taken[two@2]/b_to_a"] == 1
-    rows = quality.told()["sets"]["b_to_a"]["rows"]
+    rows = quality.report()["sets"]["b_to_a"]["rows"]
     assert rows["ceiling"]["taken[two@2]"]["value"] == 0
     assert rows["real"]["taken[two@2]"]["value"] == 1
     assert rows["ceiling"]["kid[x@1]"]["value"] > 10 * abs(rows["last"]["kid[x@1]"]["value"])
@@ -145,14 +142,14 @@ def test_translations_are_held_against_the_other_domain_of_test() -> None:
 def test_too_few_images_are_told() -> None:
     held = data()
     quality = Quality(extractor(), held, 20, 0)
-    quality.judged("last", inference(Repeats(1.0), held))
-    assert quality.told()["warnings"] == [
-        "FID of 20 images by 4 features is too large, whatever they show (it needs 40); KID is not"
+    quality.measure("last", inference(Repeats(1.0), held))
+    assert quality.report()["warnings"] == [
+        "FID of 20 images with 4 features is biased upwards (it needs 40 images); KID is not"
     ]
     few = data(train=18, test=14)
     quality = Quality(extractor(), few, 100, 0)
-    assert quality.judged("last", inference(Lightens(), few)) == {}
-    assert quality.told()["warnings"][0].startswith("a_to_b: 7 images are too few")
+    assert quality.measure("last", inference(Lightens(), few)) == {}
+    assert quality.report()["warnings"][0].startswith("a_to_b: 7 images are too few")
 
 
 def test_images_are_rounded_as_a_file_would_hold_them() -> None:
@@ -160,10 +157,10 @@ def test_images_are_rounded_as_a_file_would_hold_them() -> None:
     assert as_bytes(unit).flatten().tolist() == [0, 0, 128, 255, 255]
 
 
-def test_who_is_judged() -> None:
-    assert can_be_judged(Repeats(1.0))
-    assert can_be_judged(Lightens())
-    assert not can_be_judged(Method())
+def test_who_generates() -> None:
+    assert generates(Repeats(1.0))
+    assert generates(Lightens())
+    assert not generates(Method())
 
 
 # --- who judges ----------------------------------------------------------------------------------
@@ -173,12 +170,11 @@ def config(*overrides: str) -> TrainConfig:
     return check(compose_plain(list(overrides), None))
 
 
-def test_one_judge_for_all_runs_on_a_data_set() -> None:
+def test_one_network_for_all_runs_on_a_data_set() -> None:
     one = feature_config(config("seed=3", "epochs=2", "hardware=cpu", "loss=mse"), 3600)
-    other = feature_config(config("method=cyclegan", "quality.samples=50", "optimizer.lr=1"), 3600)
+    other = feature_config(config("method=cyclegan", "optimizer.lr=1", "outputs=elsewhere"), 3600)
     assert one == other
     assert (one.method.name, one.model.name, one.seed) == ("supervised", "cnn", 0)
-    assert one.quality.features == "none"
     assert feature_config(config("dataset=mnist"), 3600) != one
     assert feature_config(config("bias=colour"), 3600) != one  # other images
     assert feature_config(config(), 20).batch_size == 20
@@ -204,7 +200,7 @@ def test_two_classes_of_many_are_told_apart_by_who_has_seen_no_other() -> None:
     assert needed != domain_config(run, replace(held, domains=held.domains[::-1]))  # type: ignore
 
 
-def test_of_two_classes_the_judge_tells_the_domains_apart_as_well() -> None:
+def test_of_two_classes_the_network_tells_the_domains_apart_as_well() -> None:
     run, held = config("method=cyclegan", SHOES), replace(data(), domains=(0, 1))
     assert domain_config(run, held) == feature_config(run, len(held.train))
     turned = domain_config(run, replace(held, domains=(1, 0))).dataset.options
@@ -243,8 +239,8 @@ def test_the_tables_fit_80_columns() -> None:
         judge, domains = extractor("few-cnn64@1a2b3c"), extractor("few-domains-cnn64@4d5e6f")
         quality = Quality(judge, held, 40, 0, domains)
         for kind in ("untrained", "last", "best"):
-            quality.judged(kind, inference(method, held))
-        told: dict[str, Any] = quality.told()
+            quality.measure(kind, inference(method, held))
+        told: dict[str, Any] = quality.report()
         for shown in made_images(told):
             console.print(shown)
         notes = made_notes(told)
@@ -262,14 +258,3 @@ def test_a_metric_names_its_features() -> None:
     metric = describe("kid[few-cnn64@1a2b3c]/prior")
     assert (metric.label, metric.higher_is_better) == ("kid[few-cnn64@1a2b3c]/prior", False)
     assert describe("precision[x]/a_to_b").higher_is_better
-
-
-def test_the_last_run_is_not_the_network_that_judged_it(tmp_path: Path) -> None:
-    for name in ("261126-020000-abcd", "features-12345678"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "status.json").write_text("{}")
-        (tmp_path / name / "config.yaml").write_text("method: {}")
-        os.utime(tmp_path / name / "config.yaml", (len(name), len(name)))
-    os.utime(tmp_path / "features-12345678" / "config.yaml", (99, 99))
-    assert find_run("last", tmp_path).name == "261126-020000-abcd"
-    assert find_run("features", tmp_path).name == "features-12345678"

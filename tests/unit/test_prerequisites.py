@@ -1,33 +1,57 @@
-"""The runs that a distillation stands on: which, in which folder, trained how often."""
+"""What a run needs first or is compared with: which runs, in which folder, trained how often."""
 
 import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
+from rich.console import Console
 
-from dlrun.config.check import check
+from dlrun.commands.present import compared
+from dlrun.config.check import check, to_plain_types
 from dlrun.config.compose import compose_plain
 from dlrun.config.schema import TrainConfig
+from dlrun.config.signature import signature
 from dlrun.errors import RunFailed, UserError
 from dlrun.files import write_json
+from dlrun.options import Choice
 from dlrun.runs.folder import RunFolder
-from dlrun.training import companions
-from dlrun.training.companions import (
-    baseline_config,
-    baseline_summary,
-    prepared,
-    teacher_config,
-)
+from dlrun.training import prerequisites as module
+from dlrun.training.prerequisites import filled, prerequisites, train_first
 
 
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Outputs are relative to where one is."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(companions, "_POLL_SECONDS", 0.01)
+    monkeypatch.setattr(module, "_POLL_SECONDS", 0.01)
     return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def _patch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is asked to train is the latest `Trainer`."""
+    monkeypatch.setattr(module, "train", lambda config, folder, _: Trainer.latest(config, folder))
+
+
+def needed(config: TrainConfig) -> dict[str, TrainConfig]:
+    """The configs of what a run needs, by role."""
+    return {one.role: one.config for one in prerequisites(config)}
+
+
+def baseline_config(config: TrainConfig) -> TrainConfig:
+    return needed(replace_options(config, baseline=True))["baseline"]
+
+
+def teacher_config(config: TrainConfig) -> TrainConfig:
+    return needed(config)["teacher"]
+
+
+def replace_options(config: TrainConfig, **changed: object) -> TrainConfig:
+    options = replace(config.method.options, **changed)
+    return replace(config, method=Choice(config.method.name, options))
 
 
 def config(*overrides: str) -> TrainConfig:
@@ -44,15 +68,34 @@ def finish(folder: RunFolder, accuracy: float = 0.75, state: str = "completed") 
     write_json(folder.status, status)
 
 
+class Lines(Console):
+    """Keeps what it is told."""
+
+    def __init__(self, said: list[str], heard: Callable[[str], None]) -> None:
+        super().__init__(quiet=True)
+        self.said, self.heard = said, heard
+
+    def print(self, *objects: object, **_: object) -> None:
+        self.said.append(str(objects[0]))
+        self.heard(str(objects[0]))
+
+
 class Trainer:
     """Trains nothing, and remembers what it was asked for."""
 
-    def __init__(self, first: Callable[[RunFolder], None] = lambda folder: None) -> None:
+    latest: ClassVar[Callable[[TrainConfig, RunFolder], None]]
+
+    def __init__(
+        self,
+        first: Callable[[RunFolder], None] = lambda folder: None,
+        heard: Callable[[str], None] = lambda text: None,
+    ) -> None:
         self.asked: list[tuple[TrainConfig, RunFolder]] = []
         self.said: list[str] = []
-        self.first = first
+        self.first, self.heard = first, heard
+        Trainer.latest = self.train
 
-    def __call__(self, config: TrainConfig, folder: RunFolder) -> None:
+    def train(self, config: TrainConfig, folder: RunFolder) -> None:
         self.asked.append((config, folder))
         if len(self.asked) == 1:
             self.first(folder)
@@ -60,7 +103,8 @@ class Trainer:
         finish(folder)
 
     def prepare(self, config: TrainConfig) -> TrainConfig:
-        return prepared(config, self, self.said.append)
+        Trainer.latest = self.train
+        return filled(config, train_first(config, Lines(self.said, self.heard)))
 
 
 # --- which runs ----------------------------------------------------------------------------------
@@ -159,16 +203,14 @@ def test_the_teacher_is_trained_once_for_all_students() -> None:
     ]
 
 
-def test_a_teacher_that_was_interrupted_is_gone_on_with() -> None:
+def test_a_teacher_that_was_interrupted_is_resumed() -> None:
     trainer = Trainer()
     student = config()
     folder = RunFolder(Path(trainer.prepare(student).method.options.teacher))
     finish(folder, state="interrupted")
     trainer.said.clear()
     trainer.prepare(student)
-    assert trainer.said[0] == (
-        f"teacher: {folder} is interrupted at step 1, trained to its end first (resnet)"
-    )
+    assert trainer.said[0] == (f"teacher: {folder} is interrupted at step 1, resumed first")
     assert [where.path.name for _, where in trainer.asked] == [folder.path.name] * 2
 
 
@@ -194,22 +236,20 @@ def test_each_seed_has_its_own_teacher_where_that_is_asked_for() -> None:
 def test_a_baseline_is_trained_for_each_seed_and_found_again() -> None:
     trainer = Trainer()
     student = config("method.baseline=true", "seed=3")
-    ready = trainer.prepare(student)
+    trainer.prepare(student)
     assert [folder.name.split("-")[0] for _, folder in trainer.asked] == ["baseline", "teacher"]
     assert trainer.asked[0][0] == baseline_config(student)
-    assert baseline_summary(ready) == {"test": {"best": {"accuracy": 0.75}}}
     trainer.prepare(config("method.baseline=true", "seed=3", "loss=kd_cosine"))
     assert len(trainer.asked) == 2
     trainer.prepare(config("method.baseline=true", "seed=4"))
     assert len(trainer.asked) == 3
 
 
-def test_no_baseline_is_told_where_none_was_asked_for_or_it_is_gone() -> None:
-    assert baseline_summary(config()) is None
-    assert baseline_summary(config("method.baseline=true")) is None
-    other = check(compose_plain(["method=byol"], None))
-    assert baseline_summary(other) is None
-    assert prepared(other, Trainer(), print) == other
+def test_what_needs_nothing_stays_as_it_is() -> None:
+    other, trainer = check(compose_plain(["method=byol"])), Trainer()
+    assert prerequisites(other) == []
+    assert trainer.prepare(other) == other
+    assert not trainer.asked
 
 
 def test_a_teacher_that_is_named_is_not_trained(here: Path) -> None:
@@ -240,18 +280,17 @@ def test_another_process_that_trains_it_is_waited_for() -> None:
     finish(folder, state="running")
     other = RunFolder(folder.path)  # a lock is of an open file, as another process has it
     other.lock()
-    trainer = Trainer()
 
     def end() -> None:
         finish(folder, 0.5)
         other.unlock()
 
-    def say(text: str) -> None:
-        trainer.said.append(text)
+    def heard(text: str) -> None:
         if "waiting" in text:
             threading.Timer(0.3, end).start()
 
-    student = prepared(config(), trainer, say)
+    trainer = Trainer(heard=heard)
+    student = trainer.prepare(config())
     relative = folder.path.relative_to(Path.cwd())
     assert trainer.said == [
         f"teacher: another process is training it, waiting: {relative}",
@@ -287,3 +326,64 @@ def test_a_teacher_that_fails_ends_it(error: UserError) -> None:
     with pytest.raises(type(error), match=str(error)):
         trainer.prepare(config())
     assert len(trainer.asked) == 1
+
+
+# --- a DB-VAE's controls --------------------------------------------------------------------------
+
+
+def dbvae(*overrides: str) -> TrainConfig:
+    given = ["method=dbvae", "bias=flip", "groups=[flip]", "method.controls=true", *overrides]
+    return check(compose_plain(given))
+
+
+def test_controls_differ_in_how_images_are_drawn_and_in_nothing_else() -> None:
+    run = dbvae("seed=4", "method.alpha=0.1", "method.latent=7", "name=mine")
+    found = needed(run)
+    assert list(found) == ["control-none", "control-attribute", "control-shuffled"]
+    assert run.method.options.balance == ("flip",)  # the groups that are reported
+    for role, control in found.items():
+        options = control.method.options
+        assert f"control-{options.resampling}" == role and not options.controls
+        assert options.latent == 7
+        assert replace(control, method=run.method, name="mine") == run
+    assert found["control-shuffled"].method.options.alpha == 0.1
+    assert found["control-attribute"].method.options.balance == ("flip",)
+
+
+def test_a_sweep_shares_what_does_not_depend_on_its_alpha() -> None:
+    first, second = (needed(dbvae(f"method.alpha={a}")) for a in (0.1, 0.001))
+    same = {
+        role: signature(to_plain_types(first[role])) == signature(to_plain_types(second[role]))
+        for role in first
+    }
+    assert same == {"control-none": True, "control-attribute": True, "control-shuffled": False}
+
+
+def test_what_is_no_control_of_it() -> None:
+    assert list(needed(dbvae("groups=null"))) == ["control-none", "control-shuffled"]
+    assert "control-none" not in needed(dbvae("method.resampling=none"))
+    assert needed(dbvae("method.controls=false")) == {}
+
+
+def test_they_are_trained_first_and_once() -> None:
+    trainer, run = Trainer(), dbvae()
+    assert trainer.prepare(run) == run == trainer.prepare(run)
+    assert [asked.method.options.resampling for asked, _ in trainer.asked] == [
+        "none", "attribute", "shuffled",
+    ]  # fmt: skip
+
+
+def test_they_are_shown_beside_the_run() -> None:
+    own = {"accuracy": 0.8, "worst_group_recall": 0.5, "group/a/recall": 1.0}
+    others = {
+        f"control-{n}": {"accuracy": 0.9, "worst_group_recall": 0.1 * n, "group/a/recall": 1.0}
+        for n in (1, 2, 3)
+    }
+    console = Console(width=120)
+    with console.capture() as captured:
+        console.print(compared({"test": {"last": own}, "compared": others}))
+    shown = captured.get()
+    assert "this run" in shown and "control-3" in shown
+    (line,) = [line for line in shown.splitlines() if "worst group" in line]
+    assert [cell.strip() for cell in line.split("│")[2:6]] == ["0.500", "0.100", "0.200", "0.300"]
+    assert "group/a" not in shown

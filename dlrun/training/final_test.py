@@ -1,9 +1,10 @@
-"""The end of a run: judged once on the test split, and summed up."""
+"""The end of a run: one evaluation on the test split, and its summary."""
 
 import hashlib
 import json
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -12,8 +13,8 @@ import torch
 from dlrun.config.check import to_plain_types
 from dlrun.errors import Interrupted
 from dlrun.evaluation.evaluate import evaluate, taught_classes, trivial
+from dlrun.evaluation.generated import generates
 from dlrun.evaluation.inference import Inference
-from dlrun.evaluation.quality import Quality
 from dlrun.files import cache_folder, read_json, write_json
 from dlrun.methods.base import Method
 from dlrun.runs.folder import RunFolder
@@ -21,9 +22,8 @@ from dlrun.runs.signals import StopRequest
 from dlrun.runs.tracking import Tracker
 from dlrun.training import checkpoint
 from dlrun.training.assemble import Experiment, build_method
-from dlrun.training.companions import control_summaries
-from dlrun.training.comparison import comparison
 from dlrun.training.loop import Progress
+from dlrun.training.teacher import side_by_side
 
 _BASELINES = 2  # goes into the key of what is kept: raise it when `trivial` changes
 
@@ -37,44 +37,55 @@ def inference_of(experiment: Experiment, method: Method) -> Inference:
     )  # fmt: skip
 
 
-def judge(
+def final_test(
     experiment: Experiment,
     folder: RunFolder,
     tracker: Tracker,
     progress: Progress,
     stop: StopRequest,
-    quality: Quality | None = None,
+    compared: Mapping[str, RunFolder],
 ) -> dict[str, Any]:
-    """The test split, touched once: the last weights, the best, the untrained ones, the trivial.
+    """The summary: the test split under the last weights, the best, untrained ones, and baselines.
 
-    `quality` judges the images that the method makes, where it makes any.
+    Args:
+        experiment: that was trained.
+        folder: of its run, with the best checkpoint.
+        tracker: is given the numbers.
+        progress: where the run stands.
+        stop: asked between two evaluations.
+        compared: the folders of runs that it is compared with, by role.
+
+    Raises:
+        Interrupted: stopped on request; nothing is lost.
     """
     config, method = experiment.config, experiment.method
     started = time.monotonic()
     taught = taught_classes(inference_of(experiment, method), experiment.data.test)
 
-    def test(subject: Method, kind: str) -> dict[str, float]:
+    def test(subject: Method) -> dict[str, float]:
         if stop.signal is not None:
             raise Interrupted(
                 stop.signal, f"stopped at step {progress.step}, before the test; saved"
             )
-        inference = inference_of(experiment, subject)
-        numbers = evaluate(inference, "test", config.seed, taught=taught)
-        return numbers | (quality.judged(kind, inference) if quality else {})
+        return evaluate(inference_of(experiment, subject), "test", config.seed, taught=taught)
 
-    last = test(method, "last")
+    last = test(method)
     epochs = experiment.total_steps / experiment.steps_per_epoch
     other = build_method(config, experiment.data, experiment.trained, epochs)[0]
     other.to(experiment.hardware.device).to(memory_format=experiment.hardware.memory_format)
-    untrained = test(other, "untrained")
+    untrained = test(other)
     best = last
     if progress.best_step not in (None, progress.step):
         kept = checkpoint.load_own(folder, folder.best, experiment.hardware.device)
         other.load_state_dict(kept["method"])
-        best = test(other, "best")
+        best = test(other)
     baseline = _trivial(experiment, last, getattr(method, "code_dim", 0))
-    compared = comparison(
-        experiment, inference_of(experiment, method), {"last": last, "best": best}, taught
+    others = {role: read_json(other.summary).get("test") for role, other in compared.items()}
+    networks = side_by_side(
+        inference_of(experiment, method),
+        {"last": last, "best": best},
+        others.get("baseline"),
+        taught,
     )
     key, data = method.key_metric, experiment.data
     named = {f"test/last/{name}": value for name, value in last.items()}
@@ -96,12 +107,10 @@ def judge(
         "key_metric": key,
         "best": {"step": progress.best_step or progress.step, "val": progress.best_value},
         "warnings": progress.warnings,
-        "comparison": compared,
+        "networks": networks,
+        "generates": generates(method),
         "positive": None if data.positive is None else data.class_names[data.positive],
-        "controls": {
-            role: control["test"]["last"] for role, control in control_summaries(config).items()
-        },
-        "quality": quality.told() if quality else None,
+        "compared": {role: test["last"] for role, test in others.items() if test},
         "test": {"trivial": baseline, "untrained": untrained, "last": last, "best": best},
     }
 

@@ -1,0 +1,177 @@
+"""The runs that a run needs first or is compared with: a teacher, the student alone, controls.
+
+A method says which, by role (`Method.prerequisites`). Each is a run of its own in a folder named by
+its config's signature, so that the next run that needs the same one, in this sweep or next week,
+takes it as it is, or resumes it.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from dlrun.config.check import check, to_plain_types
+from dlrun.config.compose import section
+from dlrun.config.schema import TrainConfig
+from dlrun.config.signature import signature
+from dlrun.data.info import info_of
+from dlrun.data.open import open_dataset
+from dlrun.errors import ConfigError, UserError
+from dlrun.files import read_json
+from dlrun.methods.base import Method
+from dlrun.methods.trained import Trained
+from dlrun.options import Choice
+from dlrun.registry import lookup
+from dlrun.runs.folder import RunFolder
+from dlrun.runs.status import read_status
+from dlrun.training.assemble import build_method
+from dlrun.training.run import train
+
+_POLL_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Prerequisite:
+    """One of them: what it is to its run, its config, and its folder."""
+
+    role: str
+    config: TrainConfig
+    folder: RunFolder
+
+
+def prerequisites(config: TrainConfig) -> list[Prerequisite]:
+    """Those of a run, in the order in which they are trained.
+
+    Raises:
+        ConfigError: one cannot be trained as it is declared.
+    """
+    method: type[Method] = lookup("method", config.method.name)
+    plain = to_plain_types(config)
+    # One process trains each, so that the others are free to wait, and all runs share it.
+    alone = {"name": None, "hardware": plain["hardware"] | {"devices": 1, "sync_batchnorm": False}}
+    found = []
+    for role, own in method.prerequisites(plain, section).items():
+        try:
+            needed = check(own | alone)
+        except ConfigError as error:
+            raise ConfigError([f"{role}: {line}" for line in error.problems]) from None
+        found.append(Prerequisite(role, needed, folder_of(role, needed)))
+    return found
+
+
+def folder_of(role: str, config: TrainConfig) -> RunFolder:
+    """Where the run of this config lies that has this role for others."""
+    parent = Path(config.outputs) / config.dataset.name.replace(":", ".") / config.method.name
+    return RunFolder((parent / f"{role}-{signature(to_plain_types(config))}").absolute())
+
+
+def train_first(config: TrainConfig, console: Console) -> dict[str, str]:
+    """Trains what a run needs first, where that is not done; gives their folders by role.
+
+    Raises:
+        UserError: what is to be trained, or what is to learn from it, does not fit.
+    """
+    needed = prerequisites(config)
+    _rehearse(config, needed)
+    for one in needed:
+        train_shared(one.role, one.config, one.folder, console)
+    return {one.role: str(one.folder) for one in needed}
+
+
+def filled(config: TrainConfig, folders: Mapping[str, str]) -> TrainConfig:
+    """`config` with the folder of each role that is an option of its method which is null."""
+    options = config.method.options
+    changed = {role: path for role, path in folders.items() if _is_open(options, role)}
+    return replace(config, method=Choice(config.method.name, replace(options, **changed)))
+
+
+def train_shared(
+    role: str,
+    config: TrainConfig,
+    folder: RunFolder,
+    console: Console,
+    pause: Callable[[], None] = lambda: time.sleep(_POLL_SECONDS),
+) -> None:
+    """Trains a run that others need as well, or waits while another process does.
+
+    Args:
+        role: what it is to them, for people.
+        config: of the run.
+        folder: its own.
+        console: where it says what it does.
+        pause: called while another process trains it.
+
+    Raises:
+        UserError: it failed.
+    """
+
+    def say(text: str) -> None:
+        console.print(f"{role}: {text}", highlight=False, markup=False)
+
+    folder.path.mkdir(parents=True, exist_ok=True)
+    waiting = False
+    while True:
+        in_use = folder.in_use()  # looked at first: a run that ends now has then said how
+        status = read_status(folder)
+        if status is not None and status.state == "completed":
+            accuracy = read_json(folder.summary).get("test", {}).get("best", {}).get("accuracy")
+            measured = "" if accuracy is None else f"; test accuracy {accuracy:.4f} (best)"
+            say(f"{folder}, trained{measured}")
+            return
+        if not in_use:
+            if status is None:
+                say(f"none of this kind yet, trained first ({config.model.name})")
+            else:
+                say(f"{folder} is {status.state} at step {status.step}, resumed first")
+            try:
+                train(config, folder, console)
+            except UserError:
+                if not folder.in_use():  # else another process began at the same moment
+                    raise
+            continue
+        if not waiting:
+            say(f"another process is training it, waiting: {folder}")
+            waiting = True
+        pause()
+
+
+def _is_open(options: Any, role: str) -> bool:
+    return hasattr(options, role) and getattr(options, role) is None
+
+
+def _rehearse(config: TrainConfig, needed: list[Prerequisite]) -> None:
+    """Builds the method once on what its prerequisites are before they are trained, and drops it.
+
+    So a path or a loss that does not fit is found before hours of training. Raises UserError.
+    """
+    needed = [one for one in needed if _is_open(config.method.options, one.role)]
+    if not needed:
+        return
+    data = open_dataset(config.dataset, config.data_dir, config.bias, config.groups)
+
+    def untrained(reference: str) -> Trained:
+        own = next(one.config for one in needed if one.role == reference)
+        network = build_method(_from_scratch(own), data, untrained, 1.0)[0]
+        return Trained(
+            source=own.model.name,
+            state=network.state_dict(),
+            parts=network.parts,
+            method=own.method.name,
+            model=own.model,
+            info=info_of(data),
+            pixels=network.pixels,
+        )
+
+    student = filled(config, {one.role: one.role for one in needed})
+    build_method(_from_scratch(student), data, untrained, 1.0)
+
+
+def _from_scratch(config: TrainConfig) -> TrainConfig:
+    """Weights to begin with change nothing of what fits."""
+    options = config.model.options
+    if getattr(options, "init_from", None) is None:
+        return config
+    return replace(config, model=Choice(config.model.name, replace(options, init_from=None)))
