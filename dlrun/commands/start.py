@@ -6,13 +6,14 @@ from typing import Any
 from rich.console import Console
 
 from dlrun.commands.console import log_to, make_console
-from dlrun.commands.present import present
 from dlrun.config.check import check, to_plain_types
 from dlrun.config.schema import TrainConfig
 from dlrun.runs.folder import RunFolder, claim
+from dlrun.runs.run import Run
 from dlrun.training.companions import prepared
 from dlrun.training.ranks import ALONE, Ranks, joined
 from dlrun.training.run import train
+from dlrun.views.summary import print_result
 
 
 def prepare(config: TrainConfig, console: Console, ranks: Ranks = ALONE) -> TrainConfig:
@@ -59,6 +60,6 @@ def console_of(ranks: Ranks) -> Console:
 
 
 def _train(config: TrainConfig, folder: RunFolder, ranks: Ranks, console: Console) -> None:
-    result = train(config, folder, console, ranks)
+    train(config, folder, console, ranks)
     if ranks.main:
-        present(result, console)
+        print_result(Run(folder.path), console)

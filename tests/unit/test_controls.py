@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from dlrun.commands.present import controls
 from dlrun.config.check import check, to_plain_types
 from dlrun.config.compose import compose_plain
 from dlrun.config.schema import TrainConfig
@@ -14,6 +13,7 @@ from dlrun.config.signature import signature
 from dlrun.files import write_json
 from dlrun.runs.folder import RunFolder
 from dlrun.training.companions import control_configs, control_summaries, prepared
+from dlrun.views.summary import controls_table
 
 
 def config(*overrides: str) -> TrainConfig:
@@ -75,7 +75,7 @@ def test_they_are_trained_first_and_once_and_shown_beside_the_run(
     own = {"accuracy": 0.8, "worst_group_recall": 0.5, "group/a/recall": 1.0}
     console = Console(width=120)
     with console.capture() as captured:
-        console.print(controls({"test": {"last": own}, "controls": others}))
+        console.print(controls_table({"test": {"last": own}, "controls": others}))
     told = captured.get()
     assert "this run" in told and "shuffled" in told
     (line,) = [line for line in told.splitlines() if "worst group" in line]

@@ -10,7 +10,6 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
-from dlrun.commands.made import made_images, made_notes
 from dlrun.config.check import check
 from dlrun.config.compose import compose_plain
 from dlrun.config.schema import TrainConfig
@@ -23,8 +22,9 @@ from dlrun.evaluation.inference import Inference
 from dlrun.evaluation.metrics import describe
 from dlrun.evaluation.quality import Quality, as_bytes, can_be_judged
 from dlrun.methods.base import Method
-from dlrun.runs.index import find_run
+from dlrun.runs.select import find_run
 from dlrun.training.companions import domain_config, feature_config
+from dlrun.views.quality import made_images, made_notes
 
 
 def table(n: int, seed: int, labels: bool = True) -> Table:

@@ -1,0 +1,276 @@
+"""The numbers of the report: the key result on top, then every number of the test split."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dlrun.evaluation.metrics import describe
+from dlrun.runs.groups import SeedGroup
+from dlrun.runs.run import TESTED, Run
+from dlrun.runs.statistics import Spread, spread
+
+STRIP = (150, 18)  # width and height of the dots in a row, in pixels
+_MANY = 12  # runs whose table is folded
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A group and what sets it apart."""
+
+    label: str
+    group: SeedGroup
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text; a cell may also be a list of x, the dots of a strip."""
+
+    caption: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[object]]
+    sortable: bool = False
+    numbers_from: int = 1
+    """The first column that is flush right."""
+    folded: str = ""
+    """What to click to see it."""
+    is_open: bool = False
+    note: str = ""
+
+
+def number(value: Spread | None, form: str) -> str:
+    """`0.853`, or `0.853 ± 0.004` with the standard deviation over seeds."""
+    return "–" if value is None else format(value, form)
+
+
+def families(settings: Sequence[Setting]) -> list[list[Setting]]:
+    """Those that can be compared: of one data set and one key metric. The best on val first; a mean
+    that is not a number, and settings without a result, last.
+    """
+    found: dict[tuple[bool, str, str], list[Setting]] = {}
+    for setting in settings:
+        key = setting.group.key_metric
+        family = key is None, setting.group.runs[0].dataset, key or ""
+        found.setdefault(family, []).append(setting)
+    return [sorted(found[family], key=_order) for family in sorted(found)]
+
+
+def _order(setting: Setting) -> tuple[bool, float]:
+    key, val = setting.group.key_metric, setting.group.best_val()
+    if key is None or val is None or math.isnan(val.mean):
+        return True, 0.0
+    return False, -val.mean if describe(key).higher_is_better else val.mean
+
+
+def key_results(settings: Sequence[Setting]) -> list[dict[str, Any]]:
+    """The key result of each family, next to what it is to be compared with."""
+    tested = []
+    for family in families(settings):
+        key = family[0].group.key_metric
+        if key and family[0].group.test("best", key):
+            tested.append((family, key))
+    return [_key_result(family, key, several=len(tested) > 1) for family, key in tested]
+
+
+def _key_result(family: Sequence[Setting], key: str, several: bool) -> dict[str, Any]:
+    label, group, metric = family[0].label, family[0].group, describe(key)
+    value = group.test("best", key)
+    assert value is not None
+    names = {"last": "last weights", "untrained": "untrained", "trivial": "trivial"}
+    others = ((name, group.test(which, key)) for which, name in names.items())
+    of = f"{label}. " if several else ""
+    if len(family) > 1:
+        of = f"The best of {len(family)} settings on val: {label}. "
+    over = f", mean ± standard deviation over {value.n} runs" if value.n > 1 else ""
+    trivial = f" Trivial: {metric.trivial}." if metric.trivial else ""
+    return {
+        "what": f"{metric.label.strip()} {metric.arrow}",
+        "where": f"test split of {group.runs[0].dataset}" if several else "test split",
+        "value": number(value, metric.form),
+        "others": [(name, number(other, metric.form)) for name, other in others if other],
+        "note": f"{of}Chosen by val {key}{over}; the test split chose nothing.{trivial}",
+    }
+
+
+def newest_values(run: Run) -> Table:
+    """Of a run that was not tested."""
+    rows = []
+    for name, points in run.history.items():
+        step = max(points)
+        rows.append((name, f"{points[step][1]:.4g}", f"{step:,}"))
+    return Table("Newest values", ("", "value", "at step"), rows)
+
+
+def results(settings: Sequence[Setting]) -> list[Table]:
+    """Every table of numbers."""
+    tested = [setting for setting in settings if any(r.summary for r in setting.group.complete)]
+    if not tested:
+        return []
+    if len(settings) == 1:
+        found = _one(tested[0].group)
+    else:
+        ranked = [family for family in families(settings) if family[0].group.key_metric]
+        found = [*map(_ranking, ranked), _all(tested, "best"), _all(tested, "last")]
+    return [*found, *_distillations(tested)]
+
+
+def _one(group: SeedGroup) -> list[Table]:
+    """Rows are metrics, columns what they are of."""
+    names, only = _metrics([group]), len(group.complete) == 1
+    step = group.complete[0].best.get("step") if only else None
+    head = ["metric", *TESTED[:-1], "best" if step is None else f"best (step {step:,})"]
+
+    def rows(wanted: Iterable[str]) -> list[list[str]]:
+        return [
+            [_label(name), *(number(group.test(w, name), describe(name).form) for w in TESTED)]
+            for name in wanted
+        ]
+
+    outer = [name for name in names if "/" not in name]
+    inner = [name for name in names if "/" in name and not name.startswith("group/")]
+    trivial = [
+        f"{describe(name).label.strip()} of {describe(name).trivial}"
+        for name in outer
+        if describe(name).trivial and group.test("trivial", name)
+    ]
+    note = f"Trivial, without training: {'; '.join(trivial)}." if trivial else ""
+    found = [Table("Test split", head, rows(outer), note=note)]
+    if inner:
+        found.append(Table("Test split, parts", head, rows(inner), folded="Of each part"))
+    return found
+
+
+def _ranking(family: Sequence[Setting]) -> Table:
+    """The settings of a family, the best first, with a dot for each run."""
+    key = str(family[0].group.key_metric)
+    metric = describe(key)
+    every = [v for one in family for v in _tested(one.group, key)]
+    rows = []
+    for place, setting in enumerate(family, 1):
+        group = setting.group
+        best, count = group.test("best", key), len(group.runs)
+        n = best.n if best else 0
+        rows.append(
+            [
+                f"{place}. {setting.label}",
+                str(count) if n == count else f"{n} of {count}",
+                number(group.best_val(), metric.form),
+                number(best, metric.form),
+                _dots(_tested(group, key), every),
+                number(group.test("last", key), metric.form),
+            ]
+        )
+    title = f"{_label(key)} on {family[0].group.runs[0].dataset}, the best on val first"
+    head = (
+        "setting",
+        "runs",
+        "best on val",
+        "test, best weights",
+        "each run",
+        "test, last weights",
+    )
+    return Table(title, head, rows, sortable=True)
+
+
+def _tested(group: SeedGroup, key: str) -> list[float]:
+    """Finite numbers of the best weights."""
+    values = [run.test("best").get(key, math.nan) for run in group.complete]
+    return [value for value in values if math.isfinite(value)]
+
+
+def _dots(values: Sequence[float], every: Sequence[float]) -> list[float]:
+    """x of each value on a scale that all rows share; the numbers are next to it."""
+    if not every:
+        return []
+    low, width = min(every), (max(every) - min(every)) or 1
+    return [6 + (STRIP[0] - 12) * (value - low) / width for value in values]
+
+
+def _all(settings: Sequence[Setting], which: str) -> Table:
+    """Rows are settings, columns every metric; the baselines have rows of their own."""
+    groups = [setting.group for setting in settings]
+    names = [name for name in _metrics(groups) if "/" not in name]
+    rows = [
+        [s.label, *(number(s.group.test(which, name), describe(name).form) for name in names)]
+        for s in settings
+    ]
+    for baseline in ("untrained", "trivial"):
+        found = [
+            [run.test(baseline)[n] for g in groups for run in g.complete if n in run.test(baseline)]
+            for n in names
+        ]
+        cells = (
+            number(spread(own) if own else None, describe(name).form)
+            for name, own in zip(names, found, strict=True)
+        )
+        rows.append([f"({baseline})", *cells])
+    head = ["setting", *map(_label, names)]
+    title = f"Test split, {which} weights"
+    return Table(title, head, rows, sortable=True, folded=f"Every metric, {which} weights")
+
+
+def _distillations(settings: Sequence[Setting]) -> list[Table]:
+    """Teacher, student and student alone, next to each other."""
+    rows = []
+    for setting in settings:
+        runs = [run.summary.get("comparison") or {} for run in setting.group.complete]
+        for network in dict.fromkeys(name for run in runs for name in run):
+            own = [run[network] for run in runs if network in run]
+            cells = [
+                _over(own, key, form, without)
+                for key, form, without in (
+                    ("last", ".4f", "–"), ("best", ".4f", "–"),
+                    ("parameters", ",.0f", "as student"),
+                    ("images_per_second", ",.0f", "as student"),
+                )
+            ]  # fmt: skip
+            rows.append([setting.label, network, *cells])
+    head = ["setting", "network", "last", "best", "parameters", "images/s"]
+    start = 1 if len(settings) == 1 else 0  # the only setting is not named
+    table = Table(
+        "Distillation, test accuracy ↑", head[start:], [row[start:] for row in rows],
+        numbers_from=2 - start,
+    )  # fmt: skip
+    return [table] if rows else []
+
+
+def _over(own: Sequence[dict[str, Any]], key: str, form: str, without: str) -> str:
+    values = [one[key] for one in own if one.get(key)]
+    if not values:
+        return without
+    found = spread(values)
+    return format(found, form) if form == ".4f" else format(found.mean, form)
+
+
+def every_run(settings: Sequence[Setting]) -> Table:
+    """A row for each run, the duplicates of a seed too."""
+    rows = []
+    for setting in settings:
+        for run in (*setting.group.runs, *setting.group.duplicates):
+            seconds, val = run.summary.get("seconds"), run.best_val
+            state = run.state if run in setting.group.runs else f"{run.state}, duplicate seed"
+            rows.append(
+                [
+                    run.name, setting.label, "" if run.seed is None else str(run.seed), state,
+                    f"{run.step:,}" if run.status else "–",
+                    "–" if seconds is None else f"{seconds:,.0f}",
+                    "–" if val is None else f"{val:.4g}",
+                ]
+            )  # fmt: skip
+    head = ("run", "setting", "seed", "status", "steps", "seconds", "best on val")
+    return Table(
+        "Every run", head, rows, sortable=True, numbers_from=4,
+        folded=f"The {len(rows)} runs one by one", is_open=len(rows) <= _MANY,
+    )  # fmt: skip
+
+
+def _metrics(groups: Sequence[SeedGroup]) -> list[str]:
+    """Every metric of the test split, the key metrics first."""
+    names = dict.fromkeys(n for g in groups for run in g.complete for n in run.test("last"))
+    keys = {group.key_metric for group in groups}
+    return sorted(names, key=lambda name: name not in keys)
+
+
+def _label(name: str) -> str:
+    metric = describe(name)
+    return f"{metric.label} {metric.arrow}".strip()
