@@ -86,3 +86,12 @@ def short(path: Path | str) -> str:
         return str(Path(path).absolute().relative_to(os.getcwd()))
     except (ValueError, OSError):
         return str(path)
+
+
+def readable_size(count: float) -> str:
+    """Bytes, such as 1.2 MB."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"

@@ -67,13 +67,13 @@ def run(arguments: list[str]) -> int:
         runs = runs[:limit] if options.sort or options.reverse else runs[-limit:]
 
     from dlrun.commands.console import make_console
-    from dlrun.views.runs import brief_row, print_runs, wide_row
+    from dlrun.views.runs import as_row, print_runs
     from dlrun.views.tables import print_csv
 
     if options.json:
-        print(json.dumps([brief_row(run) for run in runs], indent=2))
+        print(json.dumps([as_row(run) for run in runs], indent=2))
     elif options.csv:
-        print_csv([wide_row(run) for run in runs])
+        print_csv([run.values() for run in runs])
     else:
         print_runs(runs, make_console())
         if options.limit is None and len(runs) < count:

@@ -36,7 +36,7 @@ def run(arguments: list[str]) -> int:
     from dlrun.errors import UserError
     from dlrun.files import output_file
     from dlrun.report.page import page
-    from dlrun.text import short
+    from dlrun.text import readable_size, short
 
     selection = selected(options)
     runs, one_place = selection.runs, len(selection.places) == 1
@@ -51,7 +51,7 @@ def run(arguments: list[str]) -> int:
     with output_file(out) as temporary:
         temporary.write_bytes(content)
     count = f", {len(runs)} runs" if len(runs) > 1 else ""
-    print(f"{short(out)}  {_size(len(content))}{count}")
+    print(f"{short(out)}  {readable_size(len(content))}{count}")
     if options.open:
         _show(out)
     return 0
@@ -64,7 +64,3 @@ def _show(out: Path) -> None:
 
     if not webbrowser.open(out.absolute().as_uri()):
         raise UserError(f"--open: no browser found; the report is {out}")
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.0f} kB"

@@ -15,7 +15,6 @@ from dlrun.report.charts import charts
 from dlrun.report.pictures import galleries
 from dlrun.report.tables import (
     STRIP,
-    Setting,
     Table,
     every_run,
     families,
@@ -23,7 +22,7 @@ from dlrun.report.tables import (
     newest_values,
     results,
 )
-from dlrun.runs.groups import by_seed, differences, labels
+from dlrun.runs.groups import by_seed, differences, labelled
 from dlrun.runs.run import STATES, Run
 from dlrun.text import show
 
@@ -32,39 +31,36 @@ _LOG_LINES = 12
 
 def page(runs: Sequence[Run], title: str) -> str:
     """The HTML of one or more runs."""
-    groups = by_seed(runs)
-    named = [Setting(*pair) for pair in zip(labels(groups), groups, strict=True)]
-    settings = [setting for family in families(named) for setting in family]
-    groups = [setting.group for setting in settings]
+    groups = [group for family in families(labelled(by_seed(runs))) for group in family]
     drawn = charts(groups)
     script = _part("script.js")
     content = _template().render(
         title=title,
         runs=runs,
-        settings=settings,
+        groups=groups,
         states=_counts(run.state for run in sorted(runs, key=lambda r: STATES.index(r.state))),
         methods=_counts(run.method for run in runs),
         datasets=_counts(run.dataset for run in runs),
-        key_results=key_results(settings),
+        key_results=key_results(groups),
         newest=newest_values(runs[0]) if len(runs) == 1 else None,
         unfinished=[(run, _log_end(run)) for run in runs if not run.is_complete],
         warnings=_by_text(
             (str(line), run.name) for g in groups for run in g.runs
             for line in run.summary.get("warnings") or ()
         ),
-        tables=results(settings),
+        tables=results(groups),
         duplicates=[run.name for group in groups for run in group.duplicates],
-        bars=group_bars(settings),
+        bars=group_bars(groups),
         outer_charts=[chart for chart in drawn if "/" not in chart["name"]],
         inner_charts=[chart for chart in drawn if "/" in chart["name"]],
         most_runs=max(len(group.runs) for group in groups),
-        galleries=[g for g in galleries(settings) if g.films or g.damaged],
+        galleries=[g for g in galleries(groups) if g.films or g.damaged],
         differing={
             key: _counts(values)
             for key, values in differences([run.config for run in runs]).items()
         },
         config=_config(runs),
-        every_run=every_run(settings),
+        every_run=every_run(groups),
         commands=_by_text((line[20:], line[:19]) for run in runs for line in run.commands),
         provenance=_provenance(runs),
         changes=sorted({diff for run in runs if (diff := _git(run).get("diff"))})[:3],
@@ -75,7 +71,7 @@ def page(runs: Sequence[Run], title: str) -> str:
         # For the page's own policy: no other script runs in it, whatever a text contains.
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         data={
-            "groups": [{"label": s.label, "runs": len(s.group.runs)} for s in settings],
+            "groups": [{"label": group.label, "runs": len(group.runs)} for group in groups],
             "charts": drawn,
         },
     )  # fmt: skip

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from dlrun.report.tables import Setting
+from dlrun.runs.groups import SeedGroup
 from dlrun.runs.run import Run, kind_order
 from dlrun.text import show
 
@@ -82,9 +82,9 @@ class Gallery:
         return " ".join(line for line in lines if line)
 
 
-def galleries(settings: Sequence[Setting]) -> list[Gallery]:
-    """One for each kind of picture, within the limits above, the best settings first."""
-    labelled = _labelled(settings)
+def galleries(groups: Sequence[SeedGroup]) -> list[Gallery]:
+    """One for each kind of picture, within the limits above, the best groups first."""
+    labelled = _labelled(groups)
     kinds = sorted({kind for run, _ in labelled for kind in run.pictures}, key=kind_order)
     most = max(1, COUNT // _FEWEST // max(1, len(kinds)))
     shown = labelled[:most]
@@ -106,15 +106,15 @@ def spaced(steps: Sequence[int], most: int) -> list[int]:
     return [steps[round(i * (len(steps) - 1) / (most - 1))] for i in range(most)]
 
 
-def _labelled(settings: Sequence[Setting]) -> list[tuple[Run, str]]:
-    """Every run with what to call it: one of each setting, then the next seeds."""
+def _labelled(groups: Sequence[SeedGroup]) -> list[tuple[Run, str]]:
+    """Every run with what to call it: one of each group, then the next seeds."""
     found = []
-    for i in range(max((len(setting.group.runs) for setting in settings), default=0)):
-        for setting in settings:
-            runs = setting.group.runs
-            if i < len(runs):
-                seed = f", seed {show(runs[i].seed)}" if len(runs) > 1 else ""
-                found.append((runs[i], setting.label + seed))
+    for i in range(max((len(group.runs) for group in groups), default=0)):
+        for group in groups:
+            if i < len(group.runs):
+                run = group.runs[i]
+                seed = f", seed {show(run.seed)}" if len(group.runs) > 1 else ""
+                found.append((run, group.label + seed))
     return found
 
 

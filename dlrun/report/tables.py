@@ -15,14 +15,6 @@ _MANY = 12  # runs whose table is folded
 
 
 @dataclass(frozen=True)
-class Setting:
-    """A group and what sets it apart."""
-
-    label: str
-    group: SeedGroup
-
-
-@dataclass(frozen=True)
 class Table:
     """Rows of text; a cell may also be a list of x, the dots of a strip."""
 
@@ -43,44 +35,43 @@ def number(value: Spread | None, form: str) -> str:
     return "–" if value is None else format(value, form)
 
 
-def families(settings: Sequence[Setting]) -> list[list[Setting]]:
+def families(groups: Sequence[SeedGroup]) -> list[list[SeedGroup]]:
     """Those that can be compared: of one data set and one key metric. The best on val first; a mean
-    that is not a number, and settings without a result, last.
+    that is not a number, and groups without a result, last.
     """
-    found: dict[tuple[bool, str, str], list[Setting]] = {}
-    for setting in settings:
-        key = setting.group.key_metric
-        family = key is None, setting.group.runs[0].dataset, key or ""
-        found.setdefault(family, []).append(setting)
+    found: dict[tuple[bool, str, str], list[SeedGroup]] = {}
+    for group in groups:
+        key = group.key_metric
+        found.setdefault((key is None, group.runs[0].dataset, key or ""), []).append(group)
     return [sorted(found[family], key=_order) for family in sorted(found)]
 
 
-def _order(setting: Setting) -> tuple[bool, float]:
-    key, val = setting.group.key_metric, setting.group.best_val()
+def _order(group: SeedGroup) -> tuple[bool, float]:
+    key, val = group.key_metric, group.best_val()
     if key is None or val is None or math.isnan(val.mean):
         return True, 0.0
     return False, -val.mean if describe(key).higher_is_better else val.mean
 
 
-def key_results(settings: Sequence[Setting]) -> list[dict[str, Any]]:
+def key_results(groups: Sequence[SeedGroup]) -> list[dict[str, Any]]:
     """The key result of each family, next to what it is to be compared with."""
-    tested = []
-    for family in families(settings):
-        key = family[0].group.key_metric
-        if key and family[0].group.test("best", key):
-            tested.append((family, key))
-    return [_key_result(family, key, several=len(tested) > 1) for family, key in tested]
+    tested = [family for family in families(groups) if _key_value(family[0])]
+    return [_key_result(family, several=len(tested) > 1) for family in tested]
 
 
-def _key_result(family: Sequence[Setting], key: str, several: bool) -> dict[str, Any]:
-    label, group, metric = family[0].label, family[0].group, describe(key)
-    value = group.test("best", key)
+def _key_value(group: SeedGroup) -> Spread | None:
+    return group.test("best", group.key_metric) if group.key_metric else None
+
+
+def _key_result(family: Sequence[SeedGroup], several: bool) -> dict[str, Any]:
+    group, key, value = family[0], str(family[0].key_metric), _key_value(family[0])
     assert value is not None
+    metric = describe(key)
     names = {"last": "last weights", "untrained": "untrained", "trivial": "trivial"}
     others = ((name, group.test(which, key)) for which, name in names.items())
-    of = f"{label}. " if several else ""
+    of = f"{group.label}. " if several else ""
     if len(family) > 1:
-        of = f"The best of {len(family)} settings on val: {label}. "
+        of = f"The best of {len(family)} settings on val: {group.label}. "
     over = f", mean ± standard deviation over {value.n} runs" if value.n > 1 else ""
     trivial = f" Trivial: {metric.trivial}." if metric.trivial else ""
     return {
@@ -101,15 +92,15 @@ def newest_values(run: Run) -> Table:
     return Table("Newest values", ("", "value", "at step"), rows)
 
 
-def results(settings: Sequence[Setting]) -> list[Table]:
+def results(groups: Sequence[SeedGroup]) -> list[Table]:
     """Every table of numbers."""
-    tested = [setting for setting in settings if any(r.summary for r in setting.group.complete)]
+    tested = [group for group in groups if any(run.summary for run in group.complete)]
     if not tested:
         return []
-    if len(settings) == 1:
-        found = _one(tested[0].group)
+    if len(groups) == 1:
+        found = _one(tested[0])
     else:
-        ranked = [family for family in families(settings) if family[0].group.key_metric]
+        ranked = [family for family in families(groups) if family[0].key_metric]
         found = [*map(_ranking, ranked), _all(tested, "best"), _all(tested, "last")]
     return [*found, *_distillations(tested)]
 
@@ -140,19 +131,18 @@ def _one(group: SeedGroup) -> list[Table]:
     return found
 
 
-def _ranking(family: Sequence[Setting]) -> Table:
-    """The settings of a family, the best first, with a dot for each run."""
-    key = str(family[0].group.key_metric)
+def _ranking(family: Sequence[SeedGroup]) -> Table:
+    """The groups of a family, the best first, with a dot for each run."""
+    key = str(family[0].key_metric)
     metric = describe(key)
-    every = [v for one in family for v in _tested(one.group, key)]
+    every = [value for group in family for value in _tested(group, key)]
     rows = []
-    for place, setting in enumerate(family, 1):
-        group = setting.group
+    for rank, group in enumerate(family, 1):
         best, count = group.test("best", key), len(group.runs)
         n = best.n if best else 0
         rows.append(
             [
-                f"{place}. {setting.label}",
+                f"{rank}. {group.label}",
                 str(count) if n == count else f"{n} of {count}",
                 number(group.best_val(), metric.form),
                 number(best, metric.form),
@@ -160,15 +150,8 @@ def _ranking(family: Sequence[Setting]) -> Table:
                 number(group.test("last", key), metric.form),
             ]
         )
-    title = f"{_label(key)} on {family[0].group.runs[0].dataset}, the best on val first"
-    head = (
-        "setting",
-        "runs",
-        "best on val",
-        "test, best weights",
-        "each run",
-        "test, last weights",
-    )
+    title = f"{_label(key)} on {family[0].runs[0].dataset}, the best on val first"
+    head = "setting", "runs", "best on val", "test, best weights", "each run", "test, last weights"
     return Table(title, head, rows, sortable=True)
 
 
@@ -186,13 +169,12 @@ def _dots(values: Sequence[float], every: Sequence[float]) -> list[float]:
     return [6 + (STRIP[0] - 12) * (value - low) / width for value in values]
 
 
-def _all(settings: Sequence[Setting], which: str) -> Table:
-    """Rows are settings, columns every metric; the baselines have rows of their own."""
-    groups = [setting.group for setting in settings]
+def _all(groups: Sequence[SeedGroup], which: str) -> Table:
+    """Rows are groups, columns every metric; the baselines have rows of their own."""
     names = [name for name in _metrics(groups) if "/" not in name]
     rows = [
-        [s.label, *(number(s.group.test(which, name), describe(name).form) for name in names)]
-        for s in settings
+        [group.label, *(number(group.test(which, name), describe(name).form) for name in names)]
+        for group in groups
     ]
     for baseline in ("untrained", "trivial"):
         found = [
@@ -209,11 +191,11 @@ def _all(settings: Sequence[Setting], which: str) -> Table:
     return Table(title, head, rows, sortable=True, folded=f"Every metric, {which} weights")
 
 
-def _distillations(settings: Sequence[Setting]) -> list[Table]:
+def _distillations(groups: Sequence[SeedGroup]) -> list[Table]:
     """Teacher, student and student alone, next to each other."""
     rows = []
-    for setting in settings:
-        runs = [run.summary.get("comparison") or {} for run in setting.group.complete]
+    for group in groups:
+        runs = [run.summary.get("comparison") or {} for run in group.complete]
         for network in dict.fromkeys(name for run in runs for name in run):
             own = [run[network] for run in runs if network in run]
             cells = [
@@ -224,9 +206,9 @@ def _distillations(settings: Sequence[Setting]) -> list[Table]:
                     ("images_per_second", ",.0f", "as student"),
                 )
             ]  # fmt: skip
-            rows.append([setting.label, network, *cells])
+            rows.append([group.label, network, *cells])
     head = ["setting", "network", "last", "best", "parameters", "images/s"]
-    start = 1 if len(settings) == 1 else 0  # the only setting is not named
+    start = 1 if len(groups) == 1 else 0  # the only group is not named
     table = Table(
         "Distillation, test accuracy ↑", head[start:], [row[start:] for row in rows],
         numbers_from=2 - start,
@@ -242,16 +224,16 @@ def _over(own: Sequence[dict[str, Any]], key: str, form: str, without: str) -> s
     return format(found, form) if form == ".4f" else format(found.mean, form)
 
 
-def every_run(settings: Sequence[Setting]) -> Table:
+def every_run(groups: Sequence[SeedGroup]) -> Table:
     """A row for each run, the duplicates of a seed too."""
     rows = []
-    for setting in settings:
-        for run in (*setting.group.runs, *setting.group.duplicates):
+    for group in groups:
+        for run in (*group.runs, *group.duplicates):
             seconds, val = run.summary.get("seconds"), run.best_val
-            state = run.state if run in setting.group.runs else f"{run.state}, duplicate seed"
+            state = run.state if run in group.runs else f"{run.state}, duplicate seed"
             rows.append(
                 [
-                    run.name, setting.label, "" if run.seed is None else str(run.seed), state,
+                    run.name, group.label, "" if run.seed is None else str(run.seed), state,
                     f"{run.step:,}" if run.status else "–",
                     "–" if seconds is None else f"{seconds:,.0f}",
                     "–" if val is None else f"{val:.4g}",

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from dlrun.errors import UserError
-from dlrun.runs.groups import SeedGroup, labels
+from dlrun.runs.groups import SeedGroup, labelled
 from dlrun.runs.run import Run
 from dlrun.runs.statistics import Spread, spread
 from dlrun.text import letters, suggest
@@ -89,10 +89,11 @@ def curves(groups: Sequence[SeedGroup], metric: str) -> list[Curve]:
         listed = f"there are {shown}" if shown else "there are no metrics yet"
         hint = suggest(ends[0] if ends else metric, names, listed=listed)
         raise UserError(f"--metric {metric}: no run has it{hint}")
-    found = [curve(group, metric) for group in groups]
-    for i, (letter, label) in enumerate(zip(letters(len(groups)), labels(groups), strict=True)):
-        found[i] = replace(found[i], label=f"{letter} {label} (n={found[i].n})")
-    drawn = [one for one in found if one.steps]
+    drawn = []
+    for letter, group in zip(letters(len(groups)), labelled(groups), strict=True):
+        found = curve(group, metric)
+        if found.steps:
+            drawn.append(replace(found, label=f"{letter} {group.label} (n={found.n})"))
     if not drawn:
         raise UserError(f"--metric {metric}: no step at which all seeds of a config have it")
     return drawn

@@ -23,36 +23,25 @@ _TRIES = 100
 _PATIENCE, _LOOK = 0.5, 0.03  # seconds
 
 
-class _Inside:
-    """A path inside a run's folder."""
-
-    def __init__(self, *parts: str) -> None:
-        self.parts = parts
-
-    def __get__(self, folder: "RunFolder", _: type) -> Path:
-        return folder.path.joinpath(*self.parts)
-
-
 class RunFolder:
     """The paths of one run."""
 
-    config = _Inside("config.yaml")
-    parsed = _Inside(".config.json")
-    commands = _Inside("command.txt")
-    provenance = _Inside("provenance.json")
-    status = _Inside("status.json")
-    metrics = _Inside("metrics.jsonl")
-    summary = _Inside("summary.json")
-    log = _Inside("log.txt")
-    output = _Inside("output.txt")
-    last = _Inside("checkpoints", "last.pt")
-    best = _Inside("checkpoints", "best.pt")
-    tensorboard = _Inside("tensorboard")
-    samples = _Inside("samples")
-    inputs = _Inside("inputs")
-
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.config = path / "config.yaml"
+        self.parsed = path / ".config.json"
+        self.commands = path / "command.txt"
+        self.provenance = path / "provenance.json"
+        self.status = path / "status.json"
+        self.metrics = path / "metrics.jsonl"
+        self.summary = path / "summary.json"
+        self.log = path / "log.txt"
+        self.output = path / "output.txt"
+        self.last = path / "checkpoints" / "last.pt"
+        self.best = path / "checkpoints" / "best.pt"
+        self.tensorboard = path / "tensorboard"
+        self.samples = path / "samples"
+        self.inputs = path / "inputs"
 
     @cached_property
     def _lock(self) -> "FileLock":

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -24,6 +24,8 @@ class SeedGroup:
     """By seed."""
     duplicates: tuple[Run, ...] = ()
     """Further runs of a seed in `runs`: the same computation again is not another sample."""
+    label: str = ""
+    """What sets it apart, as `labelled` says."""
 
     @property
     def seeds(self) -> list[Any]:
@@ -88,10 +90,10 @@ def _group(runs: list[Run]) -> SeedGroup:
     return SeedGroup(_config(runs[0]), tuple(chosen), others)
 
 
-def labels(groups: Sequence[SeedGroup]) -> list[str]:
-    """What tells the groups apart in the fewest keys, such as `loss=mse, optimizer.lr=0.1`.
+def labelled(groups: Sequence[SeedGroup]) -> list[SeedGroup]:
+    """The groups with labels: the fewest keys that tell all apart, as `loss=mse, optimizer.lr=0.1`.
 
-    Of a single group, or where nothing differs, the name of its first run.
+    Where nothing differs it is the name of the first run.
     """
     changed = differences([group.config for group in groups])
     rows = list(zip(*changed.values(), strict=True)) or [()] * len(groups)
@@ -101,9 +103,10 @@ def labels(groups: Sequence[SeedGroup]) -> list[str]:
         apart = len({tuple(row[k] for k in chosen) for row in rows})
         if len({tuple(row[k] for k in (*chosen, i)) for row in rows}) > apart:
             chosen.append(i)
+    labels = [", ".join(f"{keys[i]}={row[i]}" for i in chosen) for row in rows]
     return [
-        ", ".join(f"{keys[i]}={row[i]}" for i in chosen) or group.runs[0].name
-        for group, row in zip(groups, rows, strict=True)
+        replace(group, label=label or group.runs[0].name)
+        for group, label in zip(groups, labels, strict=True)
     ]
 
 

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from dlrun.errors import UserError
 from dlrun.runs.removal import Item, remove
-from dlrun.text import short
+from dlrun.text import readable_size, short
 from dlrun.views.tables import say
 
 
@@ -50,15 +50,6 @@ def delete(
             print(f"dlrun: {error}", file=sys.stderr)
     say(console, f"deleted {len(items) - failed}, {readable_size(freed)} freed")
     return 1 if failed else 0
-
-
-def readable_size(count: float) -> str:
-    """Bytes, such as 1.2 MB."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
 
 
 def _agreed(total: str) -> bool:

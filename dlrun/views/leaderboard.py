@@ -1,6 +1,7 @@
 """`dlrun leaderboard`: a row for each method."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
@@ -8,7 +9,7 @@ from rich.console import Console
 from dlrun.evaluation.metrics import describe
 from dlrun.runs.groups import differences
 from dlrun.runs.leaderboard import Rank
-from dlrun.runs.run import Run
+from dlrun.runs.run import Measure, Run
 from dlrun.views.tables import add_row, cell, plain_table, say
 
 
@@ -58,12 +59,8 @@ def as_rows(ranks: Sequence[Rank], metric: str) -> list[dict[str, Any]]:
     return [
         {
             "method": rank.method,
-            "metric": metric,
-            "split": "test",
-            "which": "best",
-            "mean": rank.test.mean,
-            "std": rank.test.std,
-            "n": rank.test.n,
+            **asdict(Measure("test", "best", metric)),
+            **asdict(rank.test),
             "chosen_by": f"val/{rank.key_metric}",
             "val_mean": rank.val.mean,
             "val_std": rank.val.std,

@@ -37,8 +37,8 @@ def print_runs(runs: Sequence[Run], console: Console) -> None:
     console.print(table)
 
 
-def brief_row(run: Run) -> dict[str, Any]:
-    """For --json."""
+def as_row(run: Run) -> dict[str, Any]:
+    """For --json; `Run.values` has everything."""
     return {
         "run": run.name,
         "folder": str(run.path),
@@ -53,14 +53,3 @@ def brief_row(run: Run) -> dict[str, Any]:
         "best": run.best_val,
         "started": f"{datetime.fromtimestamp(run.started):%m-%d %H:%M}" if run.started else "",
     }
-
-
-def wide_row(run: Run) -> dict[str, Any]:
-    """For --csv: also the numbers on the test split and every config key."""
-    test = {
-        f"test.{which}.{name}": value
-        for which in ("last", "best")
-        for name, value in run.test(which).items()
-        if "/" not in name
-    }
-    return {**brief_row(run), "seconds": run.summary.get("seconds"), **test, **run.config}

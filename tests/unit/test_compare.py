@@ -11,7 +11,7 @@ from run_folders import change_json, make_run
 from dlrun.commands.compare import run as compare_command
 from dlrun.errors import UserError
 from dlrun.runs.compare import compare
-from dlrun.runs.groups import by_seed, differences, labels
+from dlrun.runs.groups import by_seed, differences, labelled
 from dlrun.runs.run import Measure, Run
 from dlrun.runs.select import select
 from dlrun.text import flatten, letters
@@ -107,10 +107,10 @@ def test_labels_are_the_fewest_keys_that_tell_groups_apart(tmp_path: Path) -> No
     for i, (model, lr, epochs) in enumerate((("cnn", 0.1, 3), ("cnn", 0.2, 4), ("mlp", 0.1, 5))):
         make_run(tmp_path / f"r{i}", lr=lr, config={"model.name": model, "epochs": epochs})
     groups = by_seed([Run(path) for path in sorted(tmp_path.iterdir())])
-    assert labels(groups) == [
+    assert [group.label for group in labelled(groups)] == [
         "model=cnn, optimizer.lr=0.1", "model=cnn, optimizer.lr=0.2", "model=mlp, optimizer.lr=0.1",
     ]  # fmt: skip
-    assert labels(groups[:1]) == ["r0"]
+    assert labelled(groups[:1])[0].label == "r0"
     assert letters(3) == ["A", "B", "C"]
     assert letters(28)[-3:] == ["Z", "AA", "AB"]
 

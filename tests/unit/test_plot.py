@@ -95,14 +95,14 @@ def test_a_metric_that_is_not_there_is_told(outputs: Path) -> None:
 
 def test_dots_lie_where_they_belong() -> None:
     canvas = Canvas(2, 1)
-    canvas.dot(0, 0, 31)
-    canvas.dot(3, 3, 31)
-    canvas.dot(99, 99, 31)
-    assert canvas.rows(False) == ["⠁⢀"]
+    canvas.line([(0, 0)], 1, 0)
+    canvas.line([(3, 3)], 1, 1)
+    assert canvas.cells == {(0, 0): ("⠁", 0), (0, 1): ("⢀", 1)}
     canvas = Canvas(2, 1)
-    canvas.line((0, 3), (3, 0), 31)
-    assert canvas.rows(False) == ["⡠⠊"]
-    assert canvas.rows(True) == ["\x1b[31m⡠\x1b[0m\x1b[31m⠊\x1b[0m"]
+    canvas.line([(0, 3), (3, 0)], 1, 0)
+    assert canvas.cells == {(0, 0): ("⡠", 0), (0, 1): ("⠊", 0)}
+    canvas.line([(0, 3), (3, 3)], 2, 1)  # dotted, and over the other
+    assert canvas.cells == {(0, 0): ("⡠", 1), (0, 1): ("⡊", 1)}
 
 
 def test_the_drawing_fits_and_rises_where_the_curve_does() -> None:

@@ -14,7 +14,7 @@ from dlrun.commands.rm import run as rm
 from dlrun.errors import UserError
 from dlrun.runs.removal import KINDS, garbage, size_of, users_of
 from dlrun.runs.run import runs_below
-from dlrun.views.deletion import readable_size
+from dlrun.text import readable_size
 
 OLD = time.time() - 40 * 86_400
 
