@@ -73,7 +73,7 @@ class RunFolder:
     def read_config(self) -> dict[str, Any]:
         """The config as config.yaml has it.
 
-        YAML takes a hundred times as long to read as JSON, so `prepare` keeps a copy in JSON, which
+        YAML takes fifty times as long to read as JSON, so `prepare` keeps a copy in JSON, which
         counts only as long as the checksum in it is that of config.yaml.
 
         Raises:
