@@ -67,11 +67,11 @@ def run(arguments: list[str]) -> int:
         runs = runs[:limit] if options.sort or options.reverse else runs[-limit:]
 
     from dlrun.commands.console import make_console
-    from dlrun.views.runs import as_row, print_runs
+    from dlrun.views.runs import print_runs
     from dlrun.views.tables import print_csv
 
     if options.json:
-        print(json.dumps([as_row(run) for run in runs], indent=2))
+        print("[" + ",\n".join(json.dumps(run.values()) for run in runs) + "]")
     elif options.csv:
         print_csv([run.values() for run in runs])
     else:

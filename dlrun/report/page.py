@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from importlib.resources import files
@@ -38,9 +39,9 @@ def page(runs: Sequence[Run], title: str) -> str:
         title=title,
         runs=runs,
         groups=groups,
-        states=_counts(run.state for run in sorted(runs, key=lambda r: STATES.index(r.state))),
-        methods=_counts(run.method for run in runs),
-        datasets=_counts(run.dataset for run in runs),
+        states=Counter(run.state for run in sorted(runs, key=lambda r: STATES.index(r.state))),
+        methods=Counter(run.method for run in runs),
+        datasets=Counter(run.dataset for run in runs),
         key_results=key_results(groups),
         newest=newest_values(runs[0]) if len(runs) == 1 else None,
         unfinished=[(run, _log_end(run)) for run in runs if not run.is_complete],
@@ -56,7 +57,7 @@ def page(runs: Sequence[Run], title: str) -> str:
         most_runs=max(len(group.runs) for group in groups),
         galleries=[g for g in galleries(groups) if g.films or g.damaged],
         differing={
-            key: _counts(values)
+            key: Counter(values)
             for key, values in differences([run.config for run in runs]).items()
         },
         config=_config(runs),
@@ -92,14 +93,6 @@ def _part(name: str) -> str:
     return (files("dlrun.report") / name).read_text(encoding="utf-8")
 
 
-def _counts(values: Iterable[str]) -> dict[str, int]:
-    """How often each value comes, in the order of the first."""
-    found: dict[str, int] = {}
-    for value in values:
-        found[value] = found.get(value, 0) + 1
-    return found
-
-
 def _by_text(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
     """Each text once, with everything that it came with."""
     found: dict[str, list[str]] = {}
@@ -132,14 +125,13 @@ def _git(run: Run) -> dict[str, str]:
     return run.provenance.get("git") or {}
 
 
-def _provenance(runs: Sequence[Run]) -> dict[str, dict[str, int]]:
+def _provenance(runs: Sequence[Run]) -> dict[str, Counter[str]]:
     """Versions, machine, code and data; where runs differ, each value with its count."""
-    found: dict[str, dict[str, int]] = {}
+    found: dict[str, Counter[str]] = {}
     for run in runs:
         facts = _facts(run) | (_facts_of_one(run) if len(runs) == 1 else {})
         for name, value in facts.items():
-            counts = found.setdefault(name, {})
-            counts[value] = counts.get(value, 0) + 1
+            found.setdefault(name, Counter())[value] += 1
     return found
 
 

@@ -1,8 +1,6 @@
 """`dlrun ls`: a row for each run."""
 
 from collections.abc import Sequence
-from datetime import datetime
-from typing import Any
 
 from rich.console import Console
 from rich.text import Text
@@ -35,21 +33,3 @@ def print_runs(runs: Sequence[Run], console: Console) -> None:
     if not console.is_terminal:
         console.width = _NO_EDGE
     console.print(table)
-
-
-def as_row(run: Run) -> dict[str, Any]:
-    """For --json; `Run.values` has everything."""
-    return {
-        "run": run.name,
-        "folder": str(run.path),
-        "status": run.state,
-        "reason": run.reason,
-        "method": run.method,
-        "dataset": run.dataset,
-        "seed": run.seed,
-        "step": run.step,
-        "total": run.total,
-        "metric": run.key_metric,
-        "best": run.best_val,
-        "started": f"{datetime.fromtimestamp(run.started):%m-%d %H:%M}" if run.started else "",
-    }

@@ -72,7 +72,10 @@ def test_order_and_limit(outputs: Path, capsys: pytest.CaptureFixture[str]) -> N
 
 def test_for_programs(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = json.loads("\n".join(printed(capsys, "--json", "method=vae")))
-    assert [(row["run"], row["best"], row["metric"]) for row in rows] == [("r1", 0.9, "accuracy")]
+    assert [(row["run"], row["val.best"], row["key_metric"]) for row in rows] == [
+        ("r1", 0.9, "accuracy")
+    ]
+    assert (rows[0]["optimizer.lr"], rows[0]["test.accuracy"], rows[0]["done"]) == (0.01, 0.9, 0.5)
     table = csv.DictReader(io.StringIO("\n".join(printed(capsys, "--csv"))))
     assert [row["optimizer.lr"] for row in table] == ["0.1", "0.01", "0.001"]
     assert printed(capsys, "--json", "seed=7") == ["[]"]
