@@ -1,4 +1,4 @@
-"""A run is a folder: where each thing lies, and whose it is."""
+"""A run is a folder: where each of its files is, and the lock of the process that trains it."""
 
 import json
 import os
@@ -113,7 +113,7 @@ class RunFolder:
         return lines[0].split(" ", 2)[2] if lines else ""
 
     def identity(self) -> str | None:
-        """Which run this is, wherever it was copied to; None of one that an older dlrun began."""
+        """Which run this is, wherever it was copied to; None before provenance.json is written."""
         found = read_json(self.provenance).get("run")
         return found if isinstance(found, str) else None
 

@@ -84,7 +84,7 @@ class Run:
     def commands(self) -> list[str]:
         """The lines of command.txt, one for each start: the time and what was typed."""
         try:
-            return self.folder.commands.read_text(encoding="utf-8").splitlines()
+            return self.folder.commands.read_text("utf-8", "replace").splitlines()
         except OSError:
             return []
 
