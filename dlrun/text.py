@@ -2,7 +2,9 @@
 
 import difflib
 import os
+import string
 from collections.abc import Callable, Iterable, Mapping
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -60,12 +62,22 @@ def flatten(
 ) -> dict[str, Any]:
     """`{'a': {'b': 1}}` to `{'a.b': 1}`; an empty section stays as it is."""
     flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        if isinstance(value, Mapping) and value:
-            flat |= {f"{key}.{inner}": item for inner, item in flatten(value).items()}
-        else:
-            flat[str(key)] = value
-    return {key: value for key, value in flat.items() if keep(key)}
+
+    def add(section: Mapping[str, Any], prefix: str) -> None:
+        for key, value in section.items():
+            if value and isinstance(value, Mapping):
+                add(value, f"{prefix}{key}.")
+            elif keep(f"{prefix}{key}"):
+                flat[f"{prefix}{key}"] = value
+
+    add(tree, "")
+    return flat
+
+
+def letters(count: int) -> list[str]:
+    """A, B, ... Z, AA, AB, ..."""
+    single = string.ascii_uppercase
+    return [*single, *("".join(pair) for pair in product(single, single))][:count]
 
 
 def short(path: Path | str) -> str:
@@ -74,3 +86,12 @@ def short(path: Path | str) -> str:
         return str(Path(path).absolute().relative_to(os.getcwd()))
     except (ValueError, OSError):
         return str(path)
+
+
+def readable_size(count: float) -> str:
+    """Bytes, such as 1.2 MB."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"

@@ -28,10 +28,10 @@ complete -o nospace -o default -F _dlrun dlrun
 """
 _USING = ("--device", "--help", "--outputs", "--which")
 _WITH_RUN = (
-    "resume", "show", "rm", "evaluate", "predict", "translate", "export", "sample", "reconstruct",
+    "resume", "show", "evaluate", "predict", "translate", "export", "sample", "reconstruct",
     "interpolate", "traverse", "embed",
 )  # fmt: skip
-_WITH_SWEEP = ("report", "compare", "plot")
+_WITH_SWEEP = ("ls", "report", "compare", "plot", "leaderboard", "rm")
 _THEN_FILES = ("predict", "embed", "translate", "reconstruct", "interpolate", "traverse")
 _FLAGS = {
     "train": ("--cfg", "--config-dir", "--help", "--multirun"),
@@ -58,7 +58,7 @@ _FLAGS = {
     "export": ("--data-dir", "--force", "--format", "--help", "--out", "--outputs", "--which"),
     "rm": ("--dry-run", "--help", "--outputs", "--yes"),
     "gc": ("--days", "--dry-run", "--help", "--outputs", "--yes"),
-    "ls": ("--csv", "--help", "--json", "--limit", "--outputs", "--reverse", "--sort"),
+    "ls": ("--all", "--csv", "--help", "--json", "--limit", "--outputs", "--reverse", "--sort"),
     "doctor": ("--data-dir", "--help"),
     "completion": ("--help", "bash"),
 }  # fmt: skip
@@ -120,14 +120,16 @@ def _after(flag: str, words: list[str]) -> str | None:
 
 
 def _runs(outputs: str, word: str) -> list[str]:
-    from dlrun.runs.index import all_runs
+    from dlrun.runs.run import runs_below
 
-    names = [run.name for run in all_runs(Path(outputs))]
+    names = [run.name for run in runs_below(Path(outputs))]
     return [name for name in (*names, *(["last"] if names else [])) if name.startswith(word)]
 
 
 def _sweeps(outputs: str, word: str) -> list[str]:
-    return sorted(p.name for p in (Path(outputs) / "sweeps").glob("*") if p.name.startswith(word))
+    from dlrun.runs.select import sweep_names
+
+    return sweep_names(Path(outputs), word)
 
 
 def _overrides(before: list[str], word: str) -> list[str]:

@@ -91,10 +91,10 @@ def _parser() -> Any:
 
 
 def _quality(runs: list[str], overrides: list[str], options: Namespace, console: "Console") -> int:
-    from dlrun.commands.made import made_images, made_notes
     from dlrun.errors import UserError
-    from dlrun.runs.index import find_run
+    from dlrun.runs.select import find_run
     from dlrun.use.quality import evaluate_quality
+    from dlrun.views.quality import made_images, made_notes
 
     if overrides:
         raise UserError(f"{overrides[0]}: --quality compares with the run's own data set")
@@ -102,7 +102,7 @@ def _quality(runs: list[str], overrides: list[str], options: Namespace, console:
         raise UserError(f"--samples: got {options.samples}, expected an integer >= 10")
     found = {}
     for name in runs:
-        folder = find_run(name, Path(options.outputs))
+        folder = find_run(name, Path(options.outputs)).folder
         summary = evaluate_quality(
             folder, options.features, options.samples, options.device, _said(options, console)
         )

@@ -115,19 +115,20 @@ def train_in(
 
     began = time.time()
     try:
-        from dlrun.commands.present import present
         from dlrun.commands.start import console_of, ready, train_compared
         from dlrun.config.check import check
+        from dlrun.runs.run import Run
         from dlrun.training.ranks import joined
+        from dlrun.views.summary import print_result
 
         config = check(plain)
         with joined(config.hardware) as ranks:
             if (code := ranks.by_main(begin)) is not None:
                 return code
             console = console_of(ranks)
-            result = train_compared(ready(config, console, ranks), folder, console, ranks)
+            train_compared(ready(config, console, ranks), folder, console, ranks)
         if ranks.main:
-            present(result, console, next_steps=False)
+            print_result(Run(folder.path), console, next_steps=False)
     except Exception as error:
         status = read_status(folder)
         if is_first() and (status is None or status.state != "failed" or status.heartbeat < began):

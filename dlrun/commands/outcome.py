@@ -7,13 +7,13 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.table import Table
 from rich.text import Text
 
-from dlrun.results.braille import draw
 from dlrun.sweeps.plan import Job
 from dlrun.sweeps.view import listed
 from dlrun.tuning.outcome import ENOUGH, as_curve, command, history, importances
 from dlrun.tuning.pictures import write_pictures
 from dlrun.tuning.study import Study
 from dlrun.tuning.trials import counts
+from dlrun.views.braille import print_curves
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -131,6 +131,4 @@ def _pictures(study: Study, console: "Console") -> None:
         reached, best = history(study)
         title = f"{study.objectives[0]} (as files: pip install 'dlrun[plot]')"
         curves = [as_curve("of the trial", reached), as_curve("best so far", best)]
-        coloured = console.is_terminal and console.color_system is not None
-        for line in draw(curves, title, "trial", min(console.width, 100), _HEIGHT, coloured):
-            print(line)
+        print_curves(curves, title, "trial", _HEIGHT, console)

@@ -4,9 +4,11 @@ import argparse
 from pathlib import Path
 
 from dlrun.commands.arguments import Parser
-from dlrun.commands.choosing import chosen_runs
+from dlrun.commands.selection import WHAT, add_selection, selected
 
-_HELP = """\
+_HELP = f"""\
+{WHAT}
+
 examples:
   dlrun plot last
   dlrun plot losses --metric train/loss --over seconds
@@ -14,8 +16,9 @@ examples:
   dlrun plot losses --out curves.html      the picture and its numbers
 
 Runs that differ only in their seed are one curve, their mean, with a band of
-one standard deviation to either side. Over seconds, a point lies where the
-seeds were on average at its step."""
+one standard deviation to either side. A curve is of the complete runs, at the
+steps that all of them have; where none is complete, of those there are. Over
+seconds, a point is at the mean time that the seeds took to its step."""
 _HEIGHT, _MOST_CURVES = 16, 12
 
 
@@ -27,8 +30,7 @@ def run(arguments: list[str]) -> int:
         epilog=_HELP,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("what", nargs="+", metavar="RUN | SWEEP | FILTER", help="see below")
-    parser.add_argument("--outputs", default="outputs", help="where runs lie (%(default)s)")
+    add_selection(parser)
     parser.add_argument("--metric", metavar="NAME", help="such as val/knn (val of the key metric)")
     parser.add_argument("--over", choices=("steps", "seconds"), default="steps")
     parser.add_argument(
@@ -37,28 +39,25 @@ def run(arguments: list[str]) -> int:
     options = parser.parse_intermixed_args(arguments)
 
     from dlrun.commands.console import make_console
-    from dlrun.results.braille import draw
-    from dlrun.results.curves import curves, key_metric
-    from dlrun.results.figure import check_ending, write_figure
-    from dlrun.results.seeds import by_seed
+    from dlrun.runs.curves import curves, key_metric
+    from dlrun.runs.groups import by_seed
+    from dlrun.views.braille import print_curves
+    from dlrun.views.figure import check_ending, write_figure
+    from dlrun.views.tables import say
 
     if options.out is not None:
         check_ending(options.out)
-    groups = by_seed(chosen_runs(options))
+    groups, console = by_seed(selected(options).runs), make_console()
     metric = options.metric or key_metric(groups)
-    found = curves(groups, metric, options.over)
-    console = make_console()
+    found = curves(groups, metric)
     if options.out is not None:
         write_figure(found, metric, options.over, options.out)
-        console.print(f"written: {options.out}", highlight=False, markup=False)
+        say(console, f"written: {options.out}")
         return 0
-    coloured = console.is_terminal and console.color_system is not None
     shown = found[:_MOST_CURVES]
-    for line in draw(shown, metric, options.over, min(console.width, 100), _HEIGHT, coloured):
-        print(line)
-    without = len(groups) - len(found)
+    print_curves(shown, metric, options.over, _HEIGHT, console)
     if len(found) > len(shown):
-        print(f"{len(found) - len(shown)} more curves are not drawn; filters choose")
-    if without:
-        print(f"{without} of {len(groups)} have no {metric} that all their seeds share")
+        say(console, f"{len(found) - len(shown)} more curves are not drawn; filters choose")
+    if without := len(groups) - len(found):
+        say(console, f"{without} of {len(groups)} have no {metric} at a step of all their seeds")
     return 0

@@ -16,8 +16,8 @@ import torch._dynamo  # noqa: E402  (the first step of any optimizer imports it)
 import torch.utils.tensorboard  # noqa: E402, F401
 
 import dlrun.commands.job  # noqa: E402
-import dlrun.commands.present  # noqa: E402
 import dlrun.commands.start  # noqa: E402
-import dlrun.training.run  # noqa: E402, F401
+import dlrun.training.run  # noqa: E402
+import dlrun.views.summary  # noqa: E402, F401
 
 gc.freeze()  # jobs share these pages as long as nobody looks through them for rubbish

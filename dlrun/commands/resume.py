@@ -29,14 +29,12 @@ def run(arguments: list[str]) -> int:
     if options.devices is not None and options.devices < 1:
         raise UserError(f"--devices: got {options.devices}, expected an integer >= 1")
 
-    from dlrun.runs.index import find_run
-    from dlrun.runs.status import read_status
+    from dlrun.runs.select import find_run
 
-    folder = find_run(options.run, Path(options.outputs))
-    plain = folder.read_config()
-    status = read_status(folder)
-    if status is not None and status.state == "completed":
-        print(f"{folder}: complete already, {status.step} steps; nothing to do")
+    found = find_run(options.run, Path(options.outputs))
+    folder, plain = found.folder, found.folder.read_config()
+    if found.is_complete:
+        print(f"{folder}: complete already, {found.step} steps; nothing to do")
         return 0
 
     from dlrun.commands.launch import dlrun, processes

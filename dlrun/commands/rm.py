@@ -1,13 +1,14 @@
 """`dlrun rm`: deletes runs, and says first what speaks against it."""
 
 import argparse
-import os
-import sys
 from pathlib import Path
 
 from dlrun.commands.arguments import Parser
+from dlrun.commands.selection import WHAT, add_selection, selected
 
-_HELP = """\
+_HELP = f"""\
+{WHAT}
+
 examples:
   dlrun rm 261126-0201                     by the beginning of its name
   dlrun rm losses seed=7                   of a sweep, those with seed 7
@@ -15,7 +16,9 @@ examples:
 
 A run that is being trained is never deleted. One that the config of another
 run names (a student its teacher) is, after a line that says so: what a run
-needs of another lies in its own folder."""
+needs of another is in its own folder. Of a job that two sweeps share, the one
+that has only a link to it loses the link; with the run itself all links to it
+are deleted, after a line that says which sweeps lose it."""
 
 
 def run(arguments: list[str]) -> int:
@@ -26,32 +29,15 @@ def run(arguments: list[str]) -> int:
         epilog=_HELP,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("what", nargs="+", metavar="RUN | SWEEP | FILTER", help="see below")
-    parser.add_argument("--outputs", default="outputs", help="where runs lie (%(default)s)")
+    add_selection(parser)
     parser.add_argument("--yes", "-y", action="store_true", help="do not ask: for scripts")
     parser.add_argument("--dry-run", "-n", action="store_true", help="list and delete nothing")
     options = parser.parse_intermixed_args(arguments)
 
     from dlrun.commands.console import make_console
-    from dlrun.commands.removing import carry_out
-    from dlrun.errors import UserError
-    from dlrun.results.removal import Item, size_of, users_of
-    from dlrun.results.select import select
-    from dlrun.runs.cache import records
+    from dlrun.runs.removal import selected_items
+    from dlrun.runs.run import runs_below
+    from dlrun.views.deletion import delete
 
-    outputs = Path(options.outputs)
-    runs, _ = select(options.what, outputs)
-    busy = [run for run in runs if run.state == "running"]
-    if busy:
-        names = ", ".join(run.name for run in busy)
-        raise UserError(f"{names}: being trained right now; nothing was deleted")
-    everything = records(outputs)[0] if outputs.is_dir() else runs
-    going = {run.path for run in runs}
-    for one in runs:
-        users = [user for user in users_of(one, everything) if user.path not in going]
-        if users:
-            names = ", ".join(user.name for user in users[:3])
-            print(f"dlrun: {one.name} is named by the config of {names}", file=sys.stderr)
-    items = [Item(Path(run.path), f"{run.state} run", size_of(Path(run.path))) for run in runs]
-    shown = [Item(Path(os.path.relpath(i.path)), i.kind, i.size) for i in items]
-    return carry_out(shown, options.dry_run, options.yes, make_console())
+    items, notes = selected_items(selected(options), runs_below(Path(options.outputs)))
+    return delete(items, notes, options.dry_run, options.yes, make_console())

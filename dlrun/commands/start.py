@@ -5,13 +5,14 @@ from pathlib import Path
 from rich.console import Console
 
 from dlrun.commands.console import log_to, make_console
-from dlrun.commands.present import present
 from dlrun.config.check import check, to_plain_types
 from dlrun.config.schema import TrainConfig
 from dlrun.runs.folder import RunFolder, claim
+from dlrun.runs.run import Run
 from dlrun.training.prerequisites import filled, prerequisites, train_first
 from dlrun.training.ranks import ALONE, Ranks, joined
 from dlrun.training.run import Result, train
+from dlrun.views.summary import print_result
 
 
 def start(config: TrainConfig) -> None:
@@ -59,4 +60,4 @@ def console_of(ranks: Ranks) -> Console:
 
 def _show(result: Result, ranks: Ranks, console: Console) -> None:
     if ranks.main:
-        present(result, console)
+        print_result(Run(result.folder.path), console)

@@ -69,15 +69,14 @@ def open_model(options: Namespace, verb: str) -> "TrainedModel":
 
 
 def _runs_that(verb: str, outputs: str) -> str:
-    from dlrun.files import read_json
-    from dlrun.runs.index import all_runs
+    from dlrun.runs.run import runs_below
     from dlrun.use.capability import methods_that
 
     able = methods_that(verb)
     found = [
         run.name
-        for run in all_runs(Path(outputs))
-        if run.last.exists() and read_json(run.summary).get("method") in able
+        for run in runs_below(Path(outputs))
+        if run.folder.last.exists() and run.summary.get("method") in able
     ]
     if not found:
         return f"No run below {outputs} can: dlrun train method={able[0]}" if able else ""

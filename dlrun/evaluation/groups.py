@@ -64,16 +64,6 @@ def group_numbers(
     return found
 
 
-def by_group(numbers: dict[str, float]) -> dict[str, dict[str, float]]:
-    """The numbers of each group, by its name, out of those of an evaluation."""
-    found: dict[str, dict[str, float]] = {}
-    for key, value in numbers.items():
-        if key.startswith(PREFIX):
-            name, _, kind = key.removeprefix(PREFIX).rpartition("/")
-            found.setdefault(name, {})[kind] = value
-    return found
-
-
 def _name(data: DataSet, values: Tensor) -> str:
     """'gender=female race=2', of the values of each column (C,)."""
     parts = []

@@ -1,140 +1,168 @@
-"""The whole page from its parts."""
+"""The whole page: everything that the template shows."""
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from importlib.resources import files
-from string import Template
 from typing import Any
 
+from jinja2 import Environment, StrictUndefined, Template
+
 from dlrun import __version__
-from dlrun.report import facts, films
 from dlrun.report.bars import group_bars
-from dlrun.report.curves import charts
-from dlrun.report.groups import Group, grouped
-from dlrun.report.html import Safe, json_for_script, section, tag, text
+from dlrun.report.charts import charts
 from dlrun.report.pictures import galleries
-from dlrun.report.read import Run
-from dlrun.report.results import hero, results
+from dlrun.report.tables import (
+    STRIP,
+    Table,
+    every_run,
+    families,
+    key_results,
+    newest_values,
+    results,
+)
+from dlrun.runs.groups import by_seed, differences, labelled
+from dlrun.runs.run import STATES, Run
+from dlrun.text import show
+
+_LOG_LINES = 12
 
 
 def page(runs: Sequence[Run], title: str) -> str:
     """The HTML of one or more runs."""
-    groups = grouped(runs)
+    groups = [group for family in families(labelled(by_seed(runs))) for group in family]
     drawn = charts(groups)
-    script, style = _part("script.js"), _part("style.css")
-    parts = [
-        facts.unfinished(runs), facts.warnings(groups), results(groups), group_bars(groups),
-        _curves(groups, drawn),
-        films.pictures(galleries(groups)), facts.differences(groups), facts.commands(groups),
-        facts.provenance(runs),
-    ]  # fmt: skip
-    return Template(_part("template.html")).substitute(
-        title=text(title),
-        heading=text(_heading(runs)),
-        below=text(_below(runs, groups, title)),
-        chips=facts.chips(runs),
-        hero=hero(groups),
-        menu=_menu(parts),
-        sections="".join(parts),
-        made=text(f"made {datetime.now():%Y-%m-%d %H:%M} by dlrun {__version__}"),
-        style=style,
+    script = _part("script.js")
+    content = _template().render(
+        title=title,
+        runs=runs,
+        groups=groups,
+        states=Counter(run.state for run in sorted(runs, key=lambda r: STATES.index(r.state))),
+        methods=Counter(run.method for run in runs),
+        datasets=Counter(run.dataset for run in runs),
+        key_results=key_results(groups),
+        newest=newest_values(runs[0]) if len(runs) == 1 else None,
+        unfinished=[(run, _log_end(run)) for run in runs if not run.is_complete],
+        warnings=_by_text(
+            (str(line), run.name) for g in groups for run in g.runs
+            for line in run.summary.get("warnings") or ()
+        ),
+        tables=results(groups),
+        duplicates=[run.name for group in groups for run in group.duplicates],
+        bars=group_bars(groups),
+        outer_charts=[chart for chart in drawn if "/" not in chart["name"]],
+        inner_charts=[chart for chart in drawn if "/" in chart["name"]],
+        most_runs=max(len(group.runs) for group in groups),
+        galleries=[g for g in galleries(groups) if g.films or g.damaged],
+        differing={
+            key: Counter(values)
+            for key, values in differences([run.config for run in runs]).items()
+        },
+        config=_config(runs),
+        every_run=every_run(groups),
+        commands=_by_text((line[20:], line[:19]) for run in runs for line in run.commands),
+        provenance=_provenance(runs),
+        changes=sorted({diff for run in runs if (diff := _git(run).get("diff"))})[:3],
+        now=f"{datetime.now():%Y-%m-%d %H:%M}",
+        version=__version__,
+        style=_part("style.css"),
         script=script,
-        script_hash=_hash(script),
-        data=json_for_script(_data(groups, drawn)),
+        # For the page's own policy: no other script runs in it, whatever a text contains.
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        data={
+            "groups": [{"label": group.label, "runs": len(group.runs)} for group in groups],
+            "charts": drawn,
+        },
+    )  # fmt: skip
+    return content.lstrip()
+
+
+def _template() -> Template:
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
+    environment.globals["strip_size"] = STRIP
+    environment.filters["thousands"] = "{:,}".format
+    return environment.from_string(_part("page.html.j2"))
 
 
 def _part(name: str) -> str:
     return (files("dlrun.report") / name).read_text(encoding="utf-8")
 
 
-def _hash(script: str) -> str:
-    """For the page's own policy: no other script runs in it, whatever a text contains."""
-    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+def _by_text(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """Each text once, with everything that it came with."""
+    found: dict[str, list[str]] = {}
+    for text, source in pairs:
+        found.setdefault(text, []).append(source)
+    return found
 
 
-def _heading(runs: Sequence[Run]) -> str:
-    def all_of(key: str) -> str:
-        found = list(dict.fromkeys(run.config.get(key, "?") for run in runs))
-        return ", ".join(found[:4]) + (f" and {len(found) - 4} more" if len(found) > 4 else "")
-
-    return f"{all_of('method.name')} on {all_of('dataset.name')}"
-
-
-def _below(runs: Sequence[Run], groups: Sequence[Group], title: str) -> str:
-    if len(runs) == 1:
-        return title
-    settings = "one setting" if len(groups) == 1 else f"{len(groups)} settings"
-    count = f"{len(runs)} runs"
-    return f"{count}, {settings}" if title == count else f"{title}: {count}, {settings}"
+def _log_end(run: Run) -> str:
+    """The last lines of its log, where it failed."""
+    if run.state != "failed" or not run.folder.log.exists():
+        return ""
+    lines = run.folder.log.read_text(encoding="utf-8", errors="replace").splitlines()
+    return "\n".join(lines[-_LOG_LINES:])
 
 
-def _menu(parts: Sequence[Safe]) -> Safe:
-    """Links to the sections that are there."""
-    names = {
-        "unfinished": "Not complete", "warnings": "Warnings", "figures": "Figures",
-        "groups": "Groups",
-        "curves": "Curves", "pictures": "Pictures", "config": "Config", "command": "Command",
-        "provenance": "Provenance",
-    }  # fmt: skip
-    links = (
-        tag("a", name, href=f"#{anchor}")
-        for anchor, name in names.items()
-        if any(f'<section id="{anchor}"' in part for part in parts)
-    )
-    return tag("nav", *links, aria_label="Sections")
-
-
-def _curves(groups: Sequence[Group], drawn: Sequence[dict[str, Any]]) -> Safe:
-    """Frames for the script to draw in; what it draws is told in words too."""
-    if not drawn:
-        return Safe("")
-    outer = [chart for chart in drawn if "/" not in chart["name"]]
-    inner = [chart for chart in drawn if "/" in chart["name"]]
-    seeds = max(len(group.runs) for group in groups)
-    controls = [
-        _choice("axis", "Over", {"steps": "steps", "seconds": "seconds"}),
-        _choice("scale", "Scale", {"linear": "linear", "log": "log"}),
+def _config(runs: Sequence[Run]) -> Table:
+    """The keys that all runs share."""
+    first, *others = (run.config for run in runs)
+    shared = [
+        (key, show(value))
+        for key, value in first.items()
+        if all(key in other and other[key] == value for other in others)
     ]
-    if seeds > 1:
-        bands = {"range": "min to max", "deviation": "standard deviation", "none": "none"}
-        controls.insert(1, _choice("band", "Band", bands))
-    more = tag(
-        "details", tag("summary", f"{len(inner)} more curves"),
-        tag("div", *(_chart(chart) for chart in inner), class_="charts"),
-    ) if inner else None  # fmt: skip
-    about = "Lines are means over the runs that differ only in their seed. " if seeds > 1 else ""
-    note = (
-        f"{about}Solid: val. Dashed: train. Point at a chart, or focus it and use the arrow keys, "
-        "for its values. Names in the legend switch lines off."
-    )
-    return section(
-        "Curves",
-        tag("div", *controls, class_="controls"),
-        tag("div", class_="legend", id="legend", role="group", aria_label="Lines shown"),
-        tag("p", note, class_="note screen"),
-        tag("noscript", tag("p", "The curves are drawn by a script, which is switched off here.")),
-        tag("div", *(_chart(chart) for chart in outer), class_="charts"),
-        more,
-        id_="curves",
-    )
+    title = f"The {len(shared)} keys that all runs share" if others else "The whole config"
+    return Table(title, ("key", "value"), shared, numbers_from=2, folded=title)
 
 
-def _choice(name: str, legend: str, options: dict[str, str]) -> Safe:
-    inputs = (
-        tag("label", tag("input", type="radio", name=name, value=value, checked=i == 0), label)
-        for i, (value, label) in enumerate(options.items())
-    )
-    return tag("fieldset", tag("legend", legend), *inputs, class_="choice")
+def _git(run: Run) -> dict[str, str]:
+    return run.provenance.get("git") or {}
 
 
-def _chart(chart: dict[str, Any]) -> Safe:
-    heading = f"{chart['label']} {chart['arrow']}".strip()
-    return tag("figure", tag("figcaption", heading), class_="chart", data_chart=chart["name"])
+def _provenance(runs: Sequence[Run]) -> dict[str, Counter[str]]:
+    """Versions, machine, code and data; where runs differ, each value with its count."""
+    found: dict[str, Counter[str]] = {}
+    for run in runs:
+        facts = _facts(run) | (_facts_of_one(run) if len(runs) == 1 else {})
+        for name, value in facts.items():
+            found.setdefault(name, Counter())[value] += 1
+    return found
 
 
-def _data(groups: Sequence[Group], drawn: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    labels = [{"label": group.label, "runs": len(group.runs)} for group in groups]
-    return {"groups": labels, "charts": list(drawn)}
+def _facts(run: Run) -> dict[str, str]:
+    """What is known."""
+    p, git = run.provenance, _git(run)
+    versions = {"dlrun": p.get("dlrun"), "python": p.get("python"), **(p.get("packages") or {})}
+    commit = git.get("commit", "")
+    facts = {
+        "data set": run.dataset,
+        "data checksum": p.get("data_checksum", ""),
+        "hardware": p.get("hardware", ""),
+        "processor": p.get("processor", ""),
+        "platform": p.get("platform", ""),
+        "versions": ", ".join(f"{name} {which}" for name, which in versions.items() if which),
+        "git commit": f"{commit}{' with uncommitted changes' if git.get('diff') else ''}",
+        "own classes": ", ".join(p.get("own_code") or ()),
+        "resumed with": "; ".join(", ".join(r) + " changed" for r in p.get("resumed") or ()),
+    }
+    return {name: value for name, value in facts.items() if value}
+
+
+def _facts_of_one(run: Run) -> dict[str, Any]:
+    """What differs from run to run anyway."""
+    summary, facts = run.summary, {}
+    memory, rate = summary.get("peak_memory_bytes"), summary.get("images_per_second")
+    if run.started:
+        facts["started"] = f"{datetime.fromtimestamp(run.started):%Y-%m-%d %H:%M}"
+    if "seconds" in summary:
+        speed = f", {rate:,.0f} images/s" if rate else ""
+        facts["training"] = f"{summary['steps']:,} steps in {summary['seconds']:,.0f} s{speed}"
+    if memory:
+        facts["peak memory"] = f"{memory / 2**20:,.0f} MiB"
+    return facts

@@ -10,14 +10,28 @@ from pathlib import Path
 
 from PIL import Image
 
-from dlrun.report.groups import Group
-from dlrun.report.read import Run, order
+from dlrun.runs.groups import SeedGroup
+from dlrun.runs.run import Run, kind_order
+from dlrun.text import show
 
 BYTES = 3_500_000  # of all pictures together, before base64 adds a third
 COUNT = 160  # of all pictures together
 STEPS = 20  # of one film at most
 _FEWEST = 3  # steps of one film
 _QUALITIES = (80, 55, 30)  # of lossy WebP, tried in turn until a picture is small enough
+_TITLES = {
+    "views": "What the network is shown",
+    "samples_mixture": "Samples from a mixture of codes",
+    "traversals": "Latent traversals",
+}
+_LEGENDS = {
+    "reconstructions": "Images above, their reconstructions below.",
+    "predictions": "A row for each predicted class; red frames are mistakes.",
+    "neighbours": "An image, and the train images with the nearest features.",
+    "traversals": "A row for each number of the code, from low to high.",
+    "interpolations": "From one image to another through their codes.",
+    "translations": "Images, their translations, and the translations back.",
+}
 
 
 @dataclass(frozen=True)
@@ -52,11 +66,26 @@ class Gallery:
     damaged: tuple[str, ...]
     """Files that could not be read."""
 
+    @property
+    def title(self) -> str:
+        """Such as Latent traversals."""
+        return _TITLES.get(self.kind, self.kind.replace("_", " ").capitalize())
 
-def galleries(groups: Sequence[Group]) -> list[Gallery]:
+    @property
+    def about(self) -> str:
+        """What the pictures show and which are missing."""
+        lines = [_LEGENDS.get(self.kind, "")]
+        if self.left_out:
+            runs = "1 more run" if self.left_out == 1 else f"{self.left_out} more runs"
+            lines.append(f"Of the best runs; {runs} with such pictures not shown.")
+        lines += [f"{file}: damaged, not shown." for file in self.damaged]
+        return " ".join(line for line in lines if line)
+
+
+def galleries(groups: Sequence[SeedGroup]) -> list[Gallery]:
     """One for each kind of picture, within the limits above, the best groups first."""
     labelled = _labelled(groups)
-    kinds = sorted({kind for run, _ in labelled for kind in run.pictures}, key=order)
+    kinds = sorted({kind for run, _ in labelled for kind in run.pictures}, key=kind_order)
     most = max(1, COUNT // _FEWEST // max(1, len(kinds)))
     shown = labelled[:most]
     films = sum(len(run.pictures) for run, _ in shown)
@@ -77,14 +106,14 @@ def spaced(steps: Sequence[int], most: int) -> list[int]:
     return [steps[round(i * (len(steps) - 1) / (most - 1))] for i in range(most)]
 
 
-def _labelled(groups: Sequence[Group]) -> list[tuple[Run, str]]:
+def _labelled(groups: Sequence[SeedGroup]) -> list[tuple[Run, str]]:
     """Every run with what to call it: one of each group, then the next seeds."""
     found = []
-    for place in range(max((len(group.runs) for group in groups), default=0)):
+    for i in range(max((len(group.runs) for group in groups), default=0)):
         for group in groups:
-            if place < len(group.runs):
-                run = group.runs[place]
-                seed = f", seed {run.config.get('seed', '?')}" if len(group.runs) > 1 else ""
+            if i < len(group.runs):
+                run = group.runs[i]
+                seed = f", seed {show(run.seed)}" if len(group.runs) > 1 else ""
                 found.append((run, group.label + seed))
     return found
 
@@ -127,14 +156,14 @@ def _gallery(
 
 
 def _frame(step: int, path: Path, limit: int) -> Frame | None:
-    """None of a file that is no picture."""
+    """None of a file that is not a picture."""
     try:
         with Image.open(path) as opened:
             opened.load()
             picture = opened if opened.mode in ("L", "RGB") else opened.convert("RGB")
             width, height = picture.size
             kind, content = _encoded(picture, path, limit)
-    except (OSError, SyntaxError, ValueError):  # Pillow's words for damaged files
+    except (OSError, SyntaxError, ValueError):  # what Pillow raises for damaged files
         return None
     source = f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
     return Frame(step, source, width, height)

@@ -81,7 +81,7 @@
     const mean = series.mean[i];
     if (!series.low || state.band === "none") return [mean, mean];
     if (state.band === "range") return [series.low[i], series.high[i]];
-    return [mean - series.deviation[i], mean + series.deviation[i]];
+    return [mean - series.std[i], mean + series.std[i]];
   };
 
   const visible = (chart) =>
@@ -201,10 +201,10 @@
   function rowOf(series, i, chart) {
     const several = data.groups.length > 1 ? `${data.groups[series.group].label}, ` : "";
     let value = format(series.mean[i]);
-    if (series.low && series.count[i] > 1)
-      value += state.band === "deviation" ? ` ± ${format(series.deviation[i])}` : ` (${format(series.low[i])} to ${format(series.high[i])})`;
+    if (series.low)
+      value += state.band === "deviation" ? ` ± ${format(series.std[i])}` : ` (${format(series.low[i])} to ${format(series.high[i])})`;
     const of = data.groups[series.group].runs;
-    if (series.low && series.count[i] < of) value += `, ${series.count[i]} of ${of} runs`;
+    if (series.n < of) value += `, ${series.n} of ${of} runs`;
     const row = document.createElement("div");
     row.append(swatch(series.group, series.split), `${several}${series.split} ${value}`);
     return row;

@@ -1,20 +1,18 @@
-"""A run is a folder: where each thing lies, and whose it is."""
+"""A run is a folder: where each of its files is, and the lock of the process that trains it."""
 
+import json
 import os
 import secrets
 import shlex
 import string
+import zlib
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
-
 from dlrun.errors import UserError
-from dlrun.files import read_json, write_text
+from dlrun.files import load_yaml, read_json, write_text
 from dlrun.text import short
 
 if TYPE_CHECKING:
@@ -31,6 +29,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.config = path / "config.yaml"
+        self.parsed = path / ".config.json"
         self.commands = path / "command.txt"
         self.provenance = path / "provenance.json"
         self.status = path / "status.json"
@@ -65,23 +64,40 @@ class RunFolder:
             for unfinished in folder.glob(".*.tmp"):  # of a process that was killed while writing
                 unfinished.unlink()
         if not self.config.exists():
+            from omegaconf import OmegaConf
+
             write_text(self.config, OmegaConf.to_yaml(OmegaConf.create(plain)))
+            checksum = zlib.crc32(self.config.read_bytes())
+            write_text(self.parsed, json.dumps({"crc32": checksum, "config": plain}))
 
     def read_config(self) -> dict[str, Any]:
-        """What `prepare` wrote.
+        """The config as config.yaml has it.
+
+        YAML takes fifty times as long to read as JSON, so `prepare` keeps a copy in JSON, which
+        counts only as long as the checksum in it is that of config.yaml.
 
         Raises:
-            UserError: the folder is no run, or its config was damaged.
+            UserError: the folder is not a run, or its config is damaged.
         """
         try:
-            plain = OmegaConf.to_container(OmegaConf.load(self.config))
+            text = self.config.read_bytes()
         except FileNotFoundError as error:
-            raise UserError(f"{self}: no run there (no config.yaml)") from error
-        except (OmegaConfBaseException, OSError, ValueError, YAMLError) as error:
-            raise UserError(f"{self.config}: not readable as YAML") from error
-        if not isinstance(plain, dict) or "method" not in plain:
+            raise UserError(f"{self}: not a run (no config.yaml)") from error
+        except OSError as error:
+            raise UserError(f"{self.config}: cannot be read ({error.strerror})") from error
+        copy = read_json(self.parsed)
+        plain = copy["config"] if copy.get("crc32") == zlib.crc32(text) else self._read_yaml()
+        if not isinstance(plain, dict) or not isinstance(plain.get("method"), dict):
             raise UserError(f"{self.config}: not the config of a run")
         return {str(key): value for key, value in plain.items()}
+
+    def _read_yaml(self) -> Any:
+        from yaml import YAMLError
+
+        try:
+            return load_yaml(self.config)
+        except (OSError, ValueError, YAMLError) as error:
+            raise UserError(f"{self.config}: not readable as YAML") from error
 
     def add_command(self, argv: list[str]) -> None:
         """One line for every start and resume."""
@@ -97,7 +113,7 @@ class RunFolder:
         return lines[0].split(" ", 2)[2] if lines else ""
 
     def identity(self) -> str | None:
-        """Which run this is, wherever it was copied to; None of one that an older dlrun began."""
+        """Which run this is, wherever it was copied to; None before provenance.json is written."""
         found = read_json(self.provenance).get("run")
         return found if isinstance(found, str) else None
 

@@ -5,9 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from dlrun.errors import UserError
-from dlrun.runs.folder import RunFolder
-from dlrun.runs.index import find_run
-from dlrun.runs.status import read_status
+from dlrun.runs.select import find_run
 from dlrun.text import short
 
 _KEYS = ("init_from", "teacher")
@@ -50,12 +48,11 @@ def located(reference: str, outputs: Path, key: str) -> Path:
     path = Path(reference).expanduser()
     if path.is_file():
         return path
-    folder: RunFolder = find_run(reference, outputs)
-    status = read_status(folder)
-    if status is None or status.state != "completed":
-        state = "has not begun" if status is None else f"is {status.state} at step {status.step}"
+    run = find_run(reference, outputs)
+    if not run.is_complete:
+        state = f"is {run.state} at step {run.step}" if run.status else "has not begun"
         raise UserError(
-            f"{key}: {folder} {state}; finish it with dlrun resume {folder.name}, or name one of "
-            f"the files in {folder}/checkpoints"
+            f"{key}: {run.folder} {state}; finish it with dlrun resume {run.name}, or name one of "
+            f"the files in {run.folder}/checkpoints"
         )
-    return folder.path
+    return run.path

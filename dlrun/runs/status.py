@@ -46,7 +46,7 @@ class StatusWriter:
             self._write()
 
     def end(self, state: State, reason: str = "") -> None:
-        """The last word."""
+        """Writes how the run ended."""
         self.status.state, self.status.reason = state, reason
         self._write()
 
@@ -56,9 +56,9 @@ class StatusWriter:
 
 
 def read_status(folder: RunFolder) -> Status | None:
-    """The run's status, or None where there is no readable one.
+    """The run's status, or None where it cannot be read.
 
-    A run that says it is running while nobody holds it was killed: it is told as interrupted.
+    A run that says it is running while no process holds its lock was killed: it is `interrupted`.
     """
     try:
         status = Status(**read_json(folder.status))
@@ -70,10 +70,10 @@ def read_status(folder: RunFolder) -> Status | None:
 
 
 def note_end(folder: RunFolder, state: State, reason: str) -> None:
-    """Says how a run ended whose process could not say it; not of one that is complete or begun."""
+    """Writes how a run ended whose process could not; not of one that is complete or in use."""
     try:
         folder.lock()
-    except UserError:  # somebody goes on with it already
+    except UserError:  # another process has resumed it
         return
     try:
         status, now = read_status(folder), time.time()

@@ -9,8 +9,9 @@ from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, TrialState
 
 from dlrun.files import read_json
-from dlrun.results.curves import Curve
+from dlrun.runs.curves import Curve
 from dlrun.runs.folder import RunFolder
+from dlrun.runs.statistics import spread
 from dlrun.tuning.objective import Objective
 from dlrun.tuning.study import Study
 
@@ -79,5 +80,5 @@ def history(study: Study) -> tuple[list[tuple[int, float]], list[tuple[int, floa
 
 def as_curve(label: str, points: Sequence[tuple[int, float]]) -> Curve:
     """For the terminal."""
-    x, y = [float(number) for number, _ in points], [value for _, value in points]
-    return Curve(label, x, y, y, y, 1)
+    steps, values = [number for number, _ in points], [spread([value]) for _, value in points]
+    return Curve(label, steps, [0.0] * len(steps), values, 1)

@@ -6,7 +6,7 @@ from typing import Literal
 
 from dlrun.errors import UserError
 from dlrun.runs.folder import RunFolder
-from dlrun.runs.index import find_run
+from dlrun.runs.select import find_run
 from dlrun.training import checkpoint
 from dlrun.training.hardware import pick_device
 from dlrun.training.outline import demand_run
@@ -67,7 +67,7 @@ def locate(
     path = Path(run).expanduser()
     if path.is_file():
         return path, None
-    folder = find_run(fspath(path) if path.exists() else fspath(run), Path(outputs))
+    folder = find_run(fspath(run), Path(outputs)).folder
     best_first = (folder.best, folder.last) if which == "best" else (folder.last,)
     for found in best_first:
         if found.exists():

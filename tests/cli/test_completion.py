@@ -68,7 +68,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("dlrun train method=byoll optimizer.l", ["optimizer.lr="]),
         ("dlrun train --c", ["--cfg", "--config-dir"]),
         ("dlrun ls --",
-         ["--csv", "--help", "--json", "--limit", "--outputs", "--reverse", "--sort"]),
+         ["--all", "--csv", "--help", "--json", "--limit", "--outputs", "--reverse", "--sort"]),
         ("dlrun completion ", ["bash"]),
         ("dlrun nope ", []),
         ("dlrun train name='a ", []),

@@ -113,12 +113,12 @@ def test_a_wrong_configuration(
             "nothing: no run of that name below outputs; `dlrun ls` lists them",
         ),
         (["show", "last"], "last: no run of that name below outputs; `dlrun ls` lists them"),
-        (["resume", "."], ".: no run there (no config.yaml)"),
+        (["resume", "."], ".: not a run (no config.yaml)"),
         (["ls"], "outputs: no such folder; runs are made by `dlrun train`"),
         (
             ["ls", "else where"],
-            "else where: no such folder, nor a sweep below outputs; runs are made by "
-            "`dlrun train`, and a filter has an =, such as status=failed",
+            "else where: no such folder, nor a run or sweep of that name below outputs; "
+            "`dlrun ls` lists them",
         ),
     ],
 )

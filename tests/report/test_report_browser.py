@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from report_runs import make_run, make_sweep
+from run_folders import make_run, make_sweep
 
 from dlrun.report.page import page
-from dlrun.report.read import read_run
-from dlrun.runs.folder import RunFolder
+from dlrun.runs.run import Run
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -87,10 +86,17 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of a sweep in which one more run failed."""
     folder = tmp_path_factory.mktemp("report")
-    sweep = make_sweep(folder)
-    make_run(sweep / "broken", None, lr=9.0, state="failed", reason="train/loss is not finite")
+    sweep = make_sweep(folder, pictures=True)
+    make_run(
+        sweep / "broken",
+        None,
+        lr=9.0,
+        state="failed",
+        reason="train/loss is not finite",
+        pictures=True,
+    )
     out = folder / "report.html"
-    runs = [read_run(RunFolder(path)) for path in sorted(sweep.iterdir())]
+    runs = [Run(path) for path in sorted(sweep.iterdir())]
     out.write_text(page(runs, "sizes"), encoding="utf-8")
     return out
 
@@ -125,10 +131,10 @@ def test_the_slider_moves_the_pictures_by_keyboard(browser: Page, report: Path) 
 
 
 def test_tabs_are_walked_with_the_arrow_keys(browser: Page, report: Path, tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run", 0.5)
+    run = make_run(tmp_path / "run", 0.5, pictures=True)
     shutil.copy(run / "samples/predictions-000010.png", run / "samples/views-000000.png")
     out = tmp_path / "r.html"
-    out.write_text(page([read_run(RunFolder(run))], "run"), encoding="utf-8")
+    out.write_text(page([Run(run)], "run"), encoding="utf-8")
     browser.open(out)
     open_panels = "[...document.querySelectorAll('.panel:not([hidden])')].map(p => p.id)"
     assert browser.js(open_panels) == ["panel-0"]
@@ -199,7 +205,7 @@ def test_names_of_the_user_do_nothing(browser: Page, tmp_path: Path) -> None:
     with open(run / "metrics.jsonl", "a") as file:
         file.write('{"step": 40, "time": 9.0, "val/</script><script>window.hit=1": 1.0}\n')
     out = tmp_path / "r.html"
-    out.write_text(page([read_run(RunFolder(run))], evil), encoding="utf-8")
+    out.write_text(page([Run(run)], evil), encoding="utf-8")
     browser.open(out)
     browser.until("document.querySelectorAll('.chart svg').length > 0")
     assert browser.js("window.hit === undefined")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from report_runs import make_run, make_sweep
+from run_folders import make_run, make_sweep
 
 Dlrun = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -59,11 +59,11 @@ def test_a_mistake_is_told_in_a_line(dlrun: Dlrun, tmp_path: Path) -> None:
     (damaged / "config.yaml").write_text("method: [")
     for arguments, line in (
         ((), "the following arguments are required"),
-        (("nothing",), "no run of that name"),
-        (("empty",), "no run in this folder or below it"),
+        (("nothing",), "nor a run or sweep of that name"),
+        (("empty",), "no run below"),
         ((str(damaged),), "not readable as YAML"),
         ((str(run), "--out", "empty"), "is a folder"),
-        ((str(run), "--out", str(run / "config.yaml" / "x.html")), "cannot write"),
+        ((str(run), "--out", str(run / "config.yaml" / "x.html")), "cannot be written"),
     ):
         result = dlrun("report", *arguments)
         assert result.returncode == 2, arguments

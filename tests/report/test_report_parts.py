@@ -1,4 +1,4 @@
-"""The report's parts: bands, thinning, groups, escaping, pictures, what a word means."""
+"""The report's parts: numbers, thinning, settings, escaping, pictures."""
 
 import base64
 import io
@@ -12,56 +12,36 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from report_runs import make_run, make_sweep
+from run_folders import make_run, make_sweep
 
-from dlrun.errors import UserError
 from dlrun.report import pictures as limits
-from dlrun.report.curves import charts, curve, thin
-from dlrun.report.groups import differing, grouped, spread
-from dlrun.report.html import json_for_script, tag, text
+from dlrun.report.charts import charts, thin
 from dlrun.report.page import page
 from dlrun.report.pictures import galleries, spaced
-from dlrun.report.read import Run, read_run
-from dlrun.report.results import figure
-from dlrun.report.select import select
-from dlrun.runs.folder import RunFolder
+from dlrun.report.tables import Table, families, number, results
+from dlrun.runs.groups import SeedGroup, by_seed, labelled
+from dlrun.runs.run import Run
+from dlrun.runs.statistics import spread
 
 
 def runs_of(folder: Path) -> list[Run]:
-    return [read_run(RunFolder(path)) for path in sorted(folder.iterdir())]
+    return [Run(path) for path in sorted(folder.iterdir())]
 
 
-def test_a_band_is_the_mean_and_the_spread_over_the_seeds_at_each_step() -> None:
-    first = [
-        {"step": 10, "time": 1.0, "val/a": 1.0},
-        {"step": 20, "time": 2.0, "val/a": 4.0},
-        {"step": 20, "time": 2.0, "train/a": 9.0},
-    ]
-    second = [
-        {"step": 10, "time": 3.0, "val/a": 3.0},
-        {"step": 20, "time": 6.0, "val/a": math.nan},
-        {"step": 30, "time": 9.0, "val/a": 8.0},
-    ]
-    found = curve([first, second], "val/a")
-    assert found.steps == [10, 20, 30]
-    assert found.seconds == [2.0, 2.0, 9.0]
-    assert found.mean == [2.0, 4.0, 8.0]
-    assert found.low == [1.0, 4.0, 8.0]
-    assert found.high == [3.0, 4.0, 8.0]
-    assert found.deviation == pytest.approx([math.sqrt(2), 0.0, 0.0])
-    assert found.count == [2, 1, 1]
+def groups_of(runs: list[Run]) -> list[SeedGroup]:
+    """The best first, as on the page."""
+    return [group for family in families(labelled(by_seed(runs))) for group in family]
 
 
-def test_spread_by_hand() -> None:
-    found = spread([1.0, 2.0, 6.0])
-    assert found is not None
-    assert (found.mean, found.low, found.high, found.count) == (3.0, 1.0, 6.0, 3)
-    assert found.deviation == pytest.approx(math.sqrt(7))
-    assert figure(found, ".1f") == "3.0 ± 2.6"
-    assert figure(spread([0.5]), ".3f") == "0.500"
-    assert figure(spread([1.0, math.nan]), ".3f") == "nan ± nan"
-    assert figure(spread([1.0, math.inf]), ".3f") == "inf"
-    assert spread([]) is None
+def page_of(run: Path, title: str = "run") -> str:
+    return page([Run(run)], title)
+
+
+def test_numbers_as_they_are_shown() -> None:
+    assert number(spread([1.0, 2.0, 6.0]), ".1f") == "3.0 ± 2.6"
+    assert number(spread([0.5]), ".3f") == "0.500"
+    assert number(spread([1.0, math.nan]), ".3f") == "nan"
+    assert number(None, ".3f") == "–"
 
 
 @given(
@@ -86,18 +66,14 @@ def test_a_spike_of_one_step_survives_in_a_long_run() -> None:
     assert 12_345 in thin(values, values, 100)
 
 
-def test_runs_that_differ_only_in_seed_are_one_group_and_the_best_comes_first(
-    tmp_path: Path,
-) -> None:
-    runs = runs_of(make_sweep(tmp_path))
-    assert differing(runs) == ["optimizer.lr", "seed"]
-    first, second = grouped(runs)
+def test_the_best_setting_on_val_comes_first(tmp_path: Path) -> None:
+    first, second = groups_of(runs_of(make_sweep(tmp_path)))
     assert (first.label, second.label) == ("optimizer.lr=0.1", "optimizer.lr=0.01")
     assert [len(first.runs), len(second.runs)] == [3, 3]
     best = first.test("best", "accuracy")
     assert best is not None
     assert best.mean == pytest.approx(0.81)
-    assert best.deviation == pytest.approx(0.01)
+    assert best.std == pytest.approx(0.01)
 
 
 def test_of_a_loss_the_lowest_comes_first_and_what_has_no_result_last(tmp_path: Path) -> None:
@@ -105,13 +81,13 @@ def test_of_a_loss_the_lowest_comes_first_and_what_has_no_result_last(tmp_path: 
     make_run(tmp_path / "b", 0.2, lr=2.0, key_metric="loss")
     make_run(tmp_path / "c", None, lr=3.0)
     make_run(tmp_path / "d", math.nan, lr=4.0, key_metric="loss")
-    labels = [group.label for group in grouped(runs_of(tmp_path))]
-    assert labels[:2] == ["optimizer.lr=2.0", "optimizer.lr=1.0"]
-    assert set(labels[2:]) == {"optimizer.lr=3.0", "optimizer.lr=4.0"}
+    names = [group.label for group in groups_of(runs_of(tmp_path))]
+    assert names[:2] == ["optimizer.lr=2.0", "optimizer.lr=1.0"]
+    assert set(names[2:]) == {"optimizer.lr=3.0", "optimizer.lr=4.0"}
 
 
 def test_charts_hold_the_key_metric_first_and_the_bands(tmp_path: Path) -> None:
-    first, second = charts(grouped(runs_of(make_sweep(tmp_path))))
+    first, second = charts(groups_of(runs_of(make_sweep(tmp_path))))
     assert (first["name"], first["arrow"]) == ("accuracy", "↑")
     assert second["name"] == "loss"
     series = first["series"][0]
@@ -120,29 +96,19 @@ def test_charts_hold_the_key_metric_first_and_the_bands(tmp_path: Path) -> None:
     assert series["seconds"] == [2.0, 3.0, 4.0]
     assert series["mean"][-1] == pytest.approx(0.81)
     assert (series["low"][-1], series["high"][-1]) == (0.8, 0.82)
-    assert series["count"] == [3, 3, 3]
+    assert series["std"] == pytest.approx([0.0033333, 0.0066667, 0.01], rel=1e-3)
+    assert series["n"] == 3
 
 
 HOSTILE = "<script>alert(1)</script>\"'&</figure>"
 
 
-def test_text_cannot_become_markup() -> None:
-    assert text(HOSTILE) == (
-        "&lt;script&gt;alert(1)&lt;/script&gt;&quot;&#x27;&amp;&lt;/figure&gt;"
-    )
-    made = tag("img", alt=HOSTILE, hidden=True, title=None)
-    assert made.startswith('<img alt="&lt;script')
-    assert made.endswith('" hidden>')
-    assert made.count("<") == 1
-    inside = json_for_script({"label": "</script><!--" + HOSTILE})
-    assert "<" not in inside
-    assert json.loads(inside) == {"label": "</script><!--" + HOSTILE}
-
-
 def test_what_a_user_wrote_stays_text_in_the_whole_page(tmp_path: Path) -> None:
     # No slash: it could not be in a folder's name.
     name = "<script>alert(1)<img src=x onerror=alert(2)>"
-    run = make_run(tmp_path / name, 0.5, state="failed", reason=HOSTILE, warnings=[HOSTILE])
+    run = make_run(
+        tmp_path / name, 0.5, state="failed", reason=HOSTILE, warnings=[HOSTILE], pictures=True
+    )
     (run / "command.txt").write_text(f"2026-01-02 03:04:05 dlrun train name='{HOSTILE}'\n")
     (run / "log.txt").write_text(HOSTILE)
     with open(run / "metrics.jsonl", "a") as file:
@@ -150,8 +116,7 @@ def test_what_a_user_wrote_stays_text_in_the_whole_page(tmp_path: Path) -> None:
     (run / "samples" / "<b>x-000001.png").write_bytes(
         (run / "samples" / "predictions-000010.png").read_bytes()
     )
-    content = page([read_run(RunFolder(run))], name)
-    assert "$" + "{" not in content.split("<script>")[0]
+    content = page_of(run, name)
     counts: dict[str, int] = {}
 
     class Counter(HTMLParser):
@@ -163,6 +128,8 @@ def test_what_a_user_wrote_stays_text_in_the_whole_page(tmp_path: Path) -> None:
                 assert dict(attrs)["alt"]
 
     Counter().feed(content)
+    data = json.loads(content.partition('id="data">')[2].partition("</script>")[0])
+    assert HOSTILE in [chart["name"] for chart in data["charts"]]
     assert counts["script"] == 2  # the data and the page's own
     assert counts["img"] == 4
     assert "b" not in counts
@@ -180,19 +147,19 @@ def test_an_unfinished_run_is_told_with_its_reason(tmp_path: Path) -> None:
     run = make_run(
         tmp_path / "run", None, state="failed", reason="train/loss is not finite at step 20"
     )
-    content = page([read_run(RunFolder(run))], "run")
+    content = page_of(run)
     assert "train/loss is not finite at step 20" in content
-    assert "not judged on the test split" in content
+    assert "not evaluated on the test split" in content
     assert "dlrun resume" in content
     assert "val/accuracy" in content
 
 
 def test_a_run_that_has_only_begun_makes_a_page(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run", None, state="running")
+    run = make_run(tmp_path / "run", None, state="running", pictures=True)
     for path in [run / "metrics.jsonl", run / "command.txt", run / "provenance.json",
                  run / "status.json", *(run / "samples").iterdir()]:  # fmt: skip
         path.unlink()
-    assert "not judged" in page([read_run(RunFolder(run))], "run")
+    assert "not evaluated" in page_of(run)
 
 
 def test_spaced_takes_the_first_and_the_last() -> None:
@@ -203,13 +170,13 @@ def test_spaced_takes_the_first_and_the_last() -> None:
 def test_pictures_are_many_and_large_and_still_fit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = make_run(tmp_path / "run", 0.5)
+    run = make_run(tmp_path / "run", 0.5, pictures=True)
     noise = random.Random(0)
     for step in range(100, 160):
         image = Image.frombytes("RGB", (150, 100), noise.randbytes(45_000))
         image.save(run / "samples" / f"samples-{step:06d}.png")
     monkeypatch.setattr(limits, "BYTES", 100_000)
-    by_kind = {gallery.kind: gallery for gallery in galleries(grouped([read_run(RunFolder(run))]))}
+    by_kind = {gallery.kind: gallery for gallery in galleries(groups_of([Run(run)]))}
     (film,) = by_kind["samples"].films
     steps = [frame.step for frame in film.frames]
     assert len(steps) == limits.STEPS
@@ -223,13 +190,13 @@ def test_pictures_are_many_and_large_and_still_fit(
 def test_enlarged_pictures_are_stored_small_without_loss(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = make_run(tmp_path / "run", 0.5, steps=(10,))
+    run = make_run(tmp_path / "run", 0.5, steps=(10,), pictures=True)
     small = Image.frombytes("L", (101, 60), random.Random(0).randbytes(6060))
     large = small.resize((202, 120), Image.Resampling.NEAREST)
     path = run / "samples" / "samples-000010.png"
     large.save(path, compress_level=0)
     monkeypatch.setattr(limits, "BYTES", 2 * 13_000)
-    found = {g.kind: g for g in galleries(grouped([read_run(RunFolder(run))]))}["samples"]
+    found = {g.kind: g for g in galleries(groups_of([Run(run)]))}["samples"]
     (frame,) = found.films[0].frames
     kept = Image.open(io.BytesIO(base64.b64decode(frame.source.partition(",")[2])))
     assert kept.size == (101, 60)
@@ -238,32 +205,13 @@ def test_enlarged_pictures_are_stored_small_without_loss(
 
 
 def test_equal_pictures_are_shown_once_and_damaged_ones_told(tmp_path: Path) -> None:
-    for name in ("0.1", "0.2"):
-        make_run(tmp_path / name, 0.5)
+    for name, epochs in (("0.1", 1), ("0.2", 2)):
+        make_run(tmp_path / name, 0.5, pictures=True, config={"epochs": epochs})
     broken = tmp_path / "0.2" / "samples" / "samples-000010.png"
     broken.write_bytes(b"\x89PNG no more")
-    first, second = galleries(grouped(runs_of(tmp_path)))
+    first, second = galleries(groups_of(runs_of(tmp_path)))
     assert [film.same for film in first.films] == [2]
     assert (second.films, second.damaged) == ((), (str(broken),))
-
-
-def test_what_a_word_means(tmp_path: Path) -> None:
-    outputs = tmp_path / "outputs"
-    sweep = make_sweep(outputs)
-    run = make_run(outputs / "fashion_mini" / "supervised" / "260101-abcd", 0.5)
-    for word in ("sizes", "siz", str(sweep)):
-        found = select([word], outputs)
-        assert (len(found.runs), found.title) == (6, "sizes"), word
-        assert found.out == sweep / "report.html"
-    for word in ("260101", "260101-abcd", str(run)):
-        assert select([word], outputs).out == run / "report.html", word
-    both = select(["260101", "sizes", str(run)], outputs)
-    assert (len(both.runs), both.out) == (7, Path("report.html"))
-    for word, line in (("nothing", "no run of that name"), (str(tmp_path / "outputs" / "sweeps" /
-                       "sizes" / "0.1-0" / "samples"), "no run in this folder"),
-                       ("0.1", "runs are called that or begin like it")):  # fmt: skip
-        with pytest.raises(UserError, match=line):
-            select([word], outputs)
 
 
 def test_groups_of_images_are_bars_the_worst_first(tmp_path: Path) -> None:
@@ -273,9 +221,8 @@ def test_groups_of_images_are_bars_the_worst_first(tmp_path: Path) -> None:
         "group/gender=male/high": 0.86, "group/gender=<i>/recall": 0.25, "group/gender=<i>/n": 8,
         "group/gender=none/n": 0,
     }  # fmt: skip
-    test = dict.fromkeys(("trivial", "untrained", "last", "best"), numbers)
-    run = make_run(tmp_path / "run", 0.7, test=test)
-    content = page([read_run(RunFolder(run))], "run")
+    run = make_run(tmp_path / "run", 0.7, test=numbers)
+    content = page_of(run)
     bars = content.partition('class="bars"')[2].partition("<details>")[0]
     names = [part.partition("<")[0] for part in bars.split("<strong>")[1:]]
     assert names == ["gender=&lt;i&gt;", "gender=male", "gender=none"]
@@ -285,10 +232,9 @@ def test_groups_of_images_are_bars_the_worst_first(tmp_path: Path) -> None:
     assert bars.count('class="fill"') == 2
 
 
-def test_figures_of_two_data_sets_are_not_ranked_with_each_other(tmp_path: Path) -> None:
+def test_numbers_of_two_data_sets_are_not_ranked_with_each_other(tmp_path: Path) -> None:
     make_run(tmp_path / "a", 0.5)
-    config = make_run(tmp_path / "b", 0.9) / "config.yaml"
-    config.write_text(config.read_text().replace("fashion_mini", "cifar10"))
+    make_run(tmp_path / "b", 0.9, config={"dataset.name": "cifar10"})
     make_run(tmp_path / "c", None, lr=0.7, state="failed", reason="out of memory")
     content = page(runs_of(tmp_path), "both")
     assert content.count('class="hero"') == 2
@@ -301,11 +247,35 @@ def test_of_too_many_runs_the_best_keep_their_pictures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for lr in (0.1, 0.2, 0.3):
-        make_run(tmp_path / str(lr), lr, lr=lr, steps=(10, 20, 30, 40))
+        make_run(tmp_path / str(lr), lr, lr=lr, steps=(10, 20, 30, 40), pictures=True)
     monkeypatch.setattr(limits, "COUNT", 6)
-    (gallery,) = galleries(grouped(runs_of(tmp_path)))
+    (gallery,) = galleries(groups_of(runs_of(tmp_path)))
     assert [film.label for film in gallery.films] == ["optimizer.lr=0.3", "optimizer.lr=0.2"]
     assert gallery.steps == (10, 30, 40)
     assert gallery.left_out == 1
     content = page(runs_of(tmp_path), "many")
     assert "1 more run with such pictures not shown" in content
+
+
+def test_what_does_not_count_is_named(tmp_path: Path) -> None:
+    make_run(tmp_path / "old", 0.1, started=1.0)
+    make_run(tmp_path / "new", 0.7, started=2.0)
+    make_run(tmp_path / "cut", 0.2, seed=1, state="interrupted")
+    make_run(tmp_path / "other", 0.9, seed=2)
+    content = page(runs_of(tmp_path), "r")
+    assert "0.800 ± 0.141" in content
+    assert "Only complete runs are counted. Duplicate seeds, ignored: old." in content
+    assert "completed, duplicate seed" in content
+
+
+def test_networks_of_a_distillation_are_in_one_table(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        student = {"last": 0.5 + seed / 10, "best": 0.6, "parameters": 1000}
+        networks = {"teacher": {"last": None, "best": 0.9}, "student": student}
+        make_run(tmp_path / str(seed), seed=seed, comparison=networks)
+    *_, table = results(groups_of(runs_of(tmp_path)))
+    assert isinstance(table, Table) and list(table.head[:2]) == ["network", "last"]
+    assert [list(row) for row in table.rows] == [
+        ["teacher", "–", "0.9000 ± 0.0000", "as student", "as student"],
+        ["student", "0.5500 ± 0.0707", "0.6000 ± 0.0000", "1,000", "as student"],
+    ]

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from dlrun.data.table import DataSet, Table
-from dlrun.evaluation.groups import by_group, group_numbers, wilson
+from dlrun.evaluation.groups import group_numbers, wilson
 from dlrun.evaluation.metrics import METRICS
+from dlrun.runs.run import by_image_group
 
 
 def data_set(labels: list[int], positive: int | None, **columns: list[int]) -> DataSet:
@@ -44,11 +45,11 @@ def test_recall_precision_and_false_positives_by_hand() -> None:
     # 66.7 and 100 points: their mean is 83.3, each is 16.7 away, and n - 1 is 1.
     assert found["group_variance"] == pytest.approx(2 * (100 / 6) ** 2)
     low, high = wilson(2, 3)
-    assert by_group(found)["sex=0"] == pytest.approx(
+    assert by_image_group(found)["sex=0"] == pytest.approx(
         {"n": 3, "recall": 2 / 3, "low": low, "high": high, "negatives": 2, "precision": 2 / 3,
          "false_positive_rate": 1 / 2}
     )  # fmt: skip
-    second = by_group(found)["sex=1"]
+    second = by_image_group(found)["sex=1"]
     assert (second["recall"], second["precision"], second["false_positive_rate"]) == (1, 1, 0)
 
 
@@ -68,7 +69,7 @@ def test_variance_is_that_of_the_papers_table() -> None:
     found = numbers(data_set([1] * 4000, 1, skin=group), predicted)
     assert found["group_variance"] == pytest.approx(32.0958, abs=1e-3)
     assert found["group_gap"] == pytest.approx(0.122)
-    assert "false_positive_rate" not in found and "negatives" in by_group(found)["skin=0"]
+    assert "false_positive_rate" not in found and "negatives" in by_image_group(found)["skin=0"]
 
 
 def test_columns_of_the_positives_alone() -> None:
@@ -76,10 +77,10 @@ def test_columns_of_the_positives_alone() -> None:
     data = data_set([1, 1, 1, 0, 0], 1, race=[0, 0, 1, -1, -1])
     found = numbers(data, [1, 0, 1, 1, 0])
     assert (found["precision"], found["false_positive_rate"]) == (2 / 3, 1 / 2)
-    for group in by_group(found).values():
+    for group in by_image_group(found).values():
         assert "precision" not in group and "false_positive_rate" not in group
         assert group["negatives"] == 0
-    assert list(by_group(found)) == ["race=0", "race=1"]
+    assert list(by_image_group(found)) == ["race=0", "race=1"]
 
 
 def test_accuracy_where_no_class_is_positive() -> None:
@@ -87,7 +88,7 @@ def test_accuracy_where_no_class_is_positive() -> None:
     found = numbers(data, [0, 2, 2, 2])
     assert found["worst_group_accuracy"] == 0 and found["group_gap"] == 1
     assert "recall" not in found and "precision" not in found
-    each = {name: (group["n"], group["accuracy"]) for name, group in by_group(found).items()}
+    each = {name: (group["n"], group["accuracy"]) for name, group in by_image_group(found).items()}
     # The last image, of which the race is not known, is in no group.
     assert each == {
         "sex=0 race=0": (1, 1.0), "sex=0 race=1": (1, 0.0), "sex=1 race=1": (1, 1.0),
@@ -97,7 +98,7 @@ def test_accuracy_where_no_class_is_positive() -> None:
 def test_an_empty_group_is_named_and_counts_for_nothing() -> None:
     data = data_set([1, 0, 1], 1, sex=[0, 1, 0])
     found = numbers(data, [1, 1, 1])
-    assert by_group(found)["sex=1"] == {
+    assert by_image_group(found)["sex=1"] == {
         "n": 0, "negatives": 1, "precision": 0, "false_positive_rate": 1,
     }  # fmt: skip
     assert found["worst_group_recall"] == 1
@@ -111,13 +112,13 @@ def test_a_group_of_train_alone_is_named_too() -> None:
     data = data_set([1, 1], 1, sex=[0, 0])
     train = Table(data.test.images, data.test.labels, {"sex": torch.tensor([1, -1])})
     data = DataSet(**{**vars(data), "train": train})
-    assert by_group(numbers(data, [1, 0]))["sex=1"] == {"n": 0, "negatives": 0}
+    assert by_image_group(numbers(data, [1, 0]))["sex=1"] == {"n": 0, "negatives": 0}
 
 
 def test_words_and_nothing_without_groups() -> None:
     data = data_set([1, 1], 1, sex=[0, 1])
     named = DataSet(**{**vars(data), "words": {"sex": ("male", "m/f")}})
-    assert list(by_group(numbers(named, [1, 0]))) == ["sex=male", "sex=m/f"]
+    assert list(by_image_group(numbers(named, [1, 0]))) == ["sex=male", "sex=m/f"]
     assert numbers(DataSet(**{**vars(data), "groups": ()}), [1, 0]) == {}
 
 
@@ -185,7 +186,7 @@ def test_against_counting(data: st.DataObject) -> None:
     for positive, used in product((None, 0, 2), (["a"], ["a", "b"])):
         chosen = {name: columns[name] for name in used}
         found = numbers(data_set(labels, positive, **chosen), predicted)
-        each = by_group(found)
+        each = by_image_group(found)
         expected = one_by_one(labels, predicted, positive, chosen)
         assert list(each) == list(expected)
         shares = []

@@ -1,31 +1,31 @@
 """Which runs `dlrun ls` and its like mean."""
 
 import math
+from pathlib import Path
+from typing import Any
 
 import pytest
+from run_folders import make_run
 
 from dlrun.errors import UserError
-from dlrun.results.filters import chosen, is_filter, nothing_found, parse_filter, sort_key
-from dlrun.runs.record import Record
+from dlrun.runs.filters import filtered, is_filter, nothing_found, parse_filter, sort_runs
+from dlrun.runs.run import Run
 
 
-def record(name: str, state: str = "completed", accuracy: float = 0.5, **config: object) -> Record:
-    summary = {
-        "key_metric": "accuracy", "best": {"val": accuracy + 0.1},
-        "test": {"best": {"accuracy": accuracy}, "last": {"accuracy": accuracy - 0.1}},
-    }  # fmt: skip
-    plain = {"seed": 0, "optimizer.lr": 0.1, **{k.replace("__", "."): v for k, v in config.items()}}
-    return Record(
-        f"/o/{name}", state, config=plain, summary=summary if state == "completed" else {}
-    )
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
+    folder = tmp_path_factory.mktemp("runs")
 
+    def run(name: str, accuracy: float | None = 0.5, state: str = "completed", **rest: Any) -> Run:
+        val = None if accuracy is None else [accuracy + 0.1]
+        return Run(make_run(folder / name, accuracy, state=state, steps=(10,), val=val, **rest))
 
-RUNS = [
-    record("a", accuracy=0.9, method__name="byol", optimizer__lr=0.01, method__flag=True),
-    record("b", method__name="vae", seed=1, method__sizes=[3, 4]),
-    record("c", "failed", method__name="byol", seed=2, schedule__warmup=None),
-    record("d", "interrupted", method__name="my_file:Mine", optimizer__lr=1e-5),
-]
+    return [
+        run("a", 0.9, config={"method.name": "byol", "method.flag": True}, lr=0.01),
+        run("b", config={"method.name": "vae", "method.sizes": [3, 4]}, seed=1),
+        run("c", None, "failed", config={"method.name": "byol", "schedule.warmup": None}, seed=2),
+        run("d", None, "interrupted", config={"method.name": "my_file:Mine"}, lr=1e-5),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -55,8 +55,8 @@ RUNS = [
         (["optimizer.lr<0.1", "optimizer.lr>0.001"], "a"),
     ],
 )
-def test_filters(typed: list[str], names: str) -> None:
-    assert "".join(run.name for run in chosen(RUNS, [parse_filter(t) for t in typed])) == names
+def test_filters(runs: list[Run], typed: list[str], names: str) -> None:
+    assert "".join(run.name for run in filtered(runs, [parse_filter(t) for t in typed])) == names
 
 
 @pytest.mark.parametrize("text", ["seed=0", "optimizer.lr<0.1", "run=2*", "a.b!=c=d", "seed="])
@@ -67,7 +67,7 @@ def test_a_filter_is_known_by_its_sign(text: str) -> None:
 @pytest.mark.parametrize("text", ["outputs", "last", "261126-020114-rrej", "outputs/sweeps/a"])
 def test_a_name_is_no_filter(text: str) -> None:
     assert not is_filter(text)
-    with pytest.raises(UserError, match="no filter"):
+    with pytest.raises(UserError, match="not a filter"):
         parse_filter(text)
 
 
@@ -75,28 +75,29 @@ def test_a_name_is_no_filter(text: str) -> None:
     ("text", "told"),
     [
         ("status=faild", "Did you mean status=failed"),
-        ("status=zzz", "there are running, completed"),
+        ("status=zzz", "expected one of status=running, status=completed"),
         ("metod=byol", "no run has metod. Did you mean method=byol"),
         ("lr<1", "no run has lr. Did you mean optimizer.lr<1"),
         ("zzz=1", "no run has zzz; keys are those of config.yaml"),
         ("seed<many", "compares numbers; got many"),
     ],
 )
-def test_mistakes_are_told(text: str, told: str) -> None:
+def test_mistakes_are_told(runs: list[Run], text: str, told: str) -> None:
     with pytest.raises(UserError, match=told):
-        chosen(RUNS, [parse_filter(text)])
+        filtered(runs, [parse_filter(text)])
 
 
-def test_nothing_found_says_what_there_is() -> None:
-    assert nothing_found(RUNS, [parse_filter("seed=7")]) == "no run with seed=7; seed is 0, 1, 2"
+def test_nothing_found_says_what_there_is(runs: list[Run]) -> None:
+    assert nothing_found(runs, [parse_filter("seed=7")]) == "no run with seed=7; seed is 0, 1, 2"
     both = [parse_filter("seed=1"), parse_filter("method=byol")]
-    assert nothing_found(RUNS, both) == "no run with seed=1 and method=byol at once"
+    assert nothing_found(runs, both) == "no run with seed=1 and method=byol at once"
 
 
-def test_sorting_puts_what_lacks_the_key_last_either_way() -> None:
-    runs = [*RUNS, record("n", accuracy=math.nan)]
-    assert "".join(run.name for run in sort_key(runs, "test.accuracy")) == "bancd"
-    assert "".join(run.name for run in sort_key(RUNS, "test.accuracy", reverse=True)) == "abcd"
-    assert "".join(run.name for run in sort_key(RUNS, "method")) == "acdb"
+def test_sorting_puts_what_lacks_the_key_last_either_way(runs: list[Run], tmp_path: Path) -> None:
+    diverged = Run(make_run(tmp_path / "n", math.nan))
+    several = [*runs, diverged]
+    assert "".join(run.name for run in sort_runs(several, "test.accuracy")) == "bancd"
+    assert "".join(run.name for run in sort_runs(runs, "test.accuracy", reverse=True)) == "abcd"
+    assert "".join(run.name for run in sort_runs(runs, "method")) == "acdb"
     with pytest.raises(UserError, match=r"Did you mean optimizer\.lr"):
-        sort_key(RUNS, "optimizer.lrr")
+        sort_runs(runs, "optimizer.lrr")

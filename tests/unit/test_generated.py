@@ -8,7 +8,6 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
-from dlrun.commands.made import made_images, made_notes
 from dlrun.config.check import check
 from dlrun.config.compose import compose_plain
 from dlrun.config.schema import TrainConfig
@@ -22,6 +21,7 @@ from dlrun.evaluation.inference import Inference
 from dlrun.evaluation.metrics import describe
 from dlrun.methods.base import Method
 from dlrun.use.quality import domain_config, feature_config
+from dlrun.views.quality import made_images, made_notes
 
 
 def table(n: int, seed: int, labels: bool = True) -> Table:

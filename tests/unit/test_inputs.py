@@ -197,7 +197,7 @@ def test_in_a_sweep_a_name_means_one_run_for_all_jobs(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", [])
     monkeypatch.setattr("dlrun.training.run.train", train)
-    monkeypatch.setattr("dlrun.commands.present.present", lambda *_, **__: None)
+    monkeypatch.setattr("dlrun.views.summary.print_result", lambda *_, **__: None)
     command = ["method=supervised", "model.init_from=last", "seed=0,1", "hydra/launcher=basic"]
     assert sweep(command, None) == 0
     expected = str(first.path.relative_to(tmp_path))

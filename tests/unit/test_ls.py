@@ -3,35 +3,34 @@
 import csv
 import io
 import json
+import os
 from pathlib import Path
 
 import pytest
+from rich.console import Console
+from run_folders import make_run
 
-from dlrun.commands.columns import columns
 from dlrun.commands.ls import run as ls
 from dlrun.errors import UserError
-from dlrun.files import write_json, write_text
+from dlrun.runs.run import Run
+from dlrun.views.runs import print_runs
 
 
 @pytest.fixture
 def outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("DLRUN_DATA", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     for number, (method, lr, best) in enumerate(
         [("byol", 0.1, 0.5), ("vae", 0.01, 0.9), ("byol", 0.001, 0.7)]
     ):
-        path = tmp_path / "outputs" / "sweeps" / "mine" / f"r{number}"
-        path.mkdir(parents=True)
-        plain = {
-            "method": {"name": method}, "dataset": {"name": "d"}, "seed": number,
-            "optimizer": {"lr": lr},
-        }  # fmt: skip
-        write_text(path / "config.yaml", json.dumps(plain))
-        write_json(path / "status.json", {
-            "state": "failed" if number == 2 else "completed", "step": 5, "total": 10,
-            "started": 1.0, "heartbeat": 1.0, "pid": 1, "host": "elsewhere", "reason": "",
-        })  # fmt: skip
-        write_json(path / "summary.json", {"key_metric": "knn", "best": {"val": best}})
+        make_run(
+            tmp_path / "outputs" / "sweeps" / "mine" / f"r{number}",
+            best,
+            state="failed" if number == 2 else "completed",
+            steps=(15,),
+            seed=number,
+            lr=lr,
+            config={"method.name": method, "dataset.name": "d"},
+        )
     return tmp_path / "outputs"
 
 
@@ -57,7 +56,7 @@ def test_the_table(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
         "on",
         "val",
     ]
-    assert lines[2].split() == ["r0", "completed", "byol", "d", "0", "knn", "0.5"]
+    assert lines[2].split() == ["r0", "completed", "byol", "d", "0", "accuracy", "0.5"]
     assert lines[4].split()[:3] == ["r2", "failed", "50%"]
     assert names(printed(capsys, "method=byol", "optimizer.lr<0.01")) == ["r2"]
     assert names(printed(capsys, "mine", "status=completed")) == ["r0", "r1"]
@@ -73,7 +72,10 @@ def test_order_and_limit(outputs: Path, capsys: pytest.CaptureFixture[str]) -> N
 
 def test_for_programs(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = json.loads("\n".join(printed(capsys, "--json", "method=vae")))
-    assert [(row["run"], row["best"], row["metric"]) for row in rows] == [("r1", 0.9, "knn")]
+    assert [(row["run"], row["val.best"], row["key_metric"]) for row in rows] == [
+        ("r1", 0.9, "accuracy")
+    ]
+    assert (rows[0]["optimizer.lr"], rows[0]["test.accuracy"], rows[0]["done"]) == (0.01, 0.9, 0.5)
     table = csv.DictReader(io.StringIO("\n".join(printed(capsys, "--csv"))))
     assert [row["optimizer.lr"] for row in table] == ["0.1", "0.01", "0.001"]
     assert printed(capsys, "--json", "seed=7") == ["[]"]
@@ -84,22 +86,43 @@ def test_what_is_not_there_is_told(outputs: Path, capsys: pytest.CaptureFixture[
     (outputs / "none").mkdir()
     assert printed(capsys, str(outputs / "none"))[0].startswith("no run below")
     for arguments, told in (
-        (["nothing"], "no such folder, nor a sweep"),
-        (["mine", "other"], "one folder at a time"),
+        (["nothing"], "no such folder, nor a run or sweep of that name"),
+        (["--outputs", "nowhere"], "nowhere: no such folder"),
         (["--limit", "0"], "expected 1 or more"),
         (["--json", "--csv"], "--csv: not allowed with argument --json"),
+        (["--all", "--limit", "1"], "--limit: not allowed with argument --all"),
         (["sed=1"], "Did you mean seed=1"),
     ):
         with pytest.raises(UserError, match=told):
             ls(arguments)
 
 
-def test_a_narrow_screen_cuts_one_column_alone() -> None:
-    rows = [
-        ("r" * 18, "completed", "supervised", "a_long_data_set_name", "0", "negative_elbo 480.7")
-    ]
-    header = ("run", "status", "method", "data set", "seed", "best on val")
-    lines = columns(header, rows, 80, 3, lambda _, cell: cell)
-    assert max(map(len, lines)) == 80
-    assert "a_long_data_se…" in lines[2] and lines[2].endswith("negative_elbo 480.7")
-    assert "a_long_data_set_name" in columns(header, rows, 200, 3, lambda _, cell: cell)[2]
+def test_the_table_has_the_latest_and_says_how_many_there_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(53):
+        path = make_run(tmp_path / f"r{number:02d}", seed=number)
+        os.utime(path / "config.yaml", (number, number))
+    assert ls([str(tmp_path)]) == 0
+    told = capsys.readouterr()
+    assert names(told.out.splitlines()) == [f"r{number:02d}" for number in range(3, 53)]
+    assert told.err == "dlrun: 50 of 53 runs; --all shows them all\n"
+    assert len(names(printed(capsys, str(tmp_path), "--all"))) == 53
+    assert len(json.loads("\n".join(printed(capsys, str(tmp_path), "--json")))) == 53
+    assert names(printed(capsys, str(tmp_path), "--sort", "seed"))[0] == "r00"
+
+
+def test_a_narrow_screen_cuts_the_data_set_alone(tmp_path: Path) -> None:
+    config = {"dataset.name": "a_long_data_set_name"}
+    path = make_run(tmp_path / ("r" * 18), 0.5, config=config, key_metric="negative_elbo")
+
+    def line(width: int, terminal: bool) -> str:
+        console = Console(width=width, force_terminal=terminal, color_system=None)
+        with console.capture() as captured:
+            print_runs([Run(path)], console)
+        return captured.get().splitlines()[2].rstrip()
+
+    assert len(line(80, True)) <= 80
+    assert "a_long_data…" in line(80, True) and line(80, True).endswith("negative_elbo 0.5")
+    assert "a_long_data_set_name" in line(200, True)
+    assert "a_long_data_set_name" in line(80, False)  # a pipe has no edge

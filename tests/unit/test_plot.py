@@ -1,87 +1,112 @@
 """Curves: seeds taken together, drawn in dots and as files."""
 
-import json
 import re
 import statistics
 import sys
 from pathlib import Path
 
 import pytest
+from run_folders import make_run
 
 from dlrun.commands.plot import run as plot
 from dlrun.errors import UserError
-from dlrun.files import write_json, write_text
-from dlrun.results.braille import Canvas, draw
-from dlrun.results.curves import Curve, curves, key_metric
-from dlrun.results.seeds import by_seed
-from dlrun.results.select import select
+from dlrun.runs.curves import Curve, curve, curves, key_metric
+from dlrun.runs.groups import SeedGroup, by_seed
+from dlrun.runs.run import Run
+from dlrun.runs.select import select
+from dlrun.runs.statistics import spread
+from dlrun.views.braille import Canvas, draw
 
 VALUES = {0: [0.2, 0.5, 0.9], 1: [0.4, 0.5, 0.7]}
 
 
 @pytest.fixture
 def outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("DLRUN_DATA", str(tmp_path / "cache"))
     monkeypatch.setenv("COLUMNS", "80")
     for loss, shift in (("bce", 0.0), ("mse", 0.1)):
         for seed, values in VALUES.items():
-            path = tmp_path / "outputs" / "sweeps" / "s" / f"{loss}{seed}"
-            path.mkdir(parents=True)
-            plain = {"method": {"name": "vae"}, "loss": {"name": loss}, "seed": seed}
-            write_text(path / "config.yaml", json.dumps(plain))
-            write_json(path / "status.json", {
-                "state": "completed", "step": 30, "total": 30, "started": 1.0, "heartbeat": 1.0,
-                "pid": 1, "host": "elsewhere", "reason": "",
-            })  # fmt: skip
-            write_json(path / "summary.json", {"key_metric": "knn", "best": {"val": 0.9}})
-            rows = [
-                {"step": 10 * (i + 1), "time": (i + 1) * (seed + 1.0), "val/knn": value + shift}
-                for i, value in enumerate(values)
-            ]
+            val = [value + shift for value in values]
+            steps = [10, 20, 30]
             if seed == 1:  # one seed has been further
-                rows.append({"step": 40, "time": 9.0, "val/knn": 1.0})
-            write_text(path / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+                val, steps = [*val, 0.6], [*steps, 40]
+            path = tmp_path / "outputs" / "sweeps" / "s" / f"{loss}{seed}"
+            make_run(path, val=val, steps=steps, seed=seed, config={"loss.name": loss})
     return tmp_path / "outputs"
 
 
+def groups_of(outputs: Path) -> list[SeedGroup]:
+    return by_seed(select(["s"], outputs).runs)
+
+
 def test_a_curve_is_the_mean_over_seeds_where_all_have_been(outputs: Path) -> None:
-    groups = by_seed(select(["s"], outputs)[0])
-    assert key_metric(groups) == "val/knn"
-    first, second = curves(groups, "val/knn", "steps")
+    groups = groups_of(outputs)
+    assert key_metric(groups) == "val/accuracy"
+    first, second = curves(groups, "val/accuracy")
     pairs = list(zip(*VALUES.values(), strict=True))
-    assert first.x == [10, 20, 30] and first.n == 2
+    assert first.steps == [10, 20, 30] and first.n == 2
     assert first.mean == pytest.approx([statistics.mean(pair) for pair in pairs])
-    spread = [statistics.stdev(pair) for pair in pairs]
-    assert [high - mean for high, mean in zip(first.high, first.mean, strict=True)] == (
-        pytest.approx(spread)
-    )
+    assert [v.std for v in first.values] == pytest.approx([statistics.stdev(p) for p in pairs])
+    assert [(v.low, v.high, v.n) for v in first.values] == [
+        (min(pair), max(pair), 2) for pair in pairs
+    ]
+    assert first.band(1)[0] == pytest.approx(0.3 + statistics.stdev([0.2, 0.4]))
     assert first.label == "A loss=bce (n=2)" and second.label == "B loss=mse (n=2)"
     assert second.mean == pytest.approx([mean + 0.1 for mean in first.mean])
-    assert curves(groups, "val/knn", "seconds")[0].x == pytest.approx([1.5, 3.0, 4.5])
+    assert first.x("seconds") == pytest.approx([1.5, 2.5, 3.5])
+    assert first.x("steps") == [10, 20, 30]
+
+
+def test_a_curve_is_of_complete_runs_or_where_there_is_none_of_all(tmp_path: Path) -> None:
+    def group(*states: str) -> SeedGroup:
+        paths = [
+            make_run(
+                tmp_path / "-".join(states) / str(seed), seed=seed, state=state,
+                steps=[10, 20, 30][: 3 - seed], val=[0.1, 0.2, 0.3][: 3 - seed],
+            )
+            for seed, state in enumerate(states)
+        ]  # fmt: skip
+        (found,) = by_seed([Run(path) for path in paths])
+        return found
+
+    drawn = curve(group("completed", "completed", "failed"), "val/accuracy")
+    assert (drawn.n, drawn.steps) == (2, [10, 20])
+    drawn = curve(group("completed", "running"), "val/accuracy")
+    assert (drawn.n, drawn.steps) == (1, [10, 20, 30])
+    drawn = curve(group("running", "failed"), "val/accuracy")
+    assert (drawn.n, drawn.steps) == (2, [10, 20])
+    assert curve(group("completed"), "val/nothing").steps == []
+
+
+def test_a_step_that_is_not_finite_is_left_out(tmp_path: Path) -> None:
+    for seed, values in enumerate(([0.1, 0.2, float("nan")], [0.3, float("inf"), 0.5])):
+        make_run(tmp_path / str(seed), seed=seed, val=values)
+    (group,) = by_seed([Run(path) for path in tmp_path.iterdir()])
+    drawn = curve(group, "val/accuracy")
+    assert (drawn.steps, drawn.mean) == ([10], [pytest.approx(0.2)])
 
 
 def test_a_metric_that_is_not_there_is_told(outputs: Path) -> None:
-    groups = by_seed(select(["s"], outputs)[0])
-    with pytest.raises(UserError, match="Did you mean val/knn"):
-        curves(groups, "knn", "steps")
-    with pytest.raises(UserError, match="there are val/knn"):
-        curves(groups, "zzz", "steps")
+    groups = groups_of(outputs)
+    with pytest.raises(UserError, match="Did you mean val/accuracy"):
+        curves(groups, "accuracy")
+    with pytest.raises(UserError, match="there are train/loss, val/accuracy"):
+        curves(groups, "zzz")
 
 
 def test_dots_lie_where_they_belong() -> None:
     canvas = Canvas(2, 1)
-    canvas.dot(0, 0, 31)
-    canvas.dot(3, 3, 31)
-    canvas.dot(99, 99, 31)
-    assert canvas.rows(False) == ["⠁⢀"]
+    canvas.line([(0, 0)], 1, 0)
+    canvas.line([(3, 3)], 1, 1)
+    assert canvas.cells == {(0, 0): ("⠁", 0), (0, 1): ("⢀", 1)}
     canvas = Canvas(2, 1)
-    canvas.line((0, 3), (3, 0), 31)
-    assert canvas.rows(False) == ["⡠⠊"]
-    assert canvas.rows(True) == ["\x1b[31m⡠\x1b[0m\x1b[31m⠊\x1b[0m"]
+    canvas.line([(0, 3), (3, 0)], 1, 0)
+    assert canvas.cells == {(0, 0): ("⡠", 0), (0, 1): ("⠊", 0)}
+    canvas.line([(0, 3), (3, 3)], 2, 1)  # dotted, and over the other
+    assert canvas.cells == {(0, 0): ("⡠", 1), (0, 1): ("⡊", 1)}
 
 
 def test_the_drawing_fits_and_rises_where_the_curve_does() -> None:
-    rising = Curve("A rises", [0, 1, 2], [0, 1, 2], [0, 1, 2], [0, 1, 2], 1)
+    rising = Curve("A rises", [0, 1, 2], [0, 1, 2], [spread([y]) for y in (0, 1, 2)], 1)
     lines = draw([rising], "val/knn", "steps", 60, 8, coloured=False)
     assert max(map(len, lines)) <= 60
     rows = [line.partition("┤")[2] for line in lines if "┤" in line]
@@ -90,7 +115,7 @@ def test_the_drawing_fits_and_rises_where_the_curve_does() -> None:
     assert len(columns) == 8 and columns == sorted(columns, reverse=True)
     assert rows[0].endswith("A") and lines[1].startswith("2 ┤") and lines[8].startswith("0 ┤")
     assert lines[-1] == "━━ A rises: last 2"
-    flat = Curve("A flat", [5.0], [0.0], [0.0], [0.0], 1)
+    flat = Curve("A flat", [5], [0.0], [spread([0.0])], 1)
     assert any("A" in line for line in draw([flat], "x", "steps", 60, 8, coloured=False)[1:9])
 
 
@@ -120,8 +145,6 @@ def test_mistakes_with_files_are_told_before_anything_is_read(
 ) -> None:
     with pytest.raises(UserError, match=r"expected a name that ends in \.png"):
         plot(["s", "--out", "curves.jpg"])
-    with pytest.raises(UserError, match="there is no folder"):
-        plot(["s", "--out", str(tmp_path / "none" / "a.png")])
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(UserError, match=r"pip install 'dlrun\[plot\]'"):
         plot(["s", "--outputs", str(outputs), "--out", str(tmp_path / "a.png")])

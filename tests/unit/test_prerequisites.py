@@ -9,7 +9,6 @@ from typing import ClassVar
 import pytest
 from rich.console import Console
 
-from dlrun.commands.present import compared
 from dlrun.config.check import check, to_plain_types
 from dlrun.config.compose import compose_plain
 from dlrun.config.schema import TrainConfig
@@ -20,6 +19,7 @@ from dlrun.options import Choice
 from dlrun.runs.folder import RunFolder
 from dlrun.training import prerequisites as module
 from dlrun.training.prerequisites import filled, prerequisites, train_first
+from dlrun.views.summary import compared_table
 
 
 @pytest.fixture(autouse=True)
@@ -381,7 +381,7 @@ def test_they_are_shown_beside_the_run() -> None:
     }
     console = Console(width=120)
     with console.capture() as captured:
-        console.print(compared({"test": {"last": own}, "compared": others}))
+        console.print(compared_table({"test": {"last": own}, "compared": others}))
     shown = captured.get()
     assert "this run" in shown and "control-3" in shown
     (line,) = [line for line in shown.splitlines() if "worst group" in line]

@@ -14,7 +14,6 @@ import pytest
 from dlrun.errors import UserError
 from dlrun.files import read_json, write_json
 from dlrun.runs.folder import RunFolder, claim
-from dlrun.runs.index import all_runs, find_run
 from dlrun.runs.status import StatusWriter, read_status
 
 
@@ -129,44 +128,6 @@ def test_a_reader_never_sees_half_a_file(tmp_path: Path) -> None:
         os._exit(0)
     while os.waitpid(child, os.WNOHANG) == (0, 0):
         assert "n" in json.loads(path.read_text())
-
-
-def test_runs_are_found_by_folder_name_and_beginning(tmp_path: Path) -> None:
-    for name in ("260101-aaaa", "260101-abbb", "260202-cccc"):
-        folder = RunFolder(tmp_path / "d" / "m" / name)
-        folder.path.mkdir(parents=True)
-        folder.prepare({"seed": 0})
-        write_json(folder.status, {})
-        os.utime(folder.config, (len(list(all_runs(tmp_path))),) * 2)
-    assert [run.name for run in all_runs(tmp_path)] == ["260101-aaaa", "260101-abbb", "260202-cccc"]
-    assert find_run(str(tmp_path / "d" / "m" / "260101-abbb"), tmp_path).name == "260101-abbb"
-    assert find_run("260202", tmp_path).name == "260202-cccc"
-    assert find_run("260101-abbb", tmp_path).name == "260101-abbb"
-    assert find_run("last", tmp_path).name == "260202-cccc"
-    with pytest.raises(UserError, match="2 runs are called that or begin like it"):
-        find_run("260101", tmp_path)
-    with pytest.raises(UserError, match="the latest is 260202-cccc"):
-        find_run("nothing", tmp_path)
-    with pytest.raises(UserError, match="no run there"):
-        find_run(str(tmp_path), tmp_path)
-
-
-def test_runs_are_found_by_what_the_user_has_called_them(tmp_path: Path) -> None:
-    def begin(name: str) -> None:
-        folder = RunFolder(tmp_path / "d" / "m" / name)
-        folder.prepare({"seed": 0})
-        write_json(folder.status, {})
-
-    names = ("260101-101500-abcd-mine", "260101-101501-abcd-my-own", "260101-101502-abcd-26")
-    for name in names:
-        begin(name)
-    for given, name in zip(("mine", "my-own", "26"), names, strict=True):
-        assert find_run(given, tmp_path).name == name
-    begin("260102-101500-abcd-mine")
-    with pytest.raises(UserError, match=r"2 runs are called that .* give more of the name"):
-        find_run("mine", tmp_path)
-    with pytest.raises(UserError, match="no run of that name"):
-        find_run("own", tmp_path)
 
 
 def test_what_a_killed_writer_left_is_cleared_away(tmp_path: Path) -> None:

@@ -1,1 +1,0 @@
-"""What many runs say together: filters, groups of seeds, comparisons, curves."""

@@ -1,0 +1,145 @@
+"""`method=byol`, `optimizer.lr<0.01`, `status=failed,interrupted`: which runs are meant."""
+
+import operator
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+from dlrun.errors import UserError
+from dlrun.runs.run import STATES, Run
+from dlrun.text import show, suggest
+
+_FORM = re.compile(r"(?P<key>[\w.@/:-]+?)(?P<sign><=|>=|!=|==|=|<|>)(?P<value>.*)", re.DOTALL)
+_ORDER: dict[str, Callable[[float, float], bool]] = {
+    "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Filter:
+    """One condition; `text` is how it was typed."""
+
+    key: str
+    sign: str
+    value: str
+    text: str
+
+    def holds(self, values: dict[str, Any]) -> bool:
+        """Whether a run with these values is meant; one that lacks the key never is."""
+        if self.key not in values:
+            return False
+        own: Any = values[self.key]
+        if self.sign in ("=", "!="):
+            alternatives = re.split(r",(?![^\[]*\])", self.value)  # not inside of [3,4]
+            among = any(_same(own, wanted) for wanted in alternatives)
+            return among == (self.sign == "=")
+        if not _is_number(own):
+            return False
+        return _ORDER[self.sign](float(own), float(self.value))
+
+
+def is_filter(text: str) -> bool:
+    """Whether an argument is a condition rather than a run or a folder."""
+    return _FORM.fullmatch(text) is not None
+
+
+def parse_filter(text: str) -> Filter:
+    """The condition that was typed.
+
+    Raises:
+        UserError: it is not a filter, or does not make sense.
+    """
+    match = _FORM.fullmatch(text)
+    if match is None:
+        raise UserError(f"{text}: not a filter; expected KEY=VALUE or, quoted, 'KEY<VALUE'")
+    key, sign, value = match["key"].replace("/", "."), match["sign"], match["value"]
+    sign = "=" if sign == "==" else sign
+    if sign not in ("=", "!=") and not _number(value):
+        raise UserError(f"{text}: {sign} compares numbers; got {show(value)}")
+    unknown = [state for state in value.split(",") if state not in STATES and "*" not in state]
+    if key == "status" and unknown:
+        hint = suggest(unknown[0], STATES, form="status={}".format)
+        raise UserError(f"status={unknown[0]}: no such status{hint}")
+    return Filter(key, sign, value, text)
+
+
+def filtered(runs: Sequence[Run], filters: Sequence[Filter]) -> list[Run]:
+    """The runs for which every filter holds.
+
+    Raises:
+        UserError: a key that no run has.
+    """
+    if not filters:
+        return list(runs)
+    rows = [(run, run.values()) for run in runs]
+    known = {key for _, values in rows for key in values}
+    for condition in filters:
+        if rows and condition.key not in known:
+            rest = condition.text[len(condition.key) :]
+            hint = _suggest_key(condition.key, known, rest)
+            raise UserError(f"{condition.text}: no run has {condition.key}{hint}")
+    return [run for run, values in rows if all(one.holds(values) for one in filters)]
+
+
+def nothing_found(runs: Sequence[Run], filters: Sequence[Filter]) -> str:
+    """Why `filtered` left none: the values that there are of the first key that fits no run."""
+    rows = [run.values() for run in runs]
+    for condition in filters:
+        if not any(condition.holds(values) for values in rows):
+            there = {show(values[condition.key]) for values in rows if condition.key in values}
+            more = ", ..." if len(there) > 8 else ""
+            shown = ", ".join(sorted(there)[:8])
+            return f"no run with {condition.text}; {condition.key} is {shown}{more}"
+    return f"no run with {' and '.join(condition.text for condition in filters)} at once"
+
+
+def sort_runs(runs: Sequence[Run], key: str, reverse: bool = False) -> list[Run]:
+    """`runs` by a value, numbers before words; those without it are last either way.
+
+    Raises:
+        UserError: no run has it.
+    """
+    name = key.replace("/", ".")
+    rows = [(run, run.values()) for run in runs]
+    known = {name for _, values in rows for name in values}
+    if rows and name not in known:
+        raise UserError(f"--sort {key}: no run has {name}{_suggest_key(name, known)}")
+    with_it = [(run, values[name]) for run, values in rows if values.get(name) is not None]
+    without = [run for run, values in rows if values.get(name) is None]
+    with_it.sort(key=lambda pair: _rank(pair[1]), reverse=reverse)
+    return [run for run, _ in with_it] + without
+
+
+def _rank(value: Any) -> tuple[int, float, str]:
+    if _is_number(value) and value == value:
+        return (0, float(value), "")
+    return (1, 0.0, show(value))
+
+
+def _same(own: Any, wanted: str) -> bool:
+    if _is_number(own):
+        return _number(wanted) and float(wanted) == own
+    if isinstance(own, str):
+        return fnmatchcase(own, wanted)
+    return show(own).replace(" ", "") == wanted.replace(" ", "")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _suggest_key(key: str, known: set[str], rest: str = "") -> str:
+    """`lr` is the end of optimizer.lr, or else close to another key."""
+    ends = [name for name in sorted(known) if name.rpartition(".")[2] == key]
+    listed = "keys are those of config.yaml, and status, run, done, seconds, val.best, test.METRIC"
+    return suggest(ends[0] if ends else key, known, lambda name: f"{name}{rest}", listed)

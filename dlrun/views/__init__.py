@@ -1,0 +1,1 @@
+"""What people read: tables and drawings in the terminal, figures as files. Without torch."""

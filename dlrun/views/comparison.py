@@ -1,0 +1,227 @@
+"""`dlrun compare`: groups side by side, or below each other where they are many."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any, Literal
+
+from rich.console import Console
+from rich.table import Table
+
+from dlrun.evaluation.metrics import describe
+from dlrun.runs.compare import Row
+from dlrun.runs.groups import SeedGroup
+from dlrun.runs.statistics import Paired
+from dlrun.text import letters
+from dlrun.views.tables import add_row, cell, few, plain_table, say
+
+_SIDE_BY_SIDE = 3  # more groups than these are below each other
+_KEYS = 3  # more differing keys than these are too many columns
+
+
+def print_comparison(
+    groups: Sequence[SeedGroup],
+    changed: dict[str, list[str]],
+    rows: Sequence[Row],
+    chosen: bool,
+    console: Console,
+) -> None:
+    """What differs, the numbers, and what they mean.
+
+    Args:
+        groups: the first is the one that the others are compared with.
+        changed: the config keys that differ, with each group's value.
+        rows: the measures.
+        chosen: whether the user chose the metrics; else those that fit are shown.
+        console: to print to.
+    """
+    names, few_groups = letters(len(groups)), len(groups) <= _SIDE_BY_SIDE
+    if few_groups:
+        say(console, *(f"{name}: {_runs(g)}" for name, g in zip(names, groups, strict=True)), "")
+        if changed:
+            console.print(_what_differs(names, changed))
+            console.print()
+        elif len(groups) > 1:
+            say(console, "no config key differs that changes what a run computes", "")
+        for table in _side_by_side(names, groups, rows):
+            console.print(table)
+        lines: list[str] = []
+    else:
+        table, lines = _stacked(names, groups, changed, _fitting(rows, groups, chosen))
+        console.print(table)
+    say(console, "", *lines, *_left_out(names, groups), *_meaning(rows, few_groups))
+
+
+def _runs(group: SeedGroup) -> str:
+    seeds = ", ".join(str(seed) for seed in group.seeds)
+    plural = "s" if len(group.runs) > 1 else ""
+    return f"{few([run.name for run in group.runs])} (seed{plural} {seeds})"
+
+
+def _what_differs(names: Sequence[str], changed: dict[str, list[str]]) -> Table:
+    """A row for each key."""
+    table = plain_table("what differs")
+    for name in ("", *names):
+        table.add_column(name, overflow="fold")
+    for key, values in changed.items():
+        add_row(table, key, *values)
+    return table
+
+
+def _side_by_side(
+    names: Sequence[str], groups: Sequence[SeedGroup], rows: Sequence[Row]
+) -> list[Table]:
+    """A row for each measure, a column for each group; below them the paired tests.
+
+    Each in a table of its own, so that no number is broken on a screen of 80 columns.
+    """
+    table = plain_table("metrics")
+    table.add_column("", overflow="fold")
+    table.add_column("", no_wrap=True)
+    for name in names:
+        table.add_column(name, justify="right", overflow="fold")
+    for row in rows:
+        form = describe(row.measure.metric).form
+        cells = (cell(v, form, len(g.runs)) for v, g in zip(row.groups, groups, strict=True))
+        add_row(table, *_named(row), *cells)
+    tests = [
+        _tests(f"{names[i]} - A", [(row, test) for row in rows if (test := row.tests[i])])
+        for i in range(1, len(names))
+    ]
+    return [table] * bool(rows) + [each for each in tests if each.rows]
+
+
+def _tests(title: str, tested: Sequence[tuple[Row, Paired]]) -> Table:
+    """One group against the first: the difference, its 95% interval, p, over so many seeds."""
+    table = plain_table(f"\n{title}")
+    table.add_column("", overflow="fold")
+    for heading in ("", "difference", "95% interval", "p", "n"):
+        justify: Literal["left", "right"] = "right" if heading else "left"
+        table.add_column(heading, justify=justify, no_wrap=True)
+    for row, test in tested:
+        form = describe(row.measure.metric).form
+        interval, p = "-", "-"
+        if test.p is not None:
+            interval = f"[{test.low:{form}}, {test.high:{form}}]"
+            p = "<.001" if test.p < 0.001 else f"{test.p:.3f}"
+        add_row(table, *_named(row), f"{test.difference:+{form}}", interval, p, test.n)
+    return table
+
+
+def _named(row: Row) -> tuple[str, str]:
+    measure = row.measure
+    name = f"{measure.metric} {describe(measure.metric).arrow}".strip()
+    return name, f"{measure.split} {measure.which}"
+
+
+def _fitting(rows: Sequence[Row], groups: Sequence[SeedGroup], chosen: bool) -> list[Row]:
+    """The measures that have room where groups are below each other."""
+    keys = {group.key_metric for group in groups} - {None}
+    shown = [row for row in rows if chosen or row.measure.metric in keys]
+    best = [row for row in shown if row.measure.which == "best"]
+    test = [row for row in best if row.measure.split == "test"]
+    return test if len(keys) > 1 and not chosen else best
+
+
+def _stacked(
+    names: Sequence[str],
+    groups: Sequence[SeedGroup],
+    changed: dict[str, list[str]],
+    rows: Sequence[Row],
+) -> tuple[Table, list[str]]:
+    """A row for each group, and a line about the keys for which there was no room."""
+    shown = changed
+    if len(changed) > _KEYS:
+        shown = {key: values for key, values in changed.items() if "." not in key}
+    shown = dict(list(shown.items())[:_KEYS])
+    table = plain_table()
+    for column in ("", *shown, "n"):
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_column("\n".join(_named(row)), justify="right", overflow="fold")
+    for i, group in enumerate(groups):
+        values = [own[i] for own in shown.values()]
+        cells = [cell(row.groups[i], describe(row.measure.metric).form) for row in rows]
+        add_row(table, names[i], *values, len(group.complete), *cells)
+    left = [key for key in changed if key not in shown]
+    more = ", ..." if len(left) > 5 else ""
+    line = f"also different: {', '.join(left[:5])}{more}; --csv and --json have every value"
+    return table, [line] if left else []
+
+
+def _left_out(names: Sequence[str], groups: Sequence[SeedGroup]) -> list[str]:
+    lines = []
+    for name, group in zip(names, groups, strict=True):
+        if group.incomplete:
+            runs = [f"{run.name} {run.state} at step {run.step}" for run in group.incomplete]
+            lines.append(f"{name}: not complete, not counted: {few(runs)}")
+        if group.duplicates:
+            runs = [run.name for run in group.duplicates]
+            lines.append(f"{name}: duplicate seed, ignored: {few(runs)}")
+    return lines
+
+
+def _meaning(rows: Sequence[Row], tests_shown: bool) -> list[str]:
+    lines = ["best: the checkpoint that val chose; last: the end of training"]
+    if any(value and value.std is not None for row in rows for value in row.groups):
+        lines.append("±: standard deviation over seeds")
+    if not tests_shown:
+        line = "--metric NAME shows another metric; --json has the paired tests against A"
+        return [*lines, line]
+    tests = [test for row in rows for test in row.tests if test]
+    defined = sum(test.p is not None for test in tests)
+    if defined < len(tests):
+        lines.append("p is not defined (-): the difference is the same for all shared seeds")
+    if defined:
+        lines.append(
+            "p: paired t-test over the shared seeds, with the 95% interval of the difference; by "
+            f"chance alone one in 20 such tests is below 0.05, and there are {defined} here"
+        )
+    return lines
+
+
+def as_json(
+    groups: Sequence[SeedGroup], changed: dict[str, list[str]], rows: Sequence[Row]
+) -> dict[str, Any]:
+    """For --json."""
+    names = letters(len(groups))
+    return {
+        "groups": {
+            name: {
+                "runs": [str(run.path) for run in group.runs],
+                "seeds": group.seeds,
+                "incomplete": [str(run.path) for run in group.incomplete],
+                "duplicates": [str(run.path) for run in group.duplicates],
+            }
+            for name, group in zip(names, groups, strict=True)
+        },
+        "differences": {
+            key: dict(zip(names, values, strict=True)) for key, values in changed.items()
+        },
+        "metrics": {
+            str(row.measure): {
+                name: {
+                    **(asdict(value) if value else {"n": 0}),
+                    "against_A": asdict(test) if test else None,
+                }
+                for name, value, test in zip(names, row.groups, row.tests, strict=True)
+            }
+            for row in rows
+        },
+    }
+
+
+def as_csv(
+    groups: Sequence[SeedGroup], changed: dict[str, list[str]], rows: Sequence[Row]
+) -> list[dict[str, Any]]:
+    """For --csv: a row for each group and measure."""
+    lines = []
+    for i, name in enumerate(letters(len(groups))):
+        values = {key: own[i] for key, own in changed.items()}
+        for row in rows:
+            value, test = row.groups[i], row.tests[i]
+            if value is not None:
+                tested = {f"against_A_{k}": v for k, v in asdict(test).items()} if test else {}
+                lines.append(
+                    {"group": name, **values, **asdict(row.measure), **asdict(value), **tested}
+                )
+    return lines

@@ -1,0 +1,184 @@
+"""One run: its numbers beside the baselines, its pictures, and what to type next."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from dlrun.evaluation.metrics import describe
+from dlrun.runs.run import TESTED, Run, by_image_group
+from dlrun.text import short, show
+from dlrun.views.quality import made_images, made_notes
+from dlrun.views.tables import add_row, cell, say
+
+_OTHER = {
+    "vae": "dbvae", "dbvae": "supervised", "supervised": "byol", "byol": "siamese",
+    "siamese": "capsnet", "capsnet": "cyclegan",
+}  # fmt: skip
+
+
+def print_result(run: Run, console: Console, next_steps: bool = True) -> None:
+    """The end of a training: the numbers and, unless switched off, pictures and commands."""
+    console.print()
+    _print_numbers(run.summary, console)
+    if next_steps:
+        say(console, *_look_at(run), *_what_next(run))
+
+
+def print_run(run: Run, console: Console) -> None:
+    """`dlrun show`."""
+    say(console, str(run.folder))
+    if run.status is not None:
+        reason = f": {run.reason}" if run.reason else ""
+        say(console, f"{run.state} at step {run.step} of {run.total}{reason}")
+    if run.provenance:
+        git = run.provenance.get("git") or {}
+        changed = " with changes" if git.get("diff") else ""
+        commit = f", commit {git['commit'][:10]}{changed}" if git else ""
+        torch = run.provenance["packages"]["torch"]
+        say(console, f"torch {torch}{commit}; {run.provenance['hardware']}")
+    if run.summary:
+        _print_numbers(run.summary, console)
+    else:
+        latest = {name: points[max(points)][1] for name, points in run.history.items()}
+        say(console, "  ".join(f"{name} {value:.4g}" for name, value in latest.items()))
+    say(console, *_look_at(run), "")
+    table = Table.grid(padding=(0, 2))
+    for key, value in run.config.items():
+        add_row(table, key, show(value))
+    console.print(table, highlight=False)
+    if run.can_resume:
+        say(console, f"\nresume it with: dlrun resume {run.name}")
+
+
+def _print_numbers(summary: dict[str, Any], console: Console) -> None:
+    console.print(metrics_table(summary))
+    say(console, *_notes(summary))
+    if (groups := groups_table(summary)) is not None:
+        console.print(groups)
+    if summary.get("networks"):
+        console.print(_distillation_table(summary["networks"]))
+    elif summary.get("compared"):
+        console.print(compared_table(summary))
+    if summary.get("quality"):
+        for table in made_images(summary["quality"]):
+            console.print(table)
+        say(console, *made_notes(summary["quality"]))
+
+
+def _table(title: str, *columns: str) -> Table:
+    """Names on the left, numbers on the right."""
+    table = Table(title=title, title_justify="left")
+    table.add_column("", overflow="fold")
+    for column in columns:
+        table.add_column(column, justify="right")
+    return table
+
+
+def metrics_table(summary: dict[str, Any]) -> Table:
+    """The test split's numbers: trivial baseline, untrained, last and best."""
+    test, best = summary["test"], f"best (step {summary['best']['step']})"
+    table = _table(f"test split, {summary['dataset']}", *TESTED[:-1], best)
+    for name in test["last"]:
+        if "/" not in name:  # those of single parts are for TensorBoard and summary.json
+            metric = describe(name)
+            cells = [cell(test[which].get(name), metric.form) for which in TESTED]
+            add_row(table, f"{metric.label} {metric.arrow}", *cells)
+    return table
+
+
+def groups_table(summary: dict[str, Any]) -> Table | None:
+    """The test split's numbers for each group of images; None where no groups were asked for."""
+    last, best = (by_image_group(summary["test"][which]) for which in ("last", "best"))
+    if not best:
+        return None
+    of_positives = any("negatives" in numbers for numbers in best.values())
+    measure = "recall" if of_positives else "accuracy"
+    columns = {"precision": "precision", "false_positive_rate": "false positives"}
+    shown = [key for key in columns if any(key in numbers for numbers in best.values())]
+    of = f" of {summary['positive']}" if of_positives else ""
+    heads = ("images", "last", "best", "95% interval", *(columns[key] for key in shown))
+    table = _table(f"{measure}{of} by group, test split", *heads)
+    if of_positives and not shown:
+        table.caption = "precision and false positives are above: negatives have no group"
+    for name, numbers in best.items():
+        interval = f"{numbers['low']:.3f} - {numbers['high']:.3f}" if numbers["n"] else "no images"
+        add_row(
+            table, name, f"{numbers['n']:,.0f}", cell(last[name].get(measure), ".3f"),
+            cell(numbers.get(measure), ".3f"), interval,
+            *(cell(numbers.get(key), ".3f") for key in shown),
+        )  # fmt: skip
+    return table
+
+
+def _distillation_table(rows: dict[str, dict[str, Any]]) -> Table:
+    """A distillation's networks side by side: test accuracy, size, speed."""
+    table = _table("distillation, test accuracy", "last", "best", "parameters", "images/s")
+    for name, row in rows.items():
+        size, speed = row.get("parameters"), row.get("images_per_second")
+        add_row(
+            table, name, cell(row["last"], ".4f"), cell(row["best"], ".4f"),
+            f"{size:,}" if size else "as student", f"{speed:,.0f}" if speed else "as student",
+        )  # fmt: skip
+    return table
+
+
+def compared_table(summary: dict[str, Any]) -> Table:
+    """The run next to those that it is compared with: the test split, last weights."""
+    others: dict[str, dict[str, float]] = summary["compared"]
+    table = _table("compared with: test split, last", "this run", *others)
+    own = summary["test"]["last"]
+    for name in own:
+        if "/" not in name:
+            metric = describe(name)
+            values = [own[name], *(numbers.get(name) for numbers in others.values())]
+            cells = [cell(value, metric.form) for value in values]
+            add_row(table, f"{metric.label} {metric.arrow}", *cells)
+    return table
+
+
+def _notes(summary: dict[str, Any]) -> list[str]:
+    """What the columns mean and how long the run took."""
+    trivial = [
+        f"{describe(name).label.strip()} of {describe(name).trivial}"
+        for name in summary["test"]["trivial"]
+        if describe(name).trivial
+    ]
+    lines = [f"trivial: {'; '.join(trivial)}"] if trivial else []
+    key, best = summary["key_metric"], summary["best"]
+    if key and best["val"] is not None:
+        lines.append(
+            f"best was chosen by val {key} ({best['val']:.4g}); the test split chose nothing"
+        )
+    lines += [f"warning: {line}" for line in summary.get("warnings", ())]
+    rate = summary["images_per_second"]
+    speed = f", {rate:,.0f} images/s" if rate else ""
+    lines.append(
+        f"{summary['steps']:,} steps in {summary['seconds']:.0f} s{speed}, "
+        f"and {summary['test_seconds']:.0f} s for the test"
+    )
+    return lines
+
+
+def _look_at(run: Run) -> list[str]:
+    """The newest picture of each kind."""
+    newest = {kind: short(pictures[-1][1]) for kind, pictures in run.pictures.items()}
+    named = [path for kind, path in newest.items() if kind != "views"] or list(newest.values())
+    return ["", "look at:", *(f"  {path}" for path in named)] if named else []
+
+
+def _what_next(run: Run) -> list[str]:
+    """Commands to type that work as they are."""
+    other = _OTHER.get(run.method, "vae")
+    generates = run.summary.get("generates")
+    lines = [
+        f"  dlrun show {run.name}",
+        *([f"  dlrun evaluate {run.name} --quality"] if generates else []),
+        f"  tensorboard --logdir {short(run.path.parents[2])}",
+        f"  dlrun train method={other}",
+    ]
+    if run.method == "supervised" and run.dataset == "fashion_mini":  # no more need be typed
+        lines.append(f"  dlrun train method=distill method.teacher={run.name} model=resnet8")
+    if ":" not in run.method:  # a class of the user's own; its option's name is not known here
+        lines.append(f"  dlrun train -m method={run.method} seed=0,1,2")
+    return ["", "next:", *lines]

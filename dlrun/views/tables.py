@@ -1,0 +1,63 @@
+"""What the tables have in common: their form, cells, lines of text, and rows for spreadsheets."""
+
+import csv
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from dlrun.runs.statistics import Spread
+from dlrun.text import show
+
+
+def plain_table(title: str = "") -> Table:
+    """Without a frame, so that numbers fit a narrow screen."""
+    return Table(
+        title=title or None, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0),
+        show_edge=False, pad_edge=False,
+    )  # fmt: skip
+
+
+def add_row(table: Table, *cells: Any) -> None:
+    """A row of text, in which brackets are no markup."""
+    table.add_row(*(escape(str(cell)) for cell in cells))
+
+
+def cell(value: Spread | float | None, form: str, size: int | None = None) -> str:
+    """0.912 ± 0.004, with (n) where fewer than `size` runs have a value; `-` without any."""
+    if value is None:
+        return "-"
+    count = f" ({value.n})" if isinstance(value, Spread) and size not in (None, value.n) else ""
+    return f"{value:{form}}{count}"
+
+
+def few(names: Sequence[str]) -> str:
+    """The first three, and how many more."""
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
+
+
+def say(console: Console, *lines: str) -> None:
+    """Lines of text as they are."""
+    for line in lines:
+        console.print(line, highlight=False, markup=False)
+
+
+def print_csv(rows: Sequence[dict[str, Any]]) -> None:
+    """Every key of every row is a column, in the order in which they come."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    if columns:
+        writer.writerow(columns)
+    for row in rows:
+        writer.writerow([_csv(row.get(column)) for column in columns])
+
+
+def _csv(value: Any) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else show(value)

@@ -1,0 +1,114 @@
+"""The leaderboard: val chooses, test is told."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from run_folders import change_json, make_run
+
+from dlrun.errors import UserError
+from dlrun.runs.leaderboard import (
+    demand_one_dataset,
+    leaderboard,
+    metric_to_rank,
+    metrics_of,
+)
+from dlrun.runs.run import Run
+
+Make = Callable[..., Run]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Make:
+    def make(
+        method: str, seed: int, lr: float, val: float | None, test: dict[str, float],
+        key: str = "knn", state: str = "completed", **config: Any,
+    ) -> Run:  # fmt: skip
+        numbers = {"best": test, "last": test}
+        path = make_run(
+            tmp_path / f"{method}{lr}{seed}{len(config)}", seed=seed, lr=lr, state=state,
+            config={"method.name": method, **config}, test=None, key_metric=key,
+            best={"step": 10, "val": val},
+        )  # fmt: skip
+        change_json(path / "summary.json", test=numbers)
+        return Run(path)
+
+    return make
+
+
+def test_val_chooses_the_config_even_where_test_would_choose_another(run: Make) -> None:
+    runs = [
+        run("byol", 0, 0.1, 0.80, {"knn": 0.70}), run("byol", 1, 0.1, 0.70, {"knn": 0.72}),
+        run("byol", 0, 0.2, 0.60, {"knn": 0.95}), run("byol", 1, 0.2, 0.79, {"knn": 0.97}),
+        run("vae", 0, 0.1, 480.0, {"knn": 0.90}, key="negative_elbo"),
+        run("vae", 0, 0.2, 470.0, {"knn": 0.80}, key="negative_elbo"),  # lower is better
+    ]  # fmt: skip
+    first, second = leaderboard(runs, "knn")
+    assert (first.method, first.test.mean, first.val.mean, first.configs) == ("vae", 0.8, 470.0, 2)
+    assert (second.method, second.test.n, second.configs) == ("byol", 2, 2)
+    assert second.test.mean == pytest.approx(0.71) and second.val.mean == pytest.approx(0.75)
+    assert {one.config["optimizer.lr"] for one in second.group.runs} == {0.1}
+
+
+def test_one_lucky_seed_does_not_choose(run: Make) -> None:
+    runs = [
+        run("byol", 0, 0.1, 0.99, {"knn": 0.9}), run("byol", 1, 0.1, 0.10, {"knn": 0.9}),
+        run("byol", 0, 0.2, 0.60, {"knn": 0.5}), run("byol", 1, 0.2, 0.60, {"knn": 0.5}),
+    ]  # fmt: skip
+    assert [rank.test.mean for rank in leaderboard(runs, "knn")] == [0.5]
+
+
+def test_lower_is_better_where_the_metric_says_so(run: Make) -> None:
+    runs = [run(name, 0, 0.1, 0.5, {"loss": loss}) for name, loss in (("a", 2.0), ("b", 1.0))]
+    assert [rank.method for rank in leaderboard(runs, "loss")] == ["b", "a"]
+
+
+def test_what_is_not_complete_or_lacks_the_metric_has_no_place(run: Make) -> None:
+    runs = [
+        run("a", 0, 0.1, 0.5, {"knn": 0.1}),
+        run("b", 0, 0.1, 0.5, {"knn": 0.9}, state="failed"),
+        run("c", 0, 0.1, 0.5, {"accuracy": 0.9}, key="accuracy"),
+        run("d", 0, 0.1, None, {"knn": 0.9}),
+    ]
+    assert [rank.method for rank in leaderboard(runs, "knn")] == ["a"]
+
+
+def test_key_metrics_that_do_not_compare_have_places_of_their_own(run: Make) -> None:
+    runs = [
+        run("supervised", 0, 0.1, 0.9, {"knn": 0.5}, key="accuracy"),
+        run("supervised", 1, 0.2, 3.0, {"knn": 0.6}, key="absolute_error"),
+    ]
+    assert [p.key_metric for p in leaderboard(runs, "knn")] == ["absolute_error", "accuracy"]
+
+
+def test_the_metric_that_most_methods_have_stands_first(run: Make) -> None:
+    runs = [
+        run("a", 0, 0.1, 0.5, {"accuracy": 0.5, "knn": 0.1, "kl": 1.0}, key="accuracy"),
+        run("b", 0, 0.1, 0.5, {"knn": 0.1, "loss": 1.0}),
+    ]
+    assert metrics_of(runs)[0] == "knn"
+    assert "kl" not in metrics_of(runs)  # neither way is better
+
+
+def test_a_mean_that_is_not_a_number_is_last_and_never_chosen(run: Make) -> None:
+    runs = [
+        run("a", 0, 0.1, math.nan, {"loss": 0.1}), run("a", 0, 0.2, 0.5, {"loss": 0.9}),
+        run("b", 0, 0.1, 0.5, {"loss": math.nan}), run("c", 0, 0.1, 0.5, {"loss": 0.8}),
+    ]  # fmt: skip
+    assert [rank.method for rank in leaderboard(runs, "loss")] == ["c", "a", "b"]
+    assert leaderboard(runs, "loss")[1].test.mean == 0.9
+
+
+def test_what_cannot_be_ranked_says_so(run: Make) -> None:
+    runs = [run("a", 0, 0.1, 0.5, {"knn": 0.5}), run("b", 0, 0.1, 0.5, {"knn": 0.5})]
+    assert metric_to_rank(runs, None) == "knn"
+    with pytest.raises(UserError, match=r"--metric kn: .* Did you mean knn"):
+        metric_to_rank(runs, "kn")
+    with pytest.raises(UserError, match=r"a number to rank by .*failed"):
+        metric_to_rank([run("c", 0, 0.1, 0.5, {}, state="failed")], None)
+    demand_one_dataset(runs)
+    other = run("d", 0, 0.1, 0.5, {"knn": 0.5}, **{"dataset.name": "mnist"})
+    with pytest.raises(UserError, match=r"2 data sets.*dataset=fashion_mini"):
+        demand_one_dataset([*runs, other])
