@@ -18,7 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "sweep"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
 from troubled import COMMON, make_troubled
 
 DLRUN = [sys.executable, "-m", "dlrun", "train"]

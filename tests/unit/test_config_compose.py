@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dlrun.commands.sweep import sweep
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from dlrun.commands.sweep import sweep
 from dlrun.config.check import check
 from dlrun.config.compose import (
     REFUSALS,

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import torch
+from dlrun.commands.sweep import sweep
 from torch import Tensor
 
-from dlrun.commands.sweep import sweep
 from dlrun.config.check import check, to_plain_types
 from dlrun.config.compose import compose_plain
 from dlrun.data.info import Column, DataInfo, info_of

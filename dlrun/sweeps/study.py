@@ -1,55 +1,51 @@
-"""The study: Optuna's ask and tell over a journal file that processes and machines share.
+"""The study: Optuna's ask and tell over a journal file that several processes share.
 
-What is drawn is a function of `tune.seed`, the trial's number and the trials before it, so a
-study that was cut off goes on as if it had not been.
+The values of a trial are a function of `tune.seed`, the trial's number and the trials before it, so
+an interrupted study continues as if it had not been interrupted.
 """
 
+import math
+import os
 import socket
-import time
 import warnings
-from collections.abc import Callable, Collection, Sequence
-from functools import partial
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
 import optuna
+from filelock import FileLock, Timeout
 from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
-from optuna.samplers import (
-    BaseSampler,
-    GridSampler,
-    NSGAIISampler,
-    RandomSampler,
-    TPESampler,
-)
+from optuna.samplers import BaseSampler, GridSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from dlrun.config.schema import TuneConfig
 from dlrun.errors import UserError
 from dlrun.files import exclusive
-from dlrun.tuning.objective import Objective
-from dlrun.tuning.space import Space
+from dlrun.sweeps.objective import Objective
+from dlrun.sweeps.space import Space
 
 JOURNAL = "study.journal"
 _GENERATION = 20  # trials of one generation of NSGA-II; with Optuna's 50, 40 trials are all random
-_FRESH = 5.0  # seconds in which whoever has asked for a trial begins it
-_FRESH_ELSEWHERE = 60.0  # the same on another machine, whose locks may not be seen
 
 
 class Study:
     """One study, as one of the processes that work on it sees it.
 
+    A trial belongs to the process whose name it has; that process holds the lock of that name for
+    as long as it lives. So the trials of one that was killed are taken over at once.
+
     Args:
-        folder: where its journal lies.
+        folder: of the journal and the trials' runs.
         space: what is searched.
-        objectives: what is looked for; several give a front.
-        asked: the section `tune`.
+        objectives: several give a front.
+        settings: the section `tune`.
         described: what makes it the same study, in lines.
 
     Raises:
-        UserError: the folder has a study of something else.
+        UserError: the folder has another study.
     """
 
     def __init__(
@@ -57,22 +53,26 @@ class Study:
         folder: Path,
         space: Space,
         objectives: Sequence[Objective],
-        asked: TuneConfig,
+        settings: TuneConfig,
         described: list[str],
     ) -> None:
-        self.folder, self.space, self.objectives, self.asked = folder, space, objectives, asked
-        self._lock = folder / ".lock"
+        self.folder, self.space, self.objectives = folder, space, objectives
+        self.settings = settings
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         warnings.simplefilter("ignore", ExperimentalWarning)
-        folder.mkdir(parents=True, exist_ok=True)
+        (folder / ".workers").mkdir(parents=True, exist_ok=True)
+        self._lock = folder / ".lock"
+        self._worker = f"{socket.gethostname()}-{os.getpid()}-{id(self)}"
+        self._alive = FileLock(folder / ".workers" / self._worker)
+        self._alive.acquire()
         journal = folder / JOURNAL
-        mend(journal)
+        repair(journal)
         with exclusive(self._lock):
             self._storage = JournalStorage(JournalFileBackend(str(journal)))
             self.optuna = optuna.create_study(
                 storage=self._storage,
                 study_name=folder.name,
-                sampler=RandomSampler(),  # one of its own draws each trial
+                sampler=RandomSampler(),  # each trial is drawn by one of its own
                 pruner=pruner(self.pruner),
                 directions=["maximize" if o.maximize else "minimize" for o in objectives],
                 load_if_exists=True,
@@ -82,57 +82,62 @@ class Study:
 
     @property
     def pruner(self) -> str:
-        """Which stops trials early: none where there are several objectives."""
-        if self.asked.pruner == "auto":
+        """The pruner that stops trials early; none with several objectives."""
+        if self.settings.pruner == "auto":
             return "median" if len(self.objectives) == 1 and self.objectives[0].of_val else "none"
-        return self.asked.pruner
+        return self.settings.pruner
 
     @property
     def total(self) -> int:
-        """How many trials are wanted; a grid ends with its last point."""
-        size = self.space.size if self.asked.sampler == "grid" else None
-        return self.asked.trials if size is None else min(self.asked.trials, size)
+        """The number of trials that are wanted; a grid ends with its last point."""
+        grid = self.space.grid() if self.settings.sampler == "grid" else None
+        size = math.prod(map(len, grid.values())) if grid else self.settings.trials
+        return min(self.settings.trials, size)
 
     def trials(self) -> list[FrozenTrial]:
-        """All of them as they stand in the journal, without those that were tried again."""
+        """All in the journal, without those that were tried again or never drawn."""
         trials = self.optuna.get_trials(deepcopy=False)
         again = {trial.user_attrs.get("again") for trial in trials}
-        return [trial for trial in trials if trial.number not in again]
+        return [
+            trial
+            for trial in trials
+            if trial.number not in again
+            and (self._is_drawn(trial) or trial.state != TrialState.FAIL)
+        ]
+
+    def _is_drawn(self, trial: FrozenTrial) -> bool:
+        return trial.params.keys() == self.space.distributions.keys()
 
     def trial(self, number: int) -> FrozenTrial:
         """One of them."""
         return self._storage.get_trial(self._trial_id(number))
 
+    def complete(self) -> list[FrozenTrial]:
+        """The completed trials in order."""
+        return [trial for trial in self.trials() if trial.state == TrialState.COMPLETE]
+
     def ranked(self) -> list[FrozenTrial]:
-        """The complete trials, best first; of several objectives, those of the front.
+        """The completed trials, best first; with several objectives, those of the front.
 
         Of trials that drew the same values, and so share a run, the first.
         """
-        trials = self.trials()
-        if len(self.objectives) > 1:
-            trials = self.optuna.best_trials
-        complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+        complete = self.complete() if len(self.objectives) == 1 else self.optuna.best_trials
         sign = -1 if self.objectives[0].maximize else 1
         by_run: dict[str, FrozenTrial] = {}
         for trial in sorted(complete, key=lambda trial: (sign * trial.values[0], trial.number)):
             by_run.setdefault(trial.user_attrs.get("run", str(trial.number)), trial)
         return list(by_run.values())
 
-    @property
-    def complete(self) -> int:
-        """How many trials came to their end."""
-        return sum(trial.state == TrialState.COMPLETE for trial in self.trials())
-
-    def keep_run(self, number: int, run: str) -> None:
-        """The name of a trial's folder, for whoever reads the journal."""
+    def record_run(self, number: int, run: str) -> None:
+        """Keeps the name of a trial's folder in the journal."""
         if self.trial(number).user_attrs.get("run") != run:
             self._storage.set_trial_user_attr(self._trial_id(number), "run", run)
 
     def next(self, known: Collection[int], more: bool) -> tuple[FrozenTrial | None, bool]:
-        """A trial to work on: one that was begun and is not known yet, or a new one.
+        """A trial to work on: one whose process has died, or a new one.
 
         Args:
-            known: numbers of those that this process has already.
+            known: numbers of those that this process works on or has worked on.
             more: whether new ones are wanted.
 
         Returns:
@@ -140,44 +145,49 @@ class Study:
         """
         with exclusive(self._lock):
             trials = self.trials()
-            begun = [
+            running = [
                 trial
                 for trial in trials
                 if trial.state == TrialState.RUNNING and trial.number not in known
             ]
-            for trial in begun:
-                if not _is_fresh(trial):
-                    if not self._is_drawn(trial):  # whoever asked for it ended just then
-                        begun_trial = partial(Trial, self.optuna, self._trial_id(trial.number))
-                        self._draw(trial.number, begun_trial)
-                    return self.trial(trial.number), True
-            asked = sum(trial.state != TrialState.WAITING for trial in trials)
-            if not more or asked >= self.total:
-                return None, bool(begun)
-            number = self._draw(len(self.optuna.get_trials(deepcopy=False)), self.optuna.ask)
-            return self.trial(number), True
+            for trial in running:
+                if self.is_owned(trial):
+                    continue
+                if self._is_drawn(trial):
+                    return self._own(trial.number), True
+                self.optuna.tell(trial.number, state=TrialState.FAIL)  # it died as it was drawn
+            started = sum(trial.state != TrialState.WAITING for trial in self.trials())
+            if not more or started >= self.total:
+                return None, bool(running)
+            before = self.optuna.sampler
+            number = len(self.optuna.get_trials(deepcopy=False))
+            self.optuna.sampler = sampler(self.settings, self.space, number)
+            try:
+                trial_number = self.optuna.ask(self.space.distributions).number
+            finally:
+                self.optuna.sampler = before  # a grid's would stop Optuna's own loop at its end
+            return self._own(trial_number), True
 
-    def _draw(self, number: int, ask: Callable[[], Trial]) -> int:
-        sampler_before = self.optuna.sampler
-        self.optuna.sampler = sampler(self.asked, self.space, number)
+    def _own(self, number: int) -> FrozenTrial:
+        self._storage.set_trial_user_attr(self._trial_id(number), "worker", self._worker)
+        return self.trial(number)
+
+    def is_owned(self, trial: FrozenTrial) -> bool:
+        """Whether a process that lives works on a running trial."""
+        worker = trial.user_attrs.get("worker")
+        if worker is None or worker == self._worker:
+            return worker is not None
         try:
-            trial = ask()
-            trial.set_user_attr("host", socket.gethostname())
-            for parameter in self.space.parameters:
-                parameter.draw(trial)
-        finally:
-            # A grid's own would want to stop Optuna's loop at its end, which there is none of.
-            self.optuna.sampler = sampler_before
-        return trial.number
-
-    def _is_drawn(self, trial: FrozenTrial) -> bool:
-        return all(parameter.key in trial.params for parameter in self.space.parameters)
+            with FileLock(self.folder / ".workers" / worker, timeout=0):
+                return False
+        except Timeout:
+            return True
 
     def try_again(self) -> None:
         """Puts the trials that failed so far in line once more."""
         with exclusive(self._lock):
             for trial in self.trials():
-                if trial.state == TrialState.FAIL and self._is_drawn(trial):
+                if trial.state == TrialState.FAIL:
                     self.optuna.enqueue_trial(trial.params, user_attrs={"again": trial.number})
 
     def report(self, number: int, place: int, value: float) -> None:
@@ -188,13 +198,13 @@ class Study:
         self._storage.set_trial_intermediate_value(self._trial_id(number), place, value)
 
     def prunes(self, number: int) -> bool:
-        """Whether the trial is to be stopped, by what was reported last."""
+        """Whether the pruner stops the trial, after what was reported last."""
         return bool(self.optuna.pruner.prune(self.optuna, self.trial(number)))
 
     def tell(
         self, number: int, state: TrialState, values: list[float] | None = None, reason: str = ""
     ) -> None:
-        """How a trial has ended; of two processes that know it the first is heard."""
+        """Records how a trial has ended, once."""
         with exclusive(self._lock):
             if reason and not self.trial(number).state.is_finished():
                 self._storage.set_trial_user_attr(self._trial_id(number), "reason", reason)
@@ -204,53 +214,41 @@ class Study:
         return self._storage.get_trial_id_from_study_id_trial_number(self._id, number)
 
 
-def sampler(asked: TuneConfig, space: Space, number: int) -> BaseSampler:
-    """What draws the trial of that number: a function of the two and of the trials before."""
-    if asked.sampler == "grid":
+def sampler(settings: TuneConfig, space: Space, number: int) -> BaseSampler:
+    """Draws the trial of that number: a function of the two and of the trials before."""
+    if settings.sampler == "grid":
         grid = space.grid()
         assert grid is not None
-        return GridSampler(grid, seed=asked.seed)
-    seed = int(np.random.SeedSequence([asked.seed, number]).generate_state(1)[0])
-    if asked.sampler == "random":
+        return GridSampler(grid, seed=settings.seed)
+    seed = int(np.random.SeedSequence([settings.seed, number]).generate_state(1)[0])
+    if settings.sampler == "random":
         return RandomSampler(seed=seed)
-    if asked.sampler == "nsga2":
+    if settings.sampler == "nsga2":
         return NSGAIISampler(seed=seed, population_size=_GENERATION)
     return TPESampler(seed=seed, constant_liar=True)
 
 
 def pruner(name: str) -> BasePruner:
-    """Optuna's, whose resource is the number of evaluations on val."""
+    """Optuna's pruner; its resource is the number of evaluations on val."""
     if name == "median":
         return MedianPruner()
     return HyperbandPruner() if name == "hyperband" else NopPruner()
 
 
-def mend(journal: Path) -> None:
-    """Cuts off a last line that a process had begun when the machine went down.
+def repair(journal: Path) -> None:
+    """Cuts off a last line that a crash or a full disk left unfinished.
 
-    Optuna would not read the journal any more once another line had been added to it.
+    Optuna could not read the journal any more once another line had been added to it.
     """
     if not journal.exists():
         return
     lock = JournalFileSymlinkLock(str(journal))
     lock.acquire()
     try:
-        content = journal.read_bytes()
-        whole = content.rfind(b"\n") + 1
-        if whole < len(content):
-            with open(journal, "r+b") as file:
-                file.truncate(whole)
+        with open(journal, "r+b") as file:
+            file.truncate(file.read().rfind(b"\n") + 1)
     finally:
         lock.release()
-
-
-def _is_fresh(trial: FrozenTrial) -> bool:
-    """Whether who asked for it may only just be about to begin it."""
-    if trial.datetime_start is None:
-        return False
-    here = trial.user_attrs.get("host", socket.gethostname()) == socket.gethostname()
-    age = time.time() - trial.datetime_start.timestamp()
-    return 0 <= age < (_FRESH if here else _FRESH_ELSEWHERE)
 
 
 def _demand_same(study: optuna.Study, folder: Path, described: list[str]) -> None:
@@ -262,5 +260,5 @@ def _demand_same(study: optuna.Study, folder: Path, described: list[str]) -> Non
         new = [line for line in described if line not in before]
         raise UserError(
             f"{folder} holds another study: it has {', '.join(gone) or 'nothing more'}, this "
-            f"command {', '.join(new) or 'nothing more'}; take another name="
+            f"command {', '.join(new) or 'nothing more'}; give another name="
         )
