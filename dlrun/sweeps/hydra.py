@@ -9,9 +9,8 @@ import hashlib
 import os
 import time
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from importlib.util import find_spec
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +42,7 @@ _NOT_PART = ("sweep.", "hydra/launcher", "hydra.launcher")
 _OWN_KEYS = ("hydra", "+hydra", "~hydra", "sweep.", "tune.", "outputs=", "name=")
 _OWN = "dlrun"
 """The option of `hydra/launcher` for our own processes."""
-_EXTRAS = {
-    "ray": ("hydra_ray_launcher", "ray"),
-    "submitit": ("hydra_submitit_launcher", "slurm"),
-}
+_EXTRAS = {"ray": "ray", "submitit_local": "slurm", "submitit_slurm": "slurm"}
 _POLL = 2.0  # seconds
 
 
@@ -58,6 +54,7 @@ def sweep(overrides: list[str], config_dir: str | None, console: Console) -> int
         Interrupted: stopped on request, the jobs that ran with a checkpoint.
     """
     jobs: list[Job] = []
+    made: list[Path] = []
     with composer(config_dir) as own:
         try:
             _, wrong = own.parse(overrides, sweep=True)
@@ -65,10 +62,9 @@ def sweep(overrides: list[str], config_dir: str | None, console: Console) -> int
                 raise ConfigError(wrong)
             config = compose_sweep(overrides, _NOT_PART)
             batches = Batches(own, config, console, jobs)
-            with _removed_if_refused(batches.folder):
-                sweeper = _sweeper(batches)
-                arguments = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
-                sweeper.sweep(arguments=arguments)
+            made = [path for path in (batches.folder, *batches.folder.parents) if not path.exists()]
+            arguments = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
+            _sweeper(batches).sweep(arguments=arguments)
         except _FailedFast:
             pass  # the table says what failed
         except REFUSALS as error:
@@ -78,6 +74,11 @@ def sweep(overrides: list[str], config_dir: str | None, console: Console) -> int
         finally:
             if jobs:
                 print_table(jobs, console)
+            elif made:  # nothing was started: what the sweeper has written goes
+                (made[0] / "multirun.yaml").unlink(missing_ok=True)
+                for path in made:
+                    with suppress(OSError):
+                        path.rmdir()
     return 0 if all(job.state == "completed" for job in jobs) else 1
 
 
@@ -123,11 +124,13 @@ def compose_job(
         references: the runs that names stand for; further ones are added.
 
     Raises:
-        ConfigError: everything that is wrong with it.
+        UserError: everything that is wrong with it, in lines.
     """
     plain, wrong = composer.compose(overrides)
     wrong += settle(plain, references)
-    return check(plain, wrong, [text.partition("=")[0] for text in overrides])
+    config = check(plain, wrong, [text.partition("=")[0] for text in overrides])
+    processes(config)  # raises UserError where they cannot share the run
+    return config
 
 
 def read_section(typed: Typed, cls: type, config: DictConfig, name: str) -> Any:
@@ -135,18 +138,6 @@ def read_section(typed: Typed, cls: type, config: DictConfig, name: str) -> Any:
     plain = OmegaConf.to_container(config[name], resolve=True)
     assert isinstance(plain, dict)
     return typed.build(cls, {str(key): value for key, value in plain.items()}, name)
-
-
-def demand_processes(configs: Sequence[TrainConfig]) -> None:
-    """Raises ConfigError where a job's processes cannot share it."""
-    wrong = []
-    for config in configs:
-        try:
-            processes(config)
-        except UserError as error:
-            wrong.append(str(error))
-    if wrong:
-        raise ConfigError(list(dict.fromkeys(wrong)))
 
 
 def task(config: DictConfig) -> float | None:
@@ -214,8 +205,16 @@ class Batches(Launcher):
             Interrupted: asked to stop; all that ran has stopped.
         """
         began = time.time()
-        configs = self._checked(job_overrides)
-        demand_processes([config for _, config in configs])
+        configs: list[tuple[list[str], TrainConfig]] = []
+        wrong: list[str] = []
+        for overrides in job_overrides:
+            try:
+                config = compose_job(self.composer, overrides, self.references)
+                configs.append((list(overrides), config))
+            except UserError as error:
+                wrong += str(error).splitlines()
+        if wrong:
+            raise ConfigError(list(dict.fromkeys(wrong)))
         jobs = plan(configs, self.folder, initial_job_idx, self.references)
         self.jobs += jobs
         slots = divide(self.settings, [job.config for job in jobs])
@@ -242,47 +241,28 @@ class Batches(Launcher):
             returns[-1].return_value = job.value if job.state == "completed" else None
         return returns
 
-    def _checked(
-        self, job_overrides: Sequence[Sequence[str]]
-    ) -> list[tuple[list[str], TrainConfig]]:
-        configs: list[tuple[list[str], TrainConfig]] = []
-        wrong: list[str] = []
-        for overrides in job_overrides:
-            try:
-                config = compose_job(self.composer, overrides, self.references)
-                configs.append((list(overrides), config))
-            except ConfigError as error:
-                wrong += error.problems
-        if wrong:
-            raise ConfigError(list(dict.fromkeys(wrong)))
-        return configs
-
 
 def _sweeper(batches: Batches) -> Any:
     """Hydra's sweeper, with `batches` between it and its launcher."""
-    name = batches.config.hydra.runtime.choices["hydra/launcher"]
-    for start, (package, extra) in _EXTRAS.items():
-        if name.startswith(start) and not _installed(f"hydra_plugins.{package}"):
-            raise UserError(f"hydra/launcher={name} needs pip install 'dlrun[{extra}]'")
-    context = HydraContext(
-        config_loader=batches.composer.loader, callbacks=Callbacks(batches.config)
-    )
-    sweeper = Plugins.instance().instantiate_sweeper(
-        config=batches.config, hydra_context=context, task_function=task
-    )
+    config, loader = batches.config, batches.composer.loader
+    name = config.hydra.runtime.choices["hydra/launcher"]
+    try:
+        sweeper = Plugins.instance().instantiate_sweeper(
+            config=config,
+            hydra_context=HydraContext(config_loader=loader, callbacks=Callbacks(config)),
+            task_function=task,
+        )
+    except RuntimeError as error:
+        if name in _EXTRAS and "Unknown plugin" in str(error):
+            needed = f"hydra/launcher={name} needs pip install 'dlrun[{_EXTRAS[name]}]'"
+            raise UserError(needed) from None
+        raise
     if name != _OWN:
         batches.chosen = sweeper.launcher
     sweeper.launcher = batches
     # `launch` composes every job; the sweeper would have done the same once more before.
     sweeper.validate_batch_is_legal = lambda batch: None  # type: ignore[method-assign]
     return sweeper
-
-
-def _installed(module: str) -> bool:
-    try:
-        return find_spec(module) is not None
-    except ModuleNotFoundError:  # not even the package that it would be in
-        return False
 
 
 def _run_elsewhere(launcher: Launcher, pool: Pool, first: int) -> None:
@@ -305,18 +285,3 @@ def _run_elsewhere(launcher: Launcher, pool: Pool, first: int) -> None:
 
 class _FailedFast(UserError):
     """sweep.fail_fast: no further batch."""
-
-
-@contextmanager
-def _removed_if_refused(folder: Path) -> Iterator[None]:
-    """Removes what the sweeper has written if the jobs turn out to be wrong."""
-    made = [path for path in (folder, *folder.parents) if not path.exists()]
-    try:
-        yield
-    except (ConfigError, *REFUSALS):
-        if folder in made:
-            (folder / "multirun.yaml").unlink(missing_ok=True)
-            for path in made:
-                if path.is_dir() and not any(path.iterdir()):
-                    path.rmdir()
-        raise

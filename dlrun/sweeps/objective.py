@@ -105,7 +105,7 @@ def values(folder: RunFolder, objectives: Sequence[Objective]) -> list[float]:
     """
     summary: dict[str, Any] = read_json(folder.summary)
     best = summary.get("best", {}).get("step")
-    chosen = [row.numbers for row in evaluations(folder) if row.step == best]
+    chosen = [numbers for step, numbers in evaluations(folder) if step == best]
     found = []
     for objective in objectives:
         value = (chosen[-1] if objective.of_val and chosen else summary).get(objective.name)
@@ -117,7 +117,7 @@ def values(folder: RunFolder, objectives: Sequence[Objective]) -> list[float]:
 
 def not_measured(folder: RunFolder, objectives: Sequence[Objective]) -> str:
     """The line about an objective that an evaluated run does not measure; '' without such."""
-    names = {name for row in evaluations(folder) for name in row.numbers}
+    names = {name for _, numbers in evaluations(folder) for name in numbers}
     absent = [o.name for o in objectives if o.of_val and o.name not in names]
     if not absent:
         return ""

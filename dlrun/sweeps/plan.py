@@ -49,16 +49,8 @@ class Job:
         return f"val {self.key_metric} {self.value:.4g}"
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """The numbers of val at one step, without `val/`."""
-
-    step: int
-    numbers: dict[str, float]
-
-
-def evaluations(folder: RunFolder) -> list[Evaluation]:
-    """All that a run has logged, in order."""
+def evaluations(folder: RunFolder) -> list[tuple[int, dict[str, float]]]:
+    """The steps at which a run was evaluated on val, each with its numbers, without `val/`."""
     try:
         lines = folder.metrics.read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -72,7 +64,7 @@ def evaluations(folder: RunFolder) -> list[Evaluation]:
         except ValueError:  # being written
             break
         numbers = {key[4:]: value for key, value in row.items() if key.startswith("val/")}
-        found.append(Evaluation(int(row["step"]), numbers))
+        found.append((int(row["step"]), numbers))
     return found
 
 

@@ -207,8 +207,8 @@ class Process:
         if status.get("started", 0.0) < self._began:  # it has not written its own yet
             return
         job.step, job.total = status["step"], status["total"]
-        values = [row.numbers.get(job.key_metric or "") for row in evaluations(job.folder)]
-        job.value = next((value for value in reversed(values) if value is not None), job.value)
+        for _, numbers in evaluations(job.folder):
+            job.value = numbers.get(job.key_metric or "", job.value)
         if job.step > self._first_step:
             pace = (time.time() - status["started"]) / (job.step - self._first_step)
             job.seconds_left = pace * (job.total - job.step)

@@ -64,27 +64,21 @@ def divide(settings: SweepConfig, configs: list[TrainConfig]) -> Slots:
     cores, gpus = _cores(), _gpus() if _any_gpu(configs) else ()
     devices = max(processes(config) for config in configs)
     threads = max(_threads(config) * processes(config) for config in configs)
-    room = max(1, int(_free_memory() // (_JOB_MEMORY * devices)))
-    why = f"{cores} cores"
-    if settings.jobs != "auto":
-        jobs = settings.jobs
-    elif gpus:
-        jobs = max(1, len(gpus) // devices)
-        why = f"one on each of {len(gpus)} GPUs" if devices == 1 else f"{len(gpus)} GPUs"
+    why = f"{len(gpus)} GPUs" if gpus else f"{cores} cores"
+    if settings.jobs == "auto":
+        jobs = min(len(configs), max(1, len(gpus) // devices if gpus else cores // threads))
+        room = max(1, int(_free_memory() // (_JOB_MEMORY * devices)))
+        if room < jobs:
+            jobs, why = room, "as many as memory has room for"
     else:
-        jobs = max(1, cores // threads)
-    jobs = min(jobs, len(configs))
-    if settings.jobs == "auto" and room < jobs:
-        jobs, why = room, "as many as memory has room for"
-    if devices > 1:
-        why += f", {devices} processes each"
+        jobs = min(len(configs), settings.jobs)
     each = max(1, cores // jobs)
-    own = str(max(1, each // devices))
+    own = max(1, each // devices)
     if all(config.hardware.threads != "auto" for config in configs):
-        own = f"{max(map(_threads, configs))}, as given"
-    line = f"{jobs} at a time ({why}), threads of each{' process' if devices > 1 else ''}: {own}"
-    if gpus and settings.jobs != "auto":
-        line += f", on {len(gpus)} GPU{'s' if len(gpus) > 1 else ''}"
+        own = max(map(_threads, configs))
+    processes_each = f", {devices} processes each" if devices > 1 else ""
+    of = "of each process" if devices > 1 else "each"
+    line = f"{jobs} at a time ({why}){processes_each}, {own} thread{'s' * (own > 1)} {of}"
     return Slots(jobs, each, gpus, line)
 
 

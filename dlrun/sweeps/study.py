@@ -15,7 +15,7 @@ import numpy as np
 import optuna
 from filelock import FileLock, Timeout
 from optuna.exceptions import ExperimentalWarning
-from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
+from optuna.pruners import HyperbandPruner, MedianPruner, NopPruner
 from optuna.samplers import BaseSampler, GridSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
@@ -29,6 +29,10 @@ from dlrun.sweeps.space import Space
 
 JOURNAL = "study.journal"
 _GENERATION = 20  # trials of one generation of NSGA-II; with Optuna's 50, 40 trials are all random
+
+
+_PRUNERS = {"median": MedianPruner, "hyperband": HyperbandPruner, "none": NopPruner}
+"""Their resource is the number of evaluations on val."""
 
 
 class Study:
@@ -73,7 +77,7 @@ class Study:
                 storage=self._storage,
                 study_name=folder.name,
                 sampler=RandomSampler(),  # each trial is drawn by one of its own
-                pruner=pruner(self.pruner),
+                pruner=_PRUNERS[self.pruner](),
                 directions=["maximize" if o.maximize else "minimize" for o in objectives],
                 load_if_exists=True,
             )
@@ -228,13 +232,6 @@ def sampler(settings: TuneConfig, space: Space, number: int) -> BaseSampler:
     return TPESampler(seed=seed, constant_liar=True)
 
 
-def pruner(name: str) -> BasePruner:
-    """Optuna's pruner; its resource is the number of evaluations on val."""
-    if name == "median":
-        return MedianPruner()
-    return HyperbandPruner() if name == "hyperband" else NopPruner()
-
-
 def repair(journal: Path) -> None:
     """Cuts off a last line that a crash or a full disk left unfinished.
 
@@ -256,9 +253,9 @@ def _demand_same(study: optuna.Study, folder: Path, described: list[str]) -> Non
     if before is None:
         study.set_user_attr("described", described)
     elif before != described:
-        gone = [line for line in before if line not in described]
-        new = [line for line in described if line not in before]
+        gone = ", ".join(line for line in before if line not in described)
+        new = ", ".join(line for line in described if line not in before)
         raise UserError(
-            f"{folder} holds another study: it has {', '.join(gone) or 'nothing more'}, this "
-            f"command {', '.join(new) or 'nothing more'}; give another name="
+            f"{folder} holds another study, with {gone or 'less'} instead of {new or 'less'}; give "
+            "another name="
         )

@@ -125,21 +125,21 @@ class Trials(Pool):
         trial = self.study.trial(job.number)
         if trial.state.is_finished():
             return 0
-        for number, row in enumerate(rows, 1):
+        for number, (step, numbers) in enumerate(rows, 1):
             if number in trial.intermediate_values:
                 continue
-            self.study.report(job.number, number, row.numbers[name])
-            if stop and row.step < job.total and self.study.prunes(job.number):
+            self.study.report(job.number, number, numbers[name])
+            if stop and step < job.total and self.study.prunes(job.number):
                 return None
-        return rows[-1].step if rows else 0
+        return rows[-1][0] if rows else 0
 
     def _reason(self, job: Job) -> str:
         """Of the evaluation that decided it; the run may have continued a little."""
         objective, number = self.study.objectives[0], self.study.trial(job.number).last_step
         assert number is not None
-        row = evaluations(job.folder)[number - 1]
+        step, numbers = evaluations(job.folder)[number - 1]
         return (
-            f"{objective.title} {row.numbers[objective.name]:.4g} at step {row.step} of "
+            f"{objective.title} {numbers[objective.name]:.4g} at step {step} of "
             f"{job.total}, stopped by the {self.study.pruner} pruner"
         )
 

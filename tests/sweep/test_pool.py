@@ -131,7 +131,8 @@ def test_slots(monkeypatch: pytest.MonkeyPatch) -> None:
     assert divide(auto, [gpu] * 20).jobs == 2
     pair = check(compose_plain(["hardware=cpu", "hardware.devices=2"], None))
     pairs = divide(auto, [pair] * 20)
-    assert (pairs.jobs, pairs.threads) == (4, 2) and "threads of each process: 1" in pairs.line
+    assert (pairs.jobs, pairs.threads) == (4, 2)
+    assert pairs.line == "4 at a time (8 cores), 2 processes each, 1 thread of each process"
     assert divide(auto, [pair] * 2).threads == 4
     gpu_pair = check(compose_plain(["hardware=auto", "hardware.devices=2"], None))
     assert divide(auto, [gpu_pair, gpu]).jobs == 1

@@ -179,7 +179,7 @@ def test_an_objective_that_no_run_measures_ends_the_study(folder: Path) -> None:
 
 def test_one_folder_has_one_study(folder: Path) -> None:
     opened(folder, described=["epochs=1", "method=vae"])
-    with pytest.raises(UserError, match=r"it has epochs=1, this command epochs=2; give another"):
+    with pytest.raises(UserError, match=r"with epochs=1 instead of epochs=2; give another"):
         opened(folder, described=["epochs=2", "method=vae"])
 
 

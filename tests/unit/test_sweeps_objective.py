@@ -66,7 +66,7 @@ def test_values_are_those_of_the_checkpoint_that_val_chose(tmp_path: Path) -> No
     folder.summary.write_text(json.dumps({"best": {"step": 10, "val": 0.9}, "seconds": 7}))
     both = [Objective("kl", False), Objective("seconds", False), Objective("accuracy", True)]
     assert values(folder, both) == [2.0, 7.0, 0.9]
-    assert [row.step for row in evaluations(folder)] == [5, 10, 15]
+    assert [step for step, _ in evaluations(folder)] == [5, 10, 15]
     assert not_measured(folder, both) == ""
     assert "does not measure it on val; it measures accuracy, kl" in not_measured(
         folder, [Objective("knn", True)]

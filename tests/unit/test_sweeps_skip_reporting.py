@@ -5,7 +5,7 @@ import pytest
 from dlrun.config.check import check, to_plain_types
 from dlrun.config.compose import compose_plain
 from dlrun.config.schema import TrainConfig
-from dlrun.sweeps.request import skip_reporting
+from dlrun.sweeps.tune import skip_reporting
 
 
 def composed(*overrides: str) -> TrainConfig:
