@@ -1,9 +1,9 @@
 """What `dlrun tune` prints and draws at the end of a study."""
 
 import shlex
-import warnings
 from collections.abc import Mapping, Sequence
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,11 +56,10 @@ def report_study(
     say(f"{found.total()} trials: {listed(found)}", *_not_completed(study, jobs))
     shares = importances(study)
     say(*_what_mattered(study, shares))
-    pictures = draw_study(study, shares)
-    if pictures:
-        say(f"pictures: {', '.join(map(str, pictures))}")
-    elif pictures is None:
+    if find_spec("matplotlib") is None:
         say("pictures of the study need pip install 'dlrun[plot]'")
+    elif ranked:
+        say(f"pictures: {', '.join(map(str, draw_study(study)))}")
     for trial in ranked if several else ranked[:1]:
         numbers = ", ".join(
             f"{objective.title} {value:.4g}"
@@ -102,19 +101,19 @@ def importances(study: Study) -> dict[str, dict[str, float]]:
     if len(study.complete()) < ENOUGH or len(study.space.parameters) < 2:
         return {}
 
-    def loss(index: int, objective: Objective, trial: FrozenTrial) -> float:
-        return float(trial.values[index]) * (-1 if objective.maximize else 1)
+    return {
+        str(objective): get_param_importances(
+            study.optuna,
+            evaluator=PedAnovaImportanceEvaluator(),
+            target=partial(_loss, index, objective),
+        )
+        for index, objective in enumerate(study.objectives)
+    }
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return {
-            str(objective): get_param_importances(
-                study.optuna,
-                evaluator=PedAnovaImportanceEvaluator(),
-                target=partial(loss, index, objective),
-            )
-            for index, objective in enumerate(study.objectives)
-        }
+
+def _loss(index: int, objective: Objective, trial: FrozenTrial) -> float:
+    """For PED-ANOVA lower is better."""
+    return float(trial.values[index]) * (-1 if objective.maximize else 1)
 
 
 def _what_mattered(study: Study, shares: Mapping[str, Mapping[str, float]]) -> list[str]:
@@ -168,74 +167,30 @@ def _table(study: Study, trials: Sequence[FrozenTrial]) -> Table:
     return table
 
 
-def draw_study(study: Study, importances: Mapping[str, Mapping[str, float]]) -> list[Path] | None:
-    """Writes PNGs into the study's folder; None where there is no matplotlib.
+def draw_study(study: Study) -> list[Path]:
+    """Optuna's pictures of the history or the front, and of importances, in the study's folder."""
+    import matplotlib
+    from optuna.visualization import matplotlib as optuna_pictures
 
-    Args:
-        study: as it is now.
-        importances: of each key, by objective.
-    """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        return None
-    written = []
-
-    def save(name: str, draw: Any, height: float, what: Any) -> None:
-        figure = Figure(figsize=(8, height), layout="constrained")
-        draw(figure.add_subplot(), what)
-        figure.savefig(study.folder / name, dpi=150)
-        written.append(study.folder / name)
-
-    if study.complete() and len(study.objectives) == 1:
-        save("history.png", _draw_history, 5, study)
-    elif study.complete():
-        save("front.png", _draw_front, 5, study)
-    if importances:
-        bars = len(study.space.parameters) * len(importances)
-        save("importance.png", _draw_importances, 1.2 + 0.4 * bars, importances)
-    return written
-
-
-def _draw_history(axes: Any, study: Study) -> None:
-    (objective,) = study.objectives
-    reached = [(trial.number, trial.values[0]) for trial in study.complete()]
-    best: list[tuple[int, float]] = []
-    for number, value in reached:
-        improved = not best or objective.better(value, best[-1][1])
-        best.append((number, value if improved else best[-1][1]))
-    axes.plot(*zip(*reached, strict=True), "o", label="completed")
-    pruned = [
-        (trial.number, trial.value)
-        for trial in study.trials()
-        if trial.state == TrialState.PRUNED and trial.value is not None
-    ]
-    if pruned:
-        axes.plot(*zip(*pruned, strict=True), "x", alpha=0.5, label="pruned, the last value")
-    axes.step(*zip(*best, strict=True), where="post", label="best so far")
-    axes.set(title=str(objective), xlabel="trial", ylabel=objective.title)
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize="small")
-
-
-def _draw_front(axes: Any, study: Study) -> None:
-    """The first two objectives."""
-    complete = [trial.values[:2] for trial in study.complete()]
-    axes.plot(*zip(*complete, strict=True), "o", label="completed")
-    front = [trial.values[:2] for trial in study.ranked()]
-    axes.step(*zip(*front, strict=True), "o-", where="post", label="the front")
-    first, second, *_ = study.objectives
-    axes.set(title="front", xlabel=str(first), ylabel=str(second))
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize="small")
-
-
-def _draw_importances(axes: Any, importances: Mapping[str, Mapping[str, float]]) -> None:
-    keys = list(reversed(list(next(iter(importances.values())))))
-    height = 0.8 / len(importances)
-    for number, (objective, shares) in enumerate(importances.items()):
-        positions = [position + number * height for position in range(len(keys))]
-        axes.barh(positions, [shares[key] for key in keys], height=height, label=objective)
-    axes.set_yticks(range(len(keys)), keys)
-    axes.set(title="what mattered (PED-ANOVA)", xlabel="share")
-    axes.legend(fontsize="small")
+    matplotlib.use("Agg")  # draws into files
+    titles = [str(objective) for objective in study.objectives]
+    axes: dict[str, Any] = {}
+    if len(titles) == 1:
+        history = optuna_pictures.plot_optimization_history(study.optuna, target_name=titles[0])
+        axes["history.png"] = history
+    else:  # of two objectives, as a plane has
+        axes["front.png"] = optuna_pictures.plot_pareto_front(
+            study.optuna, target_names=titles[:2], targets=lambda trial: trial.values[:2]
+        )
+    for index, objective in enumerate(study.objectives if importances(study) else ()):
+        axes[f"importance-{objective.name.replace('/', '-')}.png"] = (
+            optuna_pictures.plot_param_importances(
+                study.optuna,
+                PedAnovaImportanceEvaluator(),
+                target=partial(_loss, index, objective),
+                target_name=str(objective),
+            )
+        )
+    for name, drawn in axes.items():
+        drawn.figure.savefig(study.folder / name, dpi=150, bbox_inches="tight")
+    return [study.folder / name for name in axes]

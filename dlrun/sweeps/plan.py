@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,7 +72,7 @@ def plan(
     configs: Sequence[tuple[list[str], TrainConfig]],
     sweep_dir: Path,
     first: int = 0,
-    references: Mapping[str, str] | None = None,
+    references: dict[str, str] | None = None,
 ) -> list[Job]:
     """The jobs in order; makes their folders.
 
@@ -99,7 +99,7 @@ def read_references(sweep_dir: Path) -> dict[str, str]:
 
 @contextmanager
 def job_folders(
-    sweep_dir: Path, references: Mapping[str, str] | None = None
+    sweep_dir: Path, references: dict[str, str] | None = None
 ) -> Iterator[Callable[[TrainConfig], RunFolder]]:
     """Gives a function from a settled config to the job's folder, which it makes.
 
@@ -126,8 +126,8 @@ def job_folders(
             return RunFolder(path.resolve() if path.is_symlink() else path.absolute())
 
         yield folder_of
-        known = read_references(sweep_dir) | dict(references or {})
-        write_json(sweep_dir / "references.json", known)
+        if references:
+            write_json(sweep_dir / "references.json", read_references(sweep_dir) | references)
 
 
 def _jobs_of_others(sweep_dir: Path) -> dict[str, Path]:

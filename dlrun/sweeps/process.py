@@ -12,10 +12,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
+from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import NamedTuple
 
 from dlrun.config.check import to_plain_types
 from dlrun.files import read_json, write_json
@@ -31,17 +31,19 @@ _READ_AT_IMPORT = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 """What libraries read once, when they are loaded."""
 
 
-class Started(NamedTuple):
-    """What a sweep does with a process."""
+class Fresh(subprocess.Popen[bytes]):
+    """A fresh interpreter, with what multiprocessing's processes have."""
 
-    poll: Callable[[], int | None]
-    """The exit code, -number for a signal, or None while it runs."""
-    terminate: Callable[[], None]
-    """SIGTERM."""
-    kill: Callable[[], None]
-    """SIGKILL."""
-    close: Callable[[], None]
-    """Closes the pipe to it; if a process still reads from it, that saves and stops."""
+    @property
+    def exitcode(self) -> int | None:
+        """The exit code, -number for a signal, or None while it runs."""
+        return self.poll()
+
+    def close(self) -> None:
+        """Closes the pipe to it."""
+        assert self.stdin is not None
+        with suppress(BrokenPipeError):
+            self.stdin.close()
 
 
 class Starter:
@@ -62,7 +64,7 @@ class Starter:
 
     def __call__(
         self, spec: Spec, output: Path, environment: dict[str, str], fresh: bool
-    ) -> Started:
+    ) -> Fresh | BaseProcess:
         """Starts one.
 
         Args:
@@ -82,7 +84,7 @@ class Starter:
         return _fresh(self.command, spec, output, environment)
 
 
-def _forked(spec: Spec, output: Path, environment: dict[str, str]) -> Started:
+def _forked(spec: Spec, output: Path, environment: dict[str, str]) -> BaseProcess:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["dlrun.sweeps.preload"])
     process = context.Process(target=worker.run_forked, args=(spec, str(output), environment))
@@ -93,14 +95,12 @@ def _forked(spec: Spec, output: Path, environment: dict[str, str]) -> Started:
     finally:
         os.environ.clear()
         os.environ.update(own)
-    return Started(lambda: process.exitcode, process.terminate, process.kill, process.close)
+    return process
 
 
-def _fresh(
-    command: Sequence[str], spec: Spec, output: Path, environment: dict[str, str]
-) -> Started:
+def _fresh(command: Sequence[str], spec: Spec, output: Path, environment: dict[str, str]) -> Fresh:
     with open(output, "a", encoding="utf-8") as file:
-        process = subprocess.Popen(
+        process = Fresh(
             command,
             stdin=subprocess.PIPE,
             stdout=file,
@@ -112,7 +112,7 @@ def _fresh(
     with suppress(BrokenPipeError):  # it died already, as its exit code will say
         process.stdin.write(json.dumps(spec).encode() + b"\n")
         process.stdin.flush()
-    return Started(process.poll, process.terminate, process.kill, process.stdin.close)
+    return process
 
 
 class Process:
@@ -157,11 +157,10 @@ class Process:
 
     def ended(self) -> bool:
         """Whether it has ended; if so, its job says how."""
-        code = self._process.poll()
+        code = self._process.exitcode
         if code is None:
             return False
-        with suppress(BrokenPipeError):
-            self._process.close()
+        self._process.close()  # a job whose fork server was killed reads the end, saves and stops
         job, status = self.job, read_status(self.job.folder)
         if status is not None:
             job.step, job.total = status.step, status.total

@@ -158,7 +158,7 @@ def _interval(key: str, low: float, high: float, tags: set[str]) -> Parameter:
     log = "log" in tags if tags else low > 0 and high / low >= _DECADE
     scale = "on a log scale" if log else "evenly"
     if log and not tags:
-        scale += f": the bounds are a factor of {_DECADE:g} or more apart (or tag(linear,...))"
+        scale += f", as the bounds are a factor of {_DECADE:g} apart (tag(linear,...) draws evenly)"
     if isinstance(low, int) and isinstance(high, int):
         return Parameter(key, IntDistribution(low, high, log=log), scale=scale)
     return Parameter(key, FloatDistribution(low, high, log=log), scale=scale)

@@ -64,6 +64,7 @@ class Study:
         self.settings = settings
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         warnings.simplefilter("ignore", ExperimentalWarning)
+        warnings.filterwarnings("ignore", "PedAnovaImportanceEvaluator", UserWarning)
         (folder / ".workers").mkdir(parents=True, exist_ok=True)
         self._lock = folder / ".lock"
         self._worker = f"{socket.gethostname()}-{os.getpid()}-{id(self)}"

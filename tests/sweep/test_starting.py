@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from troubled import (
 from dlrun.config.check import check
 from dlrun.config.compose import compose_plain
 from dlrun.sweeps.plan import plan
-from dlrun.sweeps.process import Process, Started, Starter
+from dlrun.sweeps.process import Fresh, Process, Starter
 from dlrun.sweeps.slots import Slots
 from dlrun.sweeps.worker import Spec
 
@@ -44,9 +45,9 @@ def servers(sweep: int) -> list[psutil.Process]:
     return [child for child in children if "forkserver" in " ".join(child.cmdline())]
 
 
-def exit_code(job: Started) -> int:
+def exit_code(job: Fresh | BaseProcess) -> int:
     deadline = time.monotonic() + 60
-    while (code := job.poll()) is None:
+    while (code := job.exitcode) is None:
         assert time.monotonic() < deadline
         time.sleep(0.01)
     return code
@@ -139,10 +140,9 @@ def test_which_jobs_are_forked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     begun = []
 
     class Recorder(Starter):
-        def __call__(self, *given: Any) -> Started:
+        def __call__(self, *given: Any) -> Any:
             _, _, environment, fresh = given
             begun.append((environment["OMP_NUM_THREADS"], fresh))
-            return Started(lambda: 0, lambda: None, lambda: None, lambda: None)
 
     plain = compose_plain(["hardware=cpu"], None)
     two = compose_plain(["hardware=ddp", "hardware.devices=2", "hardware.device=cpu"], None)

@@ -19,7 +19,7 @@ from studying import logged, opened, wait_for, worked
 from dlrun.errors import UserError
 from dlrun.runs.folder import RunFolder
 from dlrun.sweeps.objective import Objective
-from dlrun.sweeps.outcome import command, importances
+from dlrun.sweeps.outcome import command, draw_study, importances
 from dlrun.sweeps.study import JOURNAL, Study, repair, sampler
 from dlrun.sweeps.trials import StudyView, counts
 
@@ -169,6 +169,8 @@ def test_several_objectives_give_a_front(folder: Path) -> None:
     ]  # fmt: skip
     found = [trial.values for trial in study.ranked()]
     assert sorted(map(tuple, found)) == sorted(front)
+    assert [path.name for path in draw_study(study)] == ["front.png"]
+    assert (folder / "front.png").stat().st_size > 1000
 
 
 def test_an_objective_that_no_run_measures_ends_the_study(folder: Path) -> None:
@@ -227,6 +229,8 @@ def test_importances_need_enough_trials(folder: Path) -> None:
     (found,) = importances(study).values()
     assert math.isclose(sum(found.values()), 1)
     assert next(iter(found)) == "optimizer.lr"
+    names = [path.name for path in draw_study(study)]
+    assert names == ["history.png", "importance-accuracy.png"]
 
 
 def test_the_command_of_a_trial_gives_its_config(folder: Path) -> None:
