@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dlrun.errors import UserError
 from dlrun.evaluation.metrics import METRICS, Metric, describe
 from dlrun.files import read_json
 from dlrun.runs.folder import RunFolder
@@ -115,11 +116,12 @@ def values(folder: RunFolder, objectives: Sequence[Objective]) -> list[float]:
     return found
 
 
-def not_measured(folder: RunFolder, objectives: Sequence[Objective]) -> str:
-    """The line about an objective that an evaluated run does not measure; '' without such."""
+def demand_measured(folder: RunFolder, objectives: Sequence[Objective]) -> None:
+    """Raises UserError where a run that was evaluated does not measure one of them on val."""
     names = {name for _, numbers in evaluations(folder) for name in numbers}
-    absent = [o.name for o in objectives if o.of_val and o.name not in names]
-    if not absent:
-        return ""
-    measured = f"it measures {', '.join(sorted(names))}" if names else "its val split is empty"
-    return f"tune.objective: {absent[0]}: {folder} does not measure it on val; {measured}"
+    for objective in objectives:
+        if objective.of_val and objective.name not in names:
+            measured = f"it measures {', '.join(sorted(names))}" if names else "its split is empty"
+            raise UserError(
+                f"tune.objective: {objective.name}: {folder} does not measure it on val; {measured}"
+            )

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from dlrun.errors import UserError
 from dlrun.runs.status import note_end
-from dlrun.sweeps.objective import not_measured, values
+from dlrun.sweeps.objective import demand_measured, values
 from dlrun.sweeps.plan import Job, State, evaluations
 from dlrun.sweeps.pool import Pool
 from dlrun.sweeps.process import Process
@@ -72,26 +72,25 @@ class Trials(Pool):
 
     def may_start(self, job: Job) -> bool:
         """Not if its run has logged something already for which the pruner stops it."""
-        if self._is_pruned(job, resumed=True):
-            job.state, job.reason = "pruned", self._reason(job)
+        if reason := self._report(job, resumed=True):
+            job.state, job.reason = "pruned", reason
             note_end(job.folder, job.state, job.reason)
         return job.state == "waiting"
 
     def watch(self, process: Process) -> None:
         """Reports what the run has measured, and stops it where the pruner says so."""
         super().watch(process)
-        if not process.pruned and self._is_pruned(process.job):
-            process.prune(self._reason(process.job))
+        if not process.pruned and (reason := self._report(process.job)):
+            process.prune(reason)
 
     def on_end(self, job: Job) -> None:
         """Tells Optuna. An interrupted trial has not ended and can be resumed."""
         if job.state == "completed":
-            self._report(job, stop=False)
+            self._report(job)
+            demand_measured(job.folder, self.study.objectives)
             try:
                 found = values(job.folder, self.study.objectives)
             except ValueError as error:
-                if line := not_measured(job.folder, self.study.objectives):
-                    raise UserError(line) from None
                 job.state, job.reason = "failed", str(error)
             else:
                 by_name = {o.name: v for o, v in zip(self.study.objectives, found, strict=True)}
@@ -102,46 +101,31 @@ class Trials(Pool):
         elif job.state == "failed":
             self.study.tell(job.number, TrialState.FAIL, reason=job.reason)
 
-    def _is_pruned(self, job: Job, resumed: bool = False) -> bool:
-        if self.study.pruner == "none":
-            return False
-        step = self._report(job, stop=True)
-        if step is None:
-            return True
-        return resumed and 0 < step < job.total and self.study.prunes(job.number)
-
-    def _report(self, job: Job, stop: bool) -> int | None:
-        """Reports what is new; the step of the latest evaluation, or None at one to be pruned at.
+    def _report(self, job: Job, resumed: bool = False) -> str:
+        """Reports what the run has measured since; why the pruner stops it, or ''.
 
         Args:
-            job: whose run is read.
-            stop: whether it may be pruned, except at its last evaluation.
+            job: is pruned neither at its last evaluation nor once it is completed.
+            resumed: whether the pruner is asked about the latest evaluation again.
         """
-        if len(self.study.objectives) > 1 or not self.study.objectives[0].of_val:
-            return 0  # Optuna keeps no curves of several
-        name, rows = self.study.objectives[0].name, evaluations(job.folder)
-        if rows and (line := not_measured(job.folder, self.study.objectives)):
-            raise UserError(line)
-        trial = self.study.trial(job.number)
-        if trial.state.is_finished():
-            return 0
+        objective, trial = self.study.objectives[0], self.study.trial(job.number)
+        if len(self.study.objectives) > 1 or not objective.of_val or trial.state.is_finished():
+            return ""  # Optuna keeps no curves of several
+        rows = evaluations(job.folder)
+        if rows:
+            demand_measured(job.folder, self.study.objectives)
         for number, (step, numbers) in enumerate(rows, 1):
-            if number in trial.intermediate_values:
+            if number not in trial.intermediate_values:
+                self.study.report(job.number, number, numbers[objective.name])
+            elif not (resumed and number == len(rows)):
                 continue
-            self.study.report(job.number, number, numbers[name])
-            if stop and step < job.total and self.study.prunes(job.number):
-                return None
-        return rows[-1][0] if rows else 0
-
-    def _reason(self, job: Job) -> str:
-        """Of the evaluation that decided it; the run may have continued a little."""
-        objective, number = self.study.objectives[0], self.study.trial(job.number).last_step
-        assert number is not None
-        step, numbers = evaluations(job.folder)[number - 1]
-        return (
-            f"{objective.title} {numbers[objective.name]:.4g} at step {step} of "
-            f"{job.total}, stopped by the {self.study.pruner} pruner"
-        )
+            ends = step >= job.total or job.state == "completed"
+            if not ends and self.study.prunes(job.number):
+                return (
+                    f"{objective.title} {numbers[objective.name]:.4g} at step {step} of "
+                    f"{job.total}, stopped by the {self.study.pruner} pruner"
+                )
+        return ""
 
 
 def counts(study: Study, jobs: Sequence[Job]) -> Counter[State]:

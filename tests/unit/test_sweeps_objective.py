@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from dlrun.errors import UserError
 from dlrun.runs.folder import RunFolder
-from dlrun.sweeps.objective import Objective, not_measured, read_objectives, values
+from dlrun.sweeps.objective import Objective, demand_measured, read_objectives, values
 from dlrun.sweeps.plan import evaluations
 
 
@@ -67,10 +68,9 @@ def test_values_are_those_of_the_checkpoint_that_val_chose(tmp_path: Path) -> No
     both = [Objective("kl", False), Objective("seconds", False), Objective("accuracy", True)]
     assert values(folder, both) == [2.0, 7.0, 0.9]
     assert [step for step, _ in evaluations(folder)] == [5, 10, 15]
-    assert not_measured(folder, both) == ""
-    assert "does not measure it on val; it measures accuracy, kl" in not_measured(
-        folder, [Objective("knn", True)]
-    )
+    demand_measured(folder, both)
+    with pytest.raises(UserError, match="does not measure it on val; it measures accuracy, kl"):
+        demand_measured(folder, [*both, Objective("knn", True)])
     folder.summary.write_text(json.dumps({"best": {"step": 15, "val": 0.9}}))
     with pytest.raises(ValueError, match="val kl is nan"):
         values(folder, both[:1])
