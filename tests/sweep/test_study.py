@@ -60,7 +60,7 @@ def by_hand(study: Study, count: int) -> optuna.Study:
 
 def test_it_draws_and_prunes_as_optuna_does_by_hand(folder: Path) -> None:
     study = opened(folder, trials=12)
-    trials, told = worked(study, folder)
+    trials, printed = worked(study, folder)
     twin = by_hand(study, 12)
     assert PRUNED in [trial.state for trial in twin.trials]
     for trial, other in zip(study.trials(), twin.trials, strict=True):
@@ -75,7 +75,7 @@ def test_it_draws_and_prunes_as_optuna_does_by_hand(folder: Path) -> None:
             assert f"at step {trial.last_step} of 6, stopped by the median pruner" in job.reason
             assert status["reason"] == job.reason
             assert status["step"] < 6
-    assert "study of 12 trials" in told and f"best val accuracy {twin.best_value:.4g}" in told
+    assert "study of 12 trials" in printed and f"best val accuracy {twin.best_value:.4g}" in printed
 
 
 def test_a_study_continues_as_if_it_had_not_stopped(folder: Path) -> None:
@@ -90,9 +90,9 @@ def test_a_study_continues_as_if_it_had_not_stopped(folder: Path) -> None:
 
 def test_the_same_values_again_take_the_finished_run(folder: Path) -> None:
     study = opened(folder, "batch_size=choice(16,32)", trials=6, pruner="none")
-    trials, told = worked(study, folder, jobs=2)
-    assert len(study.complete()) == 6 and told.count("started") == 2
-    assert told.count(" completed before:") + told.count(" completed:") == 6
+    trials, printed = worked(study, folder, jobs=2)
+    assert len(study.complete()) == 6 and printed.count("started") == 2
+    assert printed.count(" completed before:") + printed.count(" completed:") == 6
     assert len({job.folder.path for job in trials.jobs}) == 2
     assert len(study.ranked()) == 2
 

@@ -28,7 +28,7 @@ def test_directions(asked: tuple[str, ...] | str | None, found: list[Objective])
 
 
 @pytest.mark.parametrize(
-    ("asked", "told"),
+    ("asked", "message"),
     [
         ("kl", "kl: neither direction is better; give min:kl or max:kl"),
         (
@@ -41,9 +41,9 @@ def test_directions(asked: tuple[str, ...] | str | None, found: list[Objective])
         ((), "an empty list"),
     ],
 )
-def test_what_is_wrong(asked: tuple[str, ...] | str, told: str) -> None:
+def test_what_is_wrong(asked: tuple[str, ...] | str, message: str) -> None:
     _, problems = read_objectives(asked, {"knn"})
-    assert len(problems) == 1 and problems[0].startswith(f"tune.objective: {told}")
+    assert len(problems) == 1 and problems[0].startswith(f"tune.objective: {message}")
 
 
 def test_methods_with_different_metrics_need_a_name() -> None:
