@@ -72,7 +72,10 @@ def test_a_table_says_how_it_compares(capsys: pytest.CaptureFixture[str], tmp_pa
     ("words", "why"),
     [
         (["the-supervised", "seed=1"], "seed=1: a run is what it is"),
-        (["the-supervised", "dataset.val_fracton=0.2"], "unknown key. Did you mean dataset.val_fraction"),
+        (
+            ["the-supervised", "dataset.val_fracton=0.2"],
+            "unknown key. Did you mean dataset.val_fraction",
+        ),
         (["the-supervised", "dataset.val_fraction=2"], r"got 2, expected a number in"),
         (["the-supervised", "dataset=cifarr"], "Did you mean dataset=cifar"),
         (["dataset.val_fraction=0.2"], "no run was named"),
