@@ -12,6 +12,6 @@ import torch.utils.tensorboard  # noqa: E402, F401
 import dlrun.commands.present  # noqa: E402
 import dlrun.commands.start  # noqa: E402
 import dlrun.sweeps.worker  # noqa: E402
-import dlrun.training.run  # noqa: E402, F401
+import dlrun.training.prerequisites  # noqa: E402, F401
 
 gc.freeze()  # shares these pages with the jobs: no collection touches them

@@ -144,8 +144,9 @@ def _train(spec: Spec, folder: RunFolder) -> int:
     began = time.time()
     try:
         from dlrun.commands.present import present
-        from dlrun.commands.start import console_of, ready, train_compared
+        from dlrun.commands.start import console_of
         from dlrun.config.check import check
+        from dlrun.training.prerequisites import ready, train_compared
         from dlrun.training.ranks import joined
 
         config = check(spec["config"])

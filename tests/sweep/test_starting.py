@@ -60,7 +60,7 @@ def spec(folder: Path) -> Spec:
 def test_a_job_trains_as_a_run_of_its_own_does(tmp_path: Path) -> None:
     """To the last digit, and whatever job was forked before it."""
     project = make_troubled(tmp_path)
-    asked = [*COMMON, "steps=6", "hardware.threads=1", "quality.features=none"]
+    asked = [*COMMON, "steps=6", "hardware.threads=1"]
     sweep = begin(project, *asked, "seed=0,1", "sweep.jobs=1")
     out = output(sweep)
     assert sweep.returncode == 0, out
