@@ -3,7 +3,7 @@
     python benchmarks/sweep.py [speed] [cost] [killed] [hundred]    # all: about 15 minutes, two cores
 
 speed    8 short jobs, 2 at a time, against the same commands one after the other   (bar: 1.6x)
-cost     seconds that a sweep adds to a job beyond its training and its test        (bar: 2.5 s)
+cost     seconds that a sweep adds to a job beyond its training and its test        (bar: 1.5 s)
 killed   kill -9 of the sweep at a random moment, then the same command again       (bar: the same table)
 hundred  100 jobs of which 10 fail and 5 are killed                                 (bar: 85, 15 named, exit 1)
 """  # noqa: E501
@@ -18,11 +18,10 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "sweep"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
 from troubled import COMMON, make_troubled
 
 DLRUN = [sys.executable, "-m", "dlrun", "train"]
-# No judge of made images: its training is no part of the seconds that a run tells as its own.
 SHORT = ["method=vae", "method.likelihood_draws=0", "hardware=cpu"]
 
 
@@ -36,7 +35,7 @@ def run(folder: Path, *arguments: str) -> tuple[float, "subprocess.CompletedProc
 
 
 def rows(out: str) -> list[tuple[str, ...]]:
-    """The final table: job, status, figure."""
+    """The final table: job, status, result."""
     lines = (line for line in out.splitlines() if line.startswith("│"))
     return [tuple(cell.strip() for cell in line.split("│")[1:4]) for line in lines]
 
@@ -60,7 +59,7 @@ def cost(folder: Path) -> None:
     for path in (folder / "outputs" / "sweeps").rglob("summary.json"):
         summary = json.loads(path.read_text())
         own += summary["seconds"] + summary["test_seconds"]
-    print(f"cost     {(wall - own) / 8:.2f} s a job beyond its own {own / 8:.2f} s  (bar 2.5)")
+    print(f"cost     {(wall - own) / 8:.2f} s a job beyond its own {own / 8:.2f} s  (bar 1.5)")
 
 
 def killed(folder: Path) -> None:

@@ -54,8 +54,8 @@ def study(
     ]
     best = re.search(r"^best: trial \d+, val accuracy (\S+)\n  dlrun (.*)$", out, re.MULTILINE)
     assert best is not None, out
-    told = ", ".join(f"{states.count(state)} {state}" for state in sorted(set(states)))
-    print(f"{name:<10} {seconds:.1f} s, best val accuracy {best[1]} ({told})", flush=True)
+    ended = ", ".join(f"{states.count(state)} {state}" for state in sorted(set(states)))
+    print(f"{name:<10} {seconds:.1f} s, best val accuracy {best[1]} ({ended})", flush=True)
     return seconds, float(best[1]), best[2]
 
 

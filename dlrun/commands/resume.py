@@ -37,15 +37,15 @@ def run(arguments: list[str]) -> int:
         print(f"{folder}: complete already, {found.step} steps; nothing to do")
         return 0
 
-    from dlrun.commands.launch import dlrun, processes
     from dlrun.commands.start import resume
     from dlrun.config.check import check
+    from dlrun.sweeps.launch import missing_processes, relaunch
 
     config = check(plain)
     if options.devices is not None:
         config = replace(config, hardware=replace(config.hardware, devices=options.devices))
-    count = processes(config)
+    count = missing_processes(config)
     if count > 1:
-        return dlrun(["resume", *arguments], count)
+        return relaunch(["resume", *arguments], count)
     resume(config, folder)
     return 0

@@ -5,13 +5,12 @@ from pathlib import Path
 from rich.console import Console
 
 from dlrun.commands.console import log_to, make_console
-from dlrun.config.check import check, to_plain_types
 from dlrun.config.schema import TrainConfig
 from dlrun.runs.folder import RunFolder, claim
 from dlrun.runs.run import Run
-from dlrun.training.prerequisites import filled, prerequisites, train_first
-from dlrun.training.ranks import ALONE, Ranks, joined
-from dlrun.training.run import Result, train
+from dlrun.training.prerequisites import ready, train_compared
+from dlrun.training.ranks import Ranks, joined
+from dlrun.training.run import Result
 from dlrun.views.summary import print_result
 
 
@@ -30,23 +29,6 @@ def resume(config: TrainConfig, folder: RunFolder) -> None:
     with joined(config.hardware) as ranks:
         console = console_of(ranks)
         _show(train_compared(config, folder, console, ranks), ranks, console)
-
-
-def ready(config: TrainConfig, console: Console, ranks: Ranks = ALONE) -> TrainConfig:
-    """`config` with the runs that it needs, trained first by the main process.
-
-    All processes have the main one's config: to the others, `last` may be what it trains.
-    """
-    plain = ranks.from_main(to_plain_types(config))
-    config = config if ranks.main else check(plain)
-    return filled(config, ranks.by_main(lambda: train_first(config, console)))
-
-
-def train_compared(
-    config: TrainConfig, folder: RunFolder, console: Console, ranks: Ranks = ALONE
-) -> Result:
-    """Trains a run that is ready, and compares it at its test with what it asks for."""
-    return train(config, folder, console, ranks, {p.role: p.folder for p in prerequisites(config)})
 
 
 def console_of(ranks: Ranks) -> Console:

@@ -35,9 +35,12 @@ def _run(options: Namespace, arguments: list[str]) -> int:
         print(train_help(options.overrides, config_dir))
         return 0
     if options.multirun:
-        from dlrun.commands.sweep import sweep
+        from dlrun.commands.console import log_to, make_console
+        from dlrun.sweeps.hydra import sweep
 
-        return sweep(options.overrides, config_dir)
+        console = make_console()
+        log_to(console)
+        return sweep(options.overrides, config_dir, console)
     if options.cfg == "job":
         return _print_config(options.overrides, config_dir)
     if options.cfg or options.info or options.hydra_help:
@@ -70,12 +73,12 @@ def _train(overrides: list[str], config_dir: str | None, arguments: list[str]) -
     keys = None if in_files else [text.partition("=")[0] for text in overrides]
     config = check(plain, problems, keys)
 
-    from dlrun.commands.launch import dlrun, processes
     from dlrun.commands.start import start
+    from dlrun.sweeps.launch import missing_processes, relaunch
 
-    count = processes(config)
+    count = missing_processes(config)
     if count > 1:
-        return dlrun(["train", *arguments], count)
+        return relaunch(["train", *arguments], count)
     start(config)
     return 0
 

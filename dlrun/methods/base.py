@@ -130,6 +130,8 @@ class Method(nn.Module):
     """In which range its images are."""
     key_metric: ClassVar[str | None] = None
     """The val metric that chooses the best epoch; None: the last epoch is the best."""
+    reporting_only: ClassVar[tuple[str, ...]] = ()
+    """Options that only serve the final report: 0 or false in the trials of a study."""
     cpu_bf16: ClassVar[bool] = False
     """Whether bf16 is faster on the CPU, and as good as fp32 by docs/results.md."""
     parts: ClassVar[dict[str, str]] = {}

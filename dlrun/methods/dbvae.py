@@ -68,6 +68,7 @@ class DBVAE(Method):
     loss_kind = "images"
     pixels = "unit"
     key_metric = "accuracy"
+    reporting_only = ("controls",)
 
     def __init__(self, config: Config, build: Builder) -> None:
         super().__init__()

@@ -51,6 +51,7 @@ class Distill(Method):
     model_kind = "encoder"
     loss_kind = "distillation"
     key_metric = "accuracy"
+    reporting_only = ("baseline",)
     cpu_bf16 = True
     parts: ClassVar[dict[str, str]] = {"backbone": "student.encoder.", "head": "student.head."}
     inference = ("student.",)

@@ -42,6 +42,7 @@ class VAE(Method):
     loss_kind = "images"
     pixels = "unit"
     key_metric = "negative_elbo"
+    reporting_only = ("likelihood_draws",)
 
     def __init__(self, config: Config, build: Builder) -> None:
         super().__init__()

@@ -1,1 +1,1 @@
-"""Sweeps: many runs from one command, each in a process of its own."""
+"""Sweeps and studies: many runs from one command, each in a process of its own."""

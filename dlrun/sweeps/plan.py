@@ -1,9 +1,10 @@
-"""What a sweep consists of: each job's settled config and the folder that its signature names."""
+"""What a sweep consists of: each job's settled config, and the folder that its signature names."""
 
+import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -14,19 +15,19 @@ from dlrun.files import exclusive, read_json, write_json
 from dlrun.runs.folder import RunFolder
 
 State = Literal["waiting", "running", "elsewhere", "completed", "pruned", "interrupted", "failed"]
-"""`waiting` has not begun, `elsewhere` is being trained by another process."""
-OVER: tuple[State, ...] = ("completed", "pruned", "interrupted", "failed")
+"""`waiting` has not started; `elsewhere`: another process trains it."""
+ENDED: tuple[State, ...] = ("completed", "pruned", "interrupted", "failed")
 _UNNAMED = re.compile("[0-9a-f]{8}")
 
 
 @dataclass
 class Job:
-    """One run of a sweep and how it stands."""
+    """One run of a sweep and its progress."""
 
     number: int
     overrides: list[str]
     label: str
-    """What tells it from the sweep's other jobs."""
+    """What distinguishes it from the sweep's other jobs."""
     config: TrainConfig
     folder: RunFolder
     key_metric: str | None
@@ -35,72 +36,104 @@ class Job:
     step: int = 0
     total: int = 0
     value: float | None = None
-    """The key metric on val: the latest while it runs, the best once it is completed."""
+    """The key metric on val: the latest while the job runs, the best once it is completed."""
     seconds_left: float | None = None
-    before: bool = field(default=False)
-    """Whether it was over before this sweep began."""
+    ended_before: bool = False
+    """Whether it had ended before this sweep began."""
+
+    @property
+    def result(self) -> str:
+        """'val accuracy 0.91', or '' before the first evaluation."""
+        if self.key_metric is None or self.value is None:
+            return ""
+        return f"val {self.key_metric} {self.value:.4g}"
+
+
+def evaluations(folder: RunFolder) -> list[tuple[int, dict[str, float]]]:
+    """The steps at which a run was evaluated on val, each with its numbers, without `val/`."""
+    try:
+        lines = folder.metrics.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
+    found = []
+    for line in lines:
+        if '"val/' not in line:  # most are of train, and this is read all the time
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError:  # being written
+            break
+        numbers = {key[4:]: value for key, value in row.items() if key.startswith("val/")}
+        found.append((int(row["step"]), numbers))
+    return found
 
 
 def plan(
     configs: Sequence[tuple[list[str], TrainConfig]],
     sweep_dir: Path,
     first: int = 0,
-    memo: dict[str, str] | None = None,
+    references: dict[str, str] | None = None,
 ) -> list[Job]:
     """The jobs in order; makes their folders.
 
     Args:
-        configs: each job's overrides and checked config.
+        configs: each job's overrides and settled config.
         sweep_dir: the sweep's folder.
         first: the number of the first job.
+        references: see `job_folders`.
     """
     common = set.intersection(*(set(overrides) for overrides, _ in configs))
     jobs = []
-    with places(sweep_dir, memo) as place:
+    with job_folders(sweep_dir, references) as folder_of:
         for number, (overrides, config) in enumerate(configs, first):
             label = " ".join(o for o in overrides if o not in common or len(configs) == 1)
-            folder, metric = place(config), key_metric(config)
+            folder, metric = folder_of(config), key_metric(config)
             jobs.append(Job(number, overrides, label or "(defaults)", config, folder, metric))
     return jobs
 
 
-def meanings(sweep_dir: Path) -> dict[str, str]:
-    """What references such as `last` were found to mean when the sweep began."""
-    return read_json(sweep_dir / "meant.json")
+def read_references(sweep_dir: Path) -> dict[str, str]:
+    """The runs that names such as `last` stood for when the sweep began."""
+    return read_json(sweep_dir / "references.json")
 
 
 @contextmanager
-def places(
-    sweep_dir: Path, memo: dict[str, str] | None = None
+def job_folders(
+    sweep_dir: Path, references: dict[str, str] | None = None
 ) -> Iterator[Callable[[TrainConfig], RunFolder]]:
-    """Gives a function from a job's settled config to its folder.
+    """Gives a function from a settled config to the job's folder, which it makes.
 
-    One process at a time is in here, so that two sweeps that begin at the same moment agree on
-    where a job that both have lies. `memo` is kept for `meanings`.
+    Only one process at a time is in here, so that two sweeps that begin at the same moment agree on
+    the folder of a job that both have.
+
+    Args:
+        sweep_dir: the sweep's folder.
+        references: kept for `read_references`.
     """
     sweep_dir.mkdir(parents=True, exist_ok=True)
     with exclusive(sweep_dir.parent / ".lock"):
-        known = _known_elsewhere(sweep_dir)
+        elsewhere = _jobs_of_others(sweep_dir)
 
-        def place(config: TrainConfig) -> RunFolder:
+        def folder_of(config: TrainConfig) -> RunFolder:
             path = sweep_dir / signature(to_plain_types(config))
-            if path.is_symlink() and not path.exists():  # what it led to was deleted
+            if path.is_symlink() and not path.exists():  # the run was deleted
                 path.unlink()
             if not path.exists():
-                if path.name in known:
-                    path.symlink_to(Path("..") / known[path.name].parent.name / path.name)
+                if path.name in elsewhere:
+                    path.symlink_to(Path("..") / elsewhere[path.name].parent.name / path.name)
                 else:
                     path.mkdir()
             return RunFolder(path.resolve() if path.is_symlink() else path.absolute())
 
-        yield place
-        write_json(sweep_dir / "meant.json", meanings(sweep_dir) | (memo or {}))
+        yield folder_of
+        if references:
+            write_json(sweep_dir / "references.json", read_references(sweep_dir) | references)
 
 
-def _known_elsewhere(sweep_dir: Path) -> dict[str, Path]:
-    """Job folders of the other sweeps without a name, by signature.
+def _jobs_of_others(sweep_dir: Path) -> dict[str, Path]:
+    """The job folders of all other sweeps without a name, by signature.
 
-    A sweep that was given a name is apart: who names it may want everything anew.
+    A sweep with a name shares none: the user may want to train everything again.
     """
     if not _UNNAMED.fullmatch(sweep_dir.name):
         return {}
@@ -114,7 +147,7 @@ def _known_elsewhere(sweep_dir: Path) -> dict[str, Path]:
 
 
 def key_metric(config: TrainConfig) -> str | None:
-    """What chooses the best epoch of such a run, on val."""
+    """The metric of val that chooses the best epoch of such a run."""
     from dlrun.registry import lookup
 
     found: str | None = lookup("method", config.method.name).key_metric_for(config.method.options)

@@ -1,100 +1,177 @@
-"""One job of a sweep in a process of its own, seen from the sweep."""
+"""The process of one job, as its sweep sees it.
+
+To import torch takes longer than many a short job, so on Linux a job on the CPU is forked from
+multiprocessing's fork server, which has imported it and trains nothing. Any other job is a fresh
+interpreter.
+"""
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
+from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
 
+from dlrun.config.check import to_plain_types
 from dlrun.files import read_json, write_json
-from dlrun.runs.status import State, note_end, read_status
-from dlrun.sweeps.forked import LOST, Forked, can_fork
-from dlrun.sweeps.plan import Job
-from dlrun.sweeps.shares import Shares, memory_kills, processes
+from dlrun.runs.status import note_end, read_status
+from dlrun.sweeps import worker
+from dlrun.sweeps.plan import Job, evaluations
+from dlrun.sweeps.slots import Slots, out_of_memory_kills, processes
+from dlrun.sweeps.worker import BUSY, Spec
 
-# -P: as for the console script, a random.py in the user's folder is not taken for Python's own.
-MODULE = ("-P", "-X", "faulthandler", "-m", "dlrun.commands.job")
-"""Of Python: a job, or one of the processes that train a job together."""
-COMMAND = (sys.executable, *MODULE)
-BUSY = 75
-"""The exit code of a job that another process has begun in the same instant (EX_TEMPFAIL)."""
-_TAIL = 20_000  # bytes of metrics.jsonl that are looked at
-# Sent by somebody from outside: the job itself is in order and can be gone on with.
+# Sent from outside: the job itself is in order and can be resumed.
 _FROM_OUTSIDE = ("SIGKILL", "SIGTERM", "SIGINT", "SIGHUP")
+_READ_AT_IMPORT = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+"""What libraries read once, when they are loaded."""
+
+
+class Fresh(subprocess.Popen[bytes]):
+    """A fresh interpreter, with what multiprocessing's processes have."""
+
+    @property
+    def exitcode(self) -> int | None:
+        """The exit code, -number for a signal, or None while it runs."""
+        return self.poll()
+
+    def close(self) -> None:
+        """Closes the pipe to it."""
+        assert self.stdin is not None
+        with suppress(BrokenPipeError):
+            self.stdin.close()
+
+
+class Starter:
+    """Starts the processes of a sweep's jobs.
+
+    Args:
+        command: a fresh interpreter.
+        fork: whether jobs may be forked.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str] = (sys.executable, *worker.MODULE),
+        fork: bool = sys.platform == "linux",
+    ) -> None:
+        self.command, self.fork = command, fork
+        self._server_threads: list[str | None] | None = None
+
+    def __call__(
+        self, spec: Spec, output: Path, environment: dict[str, str], fresh: bool
+    ) -> Fresh | BaseProcess:
+        """Starts one.
+
+        Args:
+            spec: of the job.
+            output: the file for all that it prints.
+            environment: all of its environment variables.
+            fresh: whether it needs an interpreter of its own, as with a GPU, whose context does not
+                survive a fork.
+        """
+        threads = [environment.get(name) for name in _READ_AT_IMPORT]
+        if self.fork and not fresh and self._server_threads in (None, threads):
+            # Where TMPDIR is too long for the path of the server's socket, jobs are not forked.
+            with suppress(OSError, EOFError):
+                started = _forked(spec, output, environment)
+                self._server_threads = threads
+                return started
+        return _fresh(self.command, spec, output, environment)
+
+
+def _forked(spec: Spec, output: Path, environment: dict[str, str]) -> BaseProcess:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["dlrun.sweeps.preload"])
+    process = context.Process(target=worker.run_forked, args=(spec, str(output), environment))
+    own = dict(os.environ)
+    os.environ.update(environment, PYTHONSAFEPATH="1")  # a server that starts now inherits them
+    try:
+        process.start()
+    finally:
+        os.environ.clear()
+        os.environ.update(own)
+    return process
+
+
+def _fresh(command: Sequence[str], spec: Spec, output: Path, environment: dict[str, str]) -> Fresh:
+    with open(output, "a", encoding="utf-8") as file:
+        process = Fresh(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,  # Ctrl-C in a terminal is for the sweep, which asks its jobs
+        )
+    assert process.stdin is not None
+    with suppress(BrokenPipeError):  # it died already, as its exit code will say
+        process.stdin.write(json.dumps(spec).encode() + b"\n")
+        process.stdin.flush()
+    return process
 
 
 class Process:
-    """Starts a job; `place` is the share of the machine that it has until it ends.
+    """Starts a job in a slot, and follows it."""
 
-    Its standard input stays open and is never written to again: a job reads the end of it when the
-    sweep is no more, however that came, and then saves and stops by itself.
-    """
-
-    def __init__(self, job: Job, place: int, shares: Shares, plain: dict[str, Any], began: float):
-        self.job, self.place = job, place
+    def __init__(self, job: Job, slot: int, slots: Slots, began: float, start: Starter) -> None:
+        self.job, self.slot = job, slot
         self.pruned = ""
-        self._asked = False
-        self._kills = memory_kills()
-        self._first: tuple[float, int] | None = None
-        self._began = time.time()
-        told = job.folder.path / "job.json"
+        self._asked_to_stop = False
+        self._kills = out_of_memory_kills()
+        self._began, self._first_step = time.time(), job.step
         devices = processes(job.config)
-        # Those that it began with: sums depend on their number.
-        threads = read_json(told).get("threads", max(1, shares.threads // devices))
-        environment = shares.environment(place, threads, devices)
-        write_json(told, {"overrides": job.overrides, "threads": threads})
-        environment = {**os.environ, "PYTHONUNBUFFERED": "1", **environment}
-        alone = devices == 1 and not shares.gpus
-        begin = Forked if alone and can_fork(environment) else _started
-        self._popen = begin(job.folder.output, environment)
-        order = {
+        record = job.folder.path / "job.json"
+        # A resumed job has as many threads as before: sums depend on their number.
+        threads = read_json(record).get("threads", max(1, slots.threads // devices))
+        write_json(record, {"overrides": job.overrides, "threads": threads})
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+        environment |= slots.environment(slot, threads, devices)
+        spec: Spec = {
             "folder": str(job.folder.path),
-            "config": plain,
+            "config": to_plain_types(job.config),
             "overrides": job.overrides,
             "devices": devices,
             "began": began,
         }
-        assert self._popen.stdin is not None
-        with suppress(BrokenPipeError):  # it died already, which is seen when its end is looked at
-            self._popen.stdin.write(json.dumps(order).encode() + b"\n")
-            self._popen.stdin.flush()
+        fresh = devices > 1 or bool(slots.gpus)
+        self._process = start(spec, job.folder.output, environment, fresh)
 
     def ask_to_stop(self) -> None:
         """It finishes its step and saves."""
-        self._asked = True
-        self._popen.terminate()
+        self._asked_to_stop = True
+        self._process.terminate()
 
     def prune(self, reason: str) -> None:
-        """It finishes its step and saves, and is told as pruned for this reason."""
+        """It finishes its step and saves, and ends as pruned for this reason."""
         self.pruned = reason
         self.ask_to_stop()
 
     def kill(self) -> None:
-        """At once; what it has started notices within a second or two, saves and stops."""
-        self._popen.kill()
+        """At once; the processes that it has started save and stop within a second or two."""
+        self._process.kill()
 
     def ended(self) -> bool:
-        """Whether it is over; then its job says how."""
-        code = self._popen.poll()
+        """Whether it has ended; if so, its job says how."""
+        code = self._process.exitcode
         if code is None:
             return False
-        if self._popen.stdin is not None:
-            with suppress(BrokenPipeError):
-                self._popen.stdin.close()
+        self._process.close()  # a job whose fork server was killed reads the end, saves and stops
         job, status = self.job, read_status(self.job.folder)
         if status is not None:
             job.step, job.total = status.step, status.total
         job.reason = status.reason if status else ""
-        # A job that lives on without the process it was forked from is watched by its folder.
-        if code == BUSY or (code == LOST and job.folder.in_use()):
-            job.state = "elsewhere"
-        elif code == 0 and status is not None and status.state == "completed":
+        if status is not None and status.state == "completed":
             job.state, job.reason = "completed", ""
-        elif code in (128 + signal.SIGINT, 128 + signal.SIGTERM) or (code < 0 and self._asked):
+        elif code == BUSY:
+            job.state = "elsewhere"
+        elif code in (128 + signal.SIGINT, 128 + signal.SIGTERM) or (
+            code < 0 and self._asked_to_stop
+        ):
             job.state = "interrupted"
             if code < 0 or not job.reason:
                 job.reason = "stopped before it could save"
@@ -103,68 +180,34 @@ class Process:
                 note_end(job.folder, job.state, job.reason)
         elif code < 0:
             self._killed(signal.Signals(-code))
+        elif job.folder.in_use():  # only the fork server was killed, and the code is not the job's
+            job.state = "elsewhere"
         else:
             job.state = "failed"
             if status is None or status.state != "failed":  # its own code left Python, say
-                job.reason = f"ended by itself, exit code {code}; see {job.folder}/output.txt"
+                job.reason = f"exited with code {code}; see {job.folder}/output.txt"
                 note_end(job.folder, job.state, job.reason)
         return True
 
     def _killed(self, number: signal.Signals) -> None:
-        """By a signal that the sweep did not send; the job's folder is told, which cannot know."""
-        out_of_memory = number.name == "SIGKILL" and memory_kills() > self._kills
+        """By a signal that the sweep did not send; the job itself could not record it."""
         job = self.job
-        job.state, job.reason = killed_by(number)
-        if out_of_memory:
+        job.state = "interrupted" if number.name in _FROM_OUTSIDE else "failed"
+        job.reason = f"killed by {number.name}"
+        if number.name == "SIGKILL" and out_of_memory_kills() > self._kills:
             job.reason += " of the kernel, out of memory: lower sweep.jobs or batch_size"
         elif job.state == "failed":
-            job.reason += f"; {job.folder}/output.txt tells where"
+            job.reason += f"; see {job.folder}/output.txt"
         note_end(job.folder, job.state, job.reason)
 
     def look(self) -> None:
-        """How far it has come, what it measures, how long it will take at that pace."""
-        job, now = self.job, time.monotonic()
-        status = read_json(job.folder.status)
-        if status.get("started", 0.0) < self._began:  # it has not come so far as to write its own
+        """Reads its step, its latest value, and how long it will take at its pace."""
+        job, status = self.job, read_json(self.job.folder.status)
+        if status.get("started", 0.0) < self._began:  # it has not written its own yet
             return
         job.step, job.total = status["step"], status["total"]
-        job.value = latest(job.folder.metrics, f"val/{job.key_metric}") or job.value
-        if self._first is None and job.step:
-            self._first = now, job.step
-        if self._first is not None and job.step > self._first[1]:
-            pace = (now - self._first[0]) / (job.step - self._first[1])
+        for _, numbers in evaluations(job.folder):
+            job.value = numbers.get(job.key_metric or "", job.value)
+        if job.step > self._first_step:
+            pace = (time.time() - status["started"]) / (job.step - self._first_step)
             job.seconds_left = pace * (job.total - job.step)
-
-
-def _started(output: Path, environment: dict[str, str]) -> "subprocess.Popen[bytes]":
-    """A process that starts from nothing."""
-    with open(output, "a", encoding="utf-8") as file:
-        return subprocess.Popen(
-            COMMAND,
-            stdin=subprocess.PIPE,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            start_new_session=True,  # a terminal's Ctrl-C is for the sweep, which asks its jobs
-        )
-
-
-def killed_by(number: signal.Signals) -> tuple[State, str]:
-    """What becomes of a job whose process ended by a signal, and the reason."""
-    state: State = "interrupted" if number.name in _FROM_OUTSIDE else "failed"
-    return state, f"killed by {number.name}"
-
-
-def latest(metrics: Path, name: str) -> float | None:
-    """The last value of `name` in the last lines of a metrics.jsonl."""
-    try:
-        with open(metrics, "rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))
-            lines = file.read().decode(errors="replace").splitlines()
-    except OSError:
-        return None
-    for line in reversed(lines):
-        if name in line:
-            with suppress(ValueError, KeyError):  # the first of them may be cut off
-                return float(json.loads(line)[name])
-    return None

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from project import make_project, start
 from torch import nn
 
 from dlrun.config.check import check
@@ -21,9 +22,6 @@ from dlrun.errors import UserError
 from dlrun.training import checkpoint
 from dlrun.training.assemble import demand_shares
 from dlrun.training.ranks import ALONE, Ranks, joined
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "resume"))
-from project import make_project, start
 
 Dlrun = Callable[..., "subprocess.CompletedProcess[str]"]
 TWO = ("hardware=ddp", "hardware.devices=2", "hardware.device=cpu", "hardware.precision=fp32")

@@ -9,13 +9,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from project import make_project, start
+
 from dlrun.config.check import check
 from dlrun.config.compose import compose_plain
 from dlrun.config.schema import TrainConfig
 from dlrun.training.prerequisites import prerequisites
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "resume"))
-from project import make_project, start
 
 Dlrun = Callable[..., "subprocess.CompletedProcess[str]"]
 TWO = ("hardware=ddp", "hardware.devices=2", "hardware.device=cpu", "hardware.precision=fp32")

@@ -9,8 +9,6 @@ import time
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
 from project import assert_same, command, make_project, only_run, start
 
 from dlrun.training import checkpoint

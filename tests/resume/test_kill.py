@@ -4,13 +4,10 @@ import json
 import random
 import shutil
 import signal
-import sys
 import time
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
 from project import (
     METHODS,
     assert_same,

@@ -11,9 +11,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-sys.path.insert(0, str(Path(__file__).parents[1] / "sweep"))
 from cluster import cluster, why_not
 from troubled import COMMON, make_troubled
 
@@ -32,7 +29,7 @@ def losses(outputs: Path) -> list[list[tuple[int, float]]]:
     return found
 
 
-def test_a_requeued_job_goes_on_exactly(tmp_path: Path) -> None:
+def test_a_requeued_job_is_resumed_exactly(tmp_path: Path) -> None:
     project = make_troubled(tmp_path / "project")
     sweep = [sys.executable, "-m", "dlrun", "train", "-m", *COMMON, "steps=40", "seed=0,1"]
     sweep.append("method.pause=0.2")

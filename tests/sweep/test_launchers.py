@@ -1,19 +1,15 @@
-"""Sweeps by other launchers: Ray and submitit, really, each with what the sweep's own would give.
+"""Sweeps by other launchers, really by Ray and submitit, beside the same sweeps by our own.
 
 Skipped where their packages are not installed; they are no part of dlrun[dev].
 """
 
 import json
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-from test_sweep import begin, state, steps, told
-from troubled import COMMON, make_troubled
+from troubled import COMMON, begin, jobs, make_troubled, output, state, steps
 
 SWEEP = [*COMMON, "steps=8", "seed=0,1"]
 TWO = [
@@ -39,11 +35,6 @@ LAUNCHERS = [
 ]  # fmt: skip
 
 
-def jobs(project: Path) -> list[Path]:
-    """The folders of those that have begun."""
-    return sorted(path.parent for path in (project / "outputs" / "sweeps").rglob("config.yaml"))
-
-
 def results(project: Path) -> dict[str, Any]:
     """Of each job, by the signature that names its folder: every loss, and the whole test."""
     found = {}
@@ -59,31 +50,31 @@ def swept(folder: Path, *overrides: str, code: int = 0) -> tuple[Path, str]:
     folder.mkdir(exist_ok=True)
     project = folder if (folder / "few.py").exists() else make_troubled(folder)
     process = begin(project, *overrides)
-    out = told(process)
+    out = output(process)
     assert process.returncode == code, out
     return project, out
 
 
 @pytest.mark.parametrize("launcher", LAUNCHERS)
-def test_jobs_elsewhere_come_to_what_our_own_come_to(tmp_path: Path, launcher: list[str]) -> None:
+def test_jobs_elsewhere_compute_what_our_own_do(tmp_path: Path, launcher: list[str]) -> None:
     here, _ = swept(tmp_path / "here", *SWEEP)
     there, out = swept(tmp_path / "there", *SWEEP, *launcher)
     assert "2 completed" in out.splitlines()
     assert len(results(here)) == 2
     assert results(there) == results(here)
     _, again = swept(there, *SWEEP)  # the launcher has no part in what is computed
-    assert again.count("done before") == 2
+    assert again.count("completed before") == 2
 
 
 @pytest.mark.parametrize("launcher", LAUNCHERS)
-def test_a_failed_job_elsewhere_is_told_and_the_other_goes_on(
+def test_a_failed_job_elsewhere_is_reported_and_the_other_continues(
     tmp_path: Path, launcher: list[str]
 ) -> None:
     command = [*COMMON, "steps=4", "method.mode=fine,raise"]
     project, out = swept(tmp_path / "project", *command, *launcher, code=1)
     assert "1 completed, 1 failed" in out.splitlines()
     (failed,) = (job for job in jobs(project) if state(job) == "failed")
-    assert "RuntimeError: as it was told" in (failed / "log.txt").read_text()
+    assert "RuntimeError: as it was asked to" in (failed / "log.txt").read_text()
 
 
 @pytest.mark.parametrize("launcher", LAUNCHERS)

@@ -2,74 +2,21 @@
 
 import io
 import json
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
+from studying import QUICK
 
 from dlrun.config.check import check
 from dlrun.config.compose import compose_plain
 from dlrun.config.schema import SweepConfig
-from dlrun.sweeps import pool as pools
-from dlrun.sweeps import process as processes
-from dlrun.sweeps import view as views
-from dlrun.sweeps.forked import LOST
 from dlrun.sweeps.plan import Job, plan
 from dlrun.sweeps.pool import Pool
-from dlrun.sweeps.shares import Shares, share
-from dlrun.sweeps.view import SweepView, counted, final_table
-
-CHILD = """
-import fcntl, json, os, signal, sys, time
-order = json.loads(sys.stdin.readline())
-folder, what = order["folder"], order["overrides"][0].partition("=")[2]
-lock = open(folder + "/.lock", "a")
-try:
-    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-except OSError:
-    sys.exit(75)
-def status(state, reason=""):
-    with open(folder + "/status.json", "w") as file:
-        json.dump({"state": state, "step": 3, "total": 9, "started": 0.0, "heartbeat": time.time(),
-                   "pid": os.getpid(), "host": os.uname().nodename, "reason": reason}, file)
-with open(folder + "/begun", "a") as file:
-    file.write(" ".join(os.environ.get(k, "-") for k in
-                        ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")) + "\\n")
-status("running")
-def stop(number, frame):
-    status("interrupted", "stopped at step 3, saved")
-    sys.exit(143)
-if what.startswith("fail"):
-    status("failed", "ValueError: told to")
-    sys.exit(1)
-if what.startswith("silent"):
-    sys.exit(int(what[6:]))
-if what.startswith("kill"):
-    os.kill(os.getpid(), signal.SIGKILL)
-if what.startswith("crash"):
-    os.kill(os.getpid(), signal.SIGABRT)
-if what.startswith("wait"):
-    signal.signal(signal.SIGTERM, stop)
-    sys.stdin.read()
-    stop(0, None)
-with open(folder + "/summary.json", "w") as file:
-    json.dump({"key_metric": "loss", "best": {"val": len(what), "step": 3}}, file)
-status("completed")
-"""
-
-
-@pytest.fixture(autouse=True)
-def _stand_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    script = tmp_path / "child.py"
-    script.write_text(CHILD)
-    monkeypatch.setattr(processes, "COMMAND", (sys.executable, "-S", "-E", str(script)))
-    monkeypatch.setattr(processes, "can_fork", lambda environment: False)
-    monkeypatch.setattr(pools, "_PAUSE", 0.005)
-    monkeypatch.setattr(pools, "_LOOK_EVERY", 0.02)
-
+from dlrun.sweeps.slots import Slots, divide
+from dlrun.sweeps.view import SweepView, counted, print_table
 
 CONFIG = check(compose_plain(["hardware=cpu"], None))
 
@@ -84,47 +31,30 @@ def planned(folder: Path, *whats: str) -> list[Job]:
     return plan(configs, folder / "sweep")
 
 
-def ran(jobs: list[Job], at_a_time: int = 2, **asked: Any) -> tuple[Pool, str]:
+def ran(jobs: list[Job], at_a_time: int = 2, **given: Any) -> tuple[Pool, str]:
     """The pool after it ran them, and what was printed."""
     console = Console(width=200, record=True, quiet=True)
     view = SweepView(console, jobs, at_a_time)
-    settings = SweepConfig(**{"jobs": at_a_time, "retry": None, "fail_fast": False} | asked)
-    pool = Pool(jobs, Shares(at_a_time, 1, (), ""), settings, view, time.time())
+    settings = SweepConfig(**{"jobs": at_a_time, "retry": None, "fail_fast": False} | given)
+    pool = Pool(jobs, Slots(at_a_time, 1), settings, view, time.time(), **QUICK)
     pool.run()
     console.quiet = False
-    console.print(final_table(jobs))
+    print_table(jobs, console)
     return pool, console.export_text()
 
 
-def test_a_job_that_exits_as_one_without_its_server_is_not_begun_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    begun: list[Job] = []
-
-    def once(pool: Pool, job: Job) -> bool:
-        begun.append(job)
-        assert len(begun) == 1
-        return True
-
-    monkeypatch.setattr(Pool, "begins", once)
-    jobs = planned(tmp_path, f"silent{LOST}")
-    ran(jobs)
-    assert jobs[0].state == "failed"
-    assert jobs[0].reason.startswith("ended by itself, exit code 255")
-
-
-def test_every_job_is_told_as_it_ended(tmp_path: Path) -> None:
-    whats = ["fine", "fail", "kill", "crash", "silent3", "silent0", *(f"fine{n}" for n in range(6))]
+def test_every_job_is_reported_as_it_ended(tmp_path: Path) -> None:
+    whats = ["fine", "fail", "kill", "crash", "silent255", "silent0", "fine1", "fine2", "fine3"]
     jobs = planned(tmp_path, *whats)
     _, out = ran(jobs, at_a_time=3)
     assert [job.state for job in jobs[:5]] == [
         "completed", "failed", "interrupted", "failed", "failed",
     ]  # fmt: skip
     assert [job.reason.partition(";")[0] for job in jobs[:6]] == [
-        "", "ValueError: told to", "killed by SIGKILL", "killed by SIGABRT",
-        "ended by itself, exit code 3", "ended by itself, exit code 0",
+        "", "ValueError: as it was asked to", "killed by SIGKILL", "killed by SIGABRT",
+        "exited with code 255", "exited with code 0",
     ]  # fmt: skip
-    assert counted(jobs) == "7 completed, 1 interrupted, 4 failed"
+    assert counted(jobs) == "4 completed, 1 interrupted, 4 failed"
     assert jobs[0].value == 4 and jobs[0].key_metric == "loss"
     assert "what=kill" in out and "killed by SIGKILL" in out
     assert json.loads(jobs[2].folder.status.read_text())["reason"] == "killed by SIGKILL"
@@ -139,7 +69,7 @@ def test_again_only_what_is_left_is_done(tmp_path: Path) -> None:
         jobs = planned(tmp_path, *whats)
         ran(jobs, retry=retry)
         assert [job.state for job in jobs] == ["completed", "failed", "interrupted"]
-        assert jobs[1].before == (retry is None)
+        assert jobs[1].ended_before == (retry is None)
         begun = [(job.folder.path / "begun").read_text().count("\n") for job in first]
         counts[retry] = begun
     assert counts == {None: [1, 1, 2], "failed": [1, 2, 3]}
@@ -163,7 +93,7 @@ def test_a_job_that_another_process_trains_is_waited_for(tmp_path: Path) -> None
                 others[0].folder.unlock()
 
     view = Later(Console(quiet=True), mine, 2)
-    Pool(mine, Shares(2, 1, (), ""), SweepConfig(2, None, False), view, time.time()).run()
+    Pool(mine, Slots(2, 1), SweepConfig(2, None, False), view, time.time(), **QUICK).run()
     assert [job.state for job in mine] == ["completed", "completed"]
 
 
@@ -180,37 +110,38 @@ def test_threads_and_gpus_are_divided(tmp_path: Path, monkeypatch: pytest.Monkey
     jobs = planned(tmp_path, "wait", "wait2", "fail")
     settings = SweepConfig(3, None, True)
     view = SweepView(Console(quiet=True), jobs, 3)
-    Pool(jobs, Shares(3, 5, ("0", "2"), ""), settings, view, time.time()).run()
+    Pool(jobs, Slots(3, 5, ("0", "2")), settings, view, time.time(), **QUICK).run()
     begun = [path.read_text() for path in sorted((tmp_path / "sweep").rglob("begun"))]
     assert set(begun) <= {"5 0\n", "5 2\n"} and len(begun) >= 1
 
 
-def test_shares(monkeypatch: pytest.MonkeyPatch) -> None:
-    from dlrun.sweeps import shares
+def test_slots(monkeypatch: pytest.MonkeyPatch) -> None:
+    from dlrun.sweeps import slots
 
     free = 64 * 2.0**30
-    monkeypatch.setattr(shares, "_cores", lambda: 8)
-    monkeypatch.setattr(shares, "_gpus", lambda: ("0", "1"))
-    monkeypatch.setattr(shares, "_free_memory", lambda: free)
+    monkeypatch.setattr(slots, "_cores", lambda: 8)
+    monkeypatch.setattr(slots, "_gpus", lambda: ("0", "1"))
+    monkeypatch.setattr(slots, "_free_memory", lambda: free)
     auto = SweepConfig("auto", None, False)
-    assert share(auto, [CONFIG] * 20).jobs == 8
-    assert share(auto, [CONFIG] * 3).threads == 2
-    assert share(SweepConfig(4, None, False), [CONFIG] * 20).threads == 2
+    assert divide(auto, [CONFIG] * 20).jobs == 8
+    assert divide(auto, [CONFIG] * 3).threads == 2
+    assert divide(SweepConfig(4, None, False), [CONFIG] * 20).threads == 2
     gpu = check(compose_plain(["hardware=auto"], None))
-    assert share(auto, [gpu] * 20).gpus == ("0", "1")
-    assert share(auto, [gpu] * 20).jobs == 2
+    assert divide(auto, [gpu] * 20).gpus == ("0", "1")
+    assert divide(auto, [gpu] * 20).jobs == 2
     pair = check(compose_plain(["hardware=cpu", "hardware.devices=2"], None))
-    pairs = share(auto, [pair] * 20)
-    assert (pairs.jobs, pairs.threads) == (4, 2) and "threads of each process: 1" in pairs.line
-    assert share(auto, [pair] * 2).threads == 4
+    pairs = divide(auto, [pair] * 20)
+    assert (pairs.jobs, pairs.threads) == (4, 2)
+    assert pairs.line == "4 at a time (8 cores), 2 processes each, 1 thread of each process"
+    assert divide(auto, [pair] * 2).threads == 4
     gpu_pair = check(compose_plain(["hardware=auto", "hardware.devices=2"], None))
-    assert share(auto, [gpu_pair, gpu]).jobs == 1
-    four = Shares(2, 1, ("0", "1", "2", "3"), "")
-    seen = [four.environment(place, 1, 2)["CUDA_VISIBLE_DEVICES"] for place in range(3)]
+    assert divide(auto, [gpu_pair, gpu]).jobs == 1
+    four = Slots(2, 1, ("0", "1", "2", "3"))
+    seen = [four.environment(slot, 1, 2)["CUDA_VISIBLE_DEVICES"] for slot in range(3)]
     assert seen == ["0,1", "2,3", "0,1"]
     free = 4 * 2.0**30
-    assert share(auto, [pair] * 20).jobs == 1
-    few = share(auto, [CONFIG] * 20)
+    assert divide(auto, [pair] * 20).jobs == 1
+    few = divide(auto, [CONFIG] * 20)
     assert few.jobs == 2 and "memory" in few.line
 
 
@@ -226,13 +157,10 @@ def test_what_another_sweep_has_is_linked_unless_a_sweep_has_a_name(tmp_path: Pa
     assert again.folder.path.is_dir() and again.folder.path.parent.name == "4567abcd"
 
 
-def test_without_a_terminal_a_line_is_said_when_something_has_changed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(views, "_LINES_EVERY", 0.0)
+def test_without_a_terminal_a_line_is_printed_when_something_has_changed(tmp_path: Path) -> None:
     (job,) = planned(tmp_path, "fine")
     out = io.StringIO()
-    view = SweepView(Console(width=200, file=out), [job], 1)
+    view = SweepView(Console(width=200, file=out), [job], 1, lines_every=0.0)
     job.state, job.total, job.key_metric = "running", 9, "loss"
     for step, value in ((3, None), (3, None), (9, None), (9, None), (9, 0.5), (9, 0.5)):
         job.step, job.value = step, value

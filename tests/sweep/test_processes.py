@@ -3,15 +3,22 @@
 import json
 import os
 import signal
-import sys
 import time
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-from test_sweep import begin, jobs, starts, state, steps, told, wait_for_steps
-from troubled import COMMON, make_troubled, start
+from project import start
+from troubled import (
+    COMMON,
+    begin,
+    jobs,
+    make_troubled,
+    output,
+    starts,
+    state,
+    steps,
+    wait_for_steps,
+)
 
 TWO = [
     *COMMON, "hardware=ddp", "hardware.devices=2", "hardware.device=cpu", "hardware.precision=fp32",
@@ -34,9 +41,9 @@ def ended(pid: int) -> bool:
 def test_a_process_that_is_killed_ends_its_job_alone(tmp_path: Path) -> None:
     project = make_troubled(tmp_path)
     command = [*TWO, "steps=6", "method.mode=fine,lost"]
-    for turn in (1, 2):  # the same command again skips the one and goes on with the other
+    for turn in (1, 2):  # the same command again skips the one and resumes the other
         process = begin(project, *command)
-        out = told(process)
+        out = output(process)
         assert process.returncode == 1, out
         assert "1 completed, 1 interrupted" in out.splitlines()
         (lost,) = (job for job in jobs(project) if state(job) == "interrupted")
@@ -50,7 +57,7 @@ def test_a_process_that_is_killed_ends_its_job_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_stopped_or_killed_all_processes_save_and_the_same_command_goes_on(
+def test_stopped_or_killed_all_processes_save_and_the_same_command_resumes(
     tmp_path: Path, number: signal.Signals
 ) -> None:
     project = make_troubled(tmp_path)
@@ -59,21 +66,21 @@ def test_stopped_or_killed_all_processes_save_and_the_same_command_goes_on(
     wait_for_steps(project, first, count=1, most=25)
     (job,) = jobs(project)
     first.send_signal(number)
-    out = told(first)
+    out = output(first)
     pid = json.loads((job / "status.json").read_text())["pid"]
     assert ended(pid)
     assert state(job) == "interrupted"
     assert "stopped at step" in (job / "log.txt").read_text()
     if number == signal.SIGINT:
         assert first.returncode == 130, out
-        assert "sweep stopped (1 interrupted); the same command goes on" in out
+        assert "sweep stopped (1 interrupted); run the same command again to resume it" in out
     second = begin(project, *command)
-    out = told(second)
+    out = output(second)
     assert second.returncode == 0, out
     assert steps(job) == list(range(1, 31))
     assert starts(job) == 2
     third = begin(project, *command)
-    assert "done before" in told(third)
+    assert "completed before" in output(third)
     assert starts(job) == 2
 
 
@@ -92,7 +99,7 @@ def test_asked_twice_all_processes_of_a_training_stop_at_once(tmp_path: Path) ->
         time.sleep(0.5)
         asked = time.monotonic()
         process.send_signal(signal.SIGINT)
-        out = told(process)
+        out = output(process)
     finally:
         process.kill()
     assert time.monotonic() - asked < 10, out
@@ -105,6 +112,6 @@ def test_a_batch_that_cannot_be_shared_begins_nothing(tmp_path: Path) -> None:
     project = make_troubled(tmp_path)
     process = begin(project, *TWO, "batch_size=16,7", "steps=2")
     line = "batch_size: got 7, but 2 processes share a batch; expected a multiple of 2"
-    assert told(process) == f"dlrun: {line}\n"
+    assert output(process) == f"dlrun: {line}\n"
     assert process.returncode == 2
     assert not (project / "outputs").exists()

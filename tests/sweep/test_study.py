@@ -1,4 +1,4 @@
-"""Studies with jobs that learn nothing: what is drawn, pruned, told, gone on with and shared."""
+"""Studies with jobs that learn nothing: what is drawn, pruned, resumed and shared."""
 
 import io
 import json
@@ -10,26 +10,24 @@ from pathlib import Path
 
 import optuna
 import pytest
+import studying
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
-
-sys.path.insert(0, str(Path(__file__).parent))
-from studying import curve, logged, opened, stand_in, wait_for, worked
+from stand_in_job import curve
+from studying import logged, opened, wait_for, worked
 
 from dlrun.errors import UserError
 from dlrun.runs.folder import RunFolder
-from dlrun.tuning import study as studies
-from dlrun.tuning.objective import Objective
-from dlrun.tuning.outcome import command, importances
-from dlrun.tuning.study import Study, mend, sampler
-from dlrun.tuning.trials import StudyView, counts
+from dlrun.sweeps.objective import Objective
+from dlrun.sweeps.outcome import command, draw_study, importances
+from dlrun.sweeps.study import JOURNAL, Study, repair, sampler
+from dlrun.sweeps.trials import StudyView, counts
 
 COMPLETE, PRUNED, RUNNING = TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING
 
 
 @pytest.fixture(autouse=True)
-def _stand_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    stand_in(tmp_path, monkeypatch.setattr)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STAND_IN_PAUSE", "0.1")
 
 
@@ -46,7 +44,7 @@ def by_hand(study: Study, count: int) -> optuna.Study:
         pruner=optuna.pruners.MedianPruner(),
     )
     for number in range(count):
-        twin.sampler = sampler(study.asked, study.space, number)
+        twin.sampler = sampler(study.settings, study.space, number)
         trial = twin.ask()
         lr = trial.suggest_float("optimizer.lr", 0, 1)
         trial.suggest_categorical("batch_size", ("16", "32"))
@@ -62,7 +60,7 @@ def by_hand(study: Study, count: int) -> optuna.Study:
 
 def test_it_draws_and_prunes_as_optuna_does_by_hand(folder: Path) -> None:
     study = opened(folder, trials=12)
-    trials, told = worked(study, folder)
+    trials, printed = worked(study, folder)
     twin = by_hand(study, 12)
     assert PRUNED in [trial.state for trial in twin.trials]
     for trial, other in zip(study.trials(), twin.trials, strict=True):
@@ -77,10 +75,10 @@ def test_it_draws_and_prunes_as_optuna_does_by_hand(folder: Path) -> None:
             assert f"at step {trial.last_step} of 6, stopped by the median pruner" in job.reason
             assert status["reason"] == job.reason
             assert status["step"] < 6
-    assert "study of 12 trials" in told and f"best val accuracy {twin.best_value:.4g}" in told
+    assert "study of 12 trials" in printed and f"best val accuracy {twin.best_value:.4g}" in printed
 
 
-def test_a_study_goes_on_where_it_was_and_as_if_it_had_not_stopped(folder: Path) -> None:
+def test_a_study_continues_as_if_it_had_not_stopped(folder: Path) -> None:
     worked(opened(folder, trials=5, pruner="none"), folder)
     study = opened(folder, trials=9, pruner="none")
     trials, _ = worked(study, folder)
@@ -92,9 +90,9 @@ def test_a_study_goes_on_where_it_was_and_as_if_it_had_not_stopped(folder: Path)
 
 def test_the_same_values_again_take_the_finished_run(folder: Path) -> None:
     study = opened(folder, "batch_size=choice(16,32)", trials=6, pruner="none")
-    trials, told = worked(study, folder, jobs=2)
-    assert study.complete == 6 and told.count("started") == 2
-    assert told.count("done before") + told.count(" completed:") == 6
+    trials, printed = worked(study, folder, jobs=2)
+    assert len(study.complete()) == 6 and printed.count("started") == 2
+    assert printed.count(" completed before:") + printed.count(" completed:") == 6
     assert len({job.folder.path for job in trials.jobs}) == 2
     assert len(study.ranked()) == 2
 
@@ -112,14 +110,14 @@ def test_a_grid_takes_each_point_once_and_ends(folder: Path) -> None:
     assert worked(study, folder)[0].jobs == []
 
 
-def test_a_failed_trial_is_told_and_tried_again_when_asked(folder: Path) -> None:
+def test_a_failed_trial_is_reported_and_tried_again_when_asked(folder: Path) -> None:
     study = opened(folder, "optimizer.lr=0.5,1.0", trials=2, sampler="grid")
     trials, _ = worked(study, folder)
     failed = [job for job in trials.jobs if job.state == "failed"]
     assert [job.reason for job in failed] == ["ValueError: too high"]
     number = failed[0].number
     assert study.trial(number).user_attrs["reason"] == "ValueError: too high"
-    assert study.complete == 1
+    assert len(study.complete()) == 1
     assert worked(study, folder)[0].jobs == []
     study.try_again()
     again, _ = worked(study, folder, retry="failed")
@@ -127,31 +125,34 @@ def test_a_failed_trial_is_told_and_tried_again_when_asked(folder: Path) -> None
     assert len(study.trials()) == 2 and len(study.optuna.trials) == 3
 
 
+def dies(study: Study) -> None:
+    """As the end of its process does, the kernel lets go of its lock."""
+    study._alive.release()
+
+
 def drawn(study: Study) -> tuple[FrozenTrial, RunFolder]:
     """The next trial, and the folder that it would have."""
     trial, _ = study.next(set(range(study.total)), more=True)
     assert trial is not None
-    study.keep_run(trial.number, f"run{trial.number}")
+    study.record_run(trial.number, f"run{trial.number}")
     return trial, RunFolder(study.folder / f"run{trial.number}")
 
 
-def test_trials_of_a_process_that_is_no_more_are_told_as_what_became_of_them(folder: Path) -> None:
-    study = opened(folder, trials=5)
-    for state in ("interrupted", "completed", "running", None):
-        _, run = drawn(study)
-        if state is not None:
-            run.path.mkdir()
-            told = {"step": 1, "total": 2, "started": 0.0, "heartbeat": 0.0, "pid": 1}
-            told |= {"state": state, "host": "another machine", "reason": ""}
-            run.status.write_text(json.dumps(told))
-    assert counts(study, []) == {"interrupted": 1, "completed": 1, "elsewhere": 2, "waiting": 1}
+def test_the_states_of_trials_that_others_work_on(folder: Path) -> None:
+    study, other = opened(folder, trials=5), opened(folder, trials=5)
+    first, _ = drawn(other)
+    drawn(other)
+    other.tell(first.number, COMPLETE, [0.5])
+    assert counts(study, []) == {"completed": 1, "elsewhere": 1, "waiting": 3}
+    dies(other)
+    assert counts(study, []) == {"completed": 1, "interrupted": 1, "waiting": 3}
 
     shown = io.StringIO()
     console = Console(file=shown, width=100, force_terminal=True, color_system=None)
     with StudyView(console, study, [], 2) as view:
         time.sleep(0.3)  # it is not drawn more often
         view.refresh()
-    heading = "study of 5 trials: 1 completed, 2 another process, 1 interrupted, 1 not begun\n"
+    heading = "study of 5 trials: 1 completed, 1 interrupted, 3 not started; best val accuracy 0.5"
     assert heading in shown.getvalue()  # in one line, wider than the table below it
 
 
@@ -159,7 +160,7 @@ def test_several_objectives_give_a_front(folder: Path) -> None:
     both = [Objective("accuracy", True), Objective("seconds", False)]  # the latter is lr
     study = opened(folder, objectives=both, trials=8, sampler="nsga2")
     worked(study, folder, jobs=2)
-    assert study.pruner == "none" and study.complete == 8
+    assert study.pruner == "none" and len(study.complete()) == 8
     rates = [trial.params["optimizer.lr"] for trial in study.trials()]
     values = [(curve(lr)[-1], lr) for lr in rates]
     front = [
@@ -168,44 +169,45 @@ def test_several_objectives_give_a_front(folder: Path) -> None:
     ]  # fmt: skip
     found = [trial.values for trial in study.ranked()]
     assert sorted(map(tuple, found)) == sorted(front)
+    assert [path.name for path in draw_study(study)] == ["front.png"]
+    assert (folder / "front.png").stat().st_size > 1000
 
 
 def test_an_objective_that_no_run_measures_ends_the_study(folder: Path) -> None:
     study = opened(folder, objectives=[Objective("acuracy", True)], trials=3)
-    with pytest.raises(UserError, match=r"acuracy: .* there are accuracy, kl"):
+    with pytest.raises(UserError, match=r"acuracy: .* it measures accuracy, kl"):
         worked(study, folder)
 
 
 def test_one_folder_has_one_study(folder: Path) -> None:
     opened(folder, described=["epochs=1", "method=vae"])
-    with pytest.raises(UserError, match=r"it has epochs=1, this command epochs=2; take another"):
+    with pytest.raises(UserError, match=r"with epochs=1 instead of epochs=2; give another"):
         opened(folder, described=["epochs=2", "method=vae"])
 
 
-def test_a_trial_whose_asker_died_is_taken_over_once(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    study, other = opened(folder, trials=3), opened(folder, trials=3)
+def test_a_trial_whose_process_died_is_taken_over_once(folder: Path) -> None:
+    study, other, third = (opened(folder, trials=3) for _ in range(3))
     asked, _ = study.next(set(), more=True)
     assert asked is not None
-    bare = study.optuna.ask()  # its asker died before anything was drawn
-    assert other.next(set(), more=False) == (None, True)  # it may only just be about to begin
-    monkeypatch.setattr(studies, "_FRESH", 0.0)
-    first, _ = other.next(set(), more=False)
-    assert first is not None and first.number == asked.number and first.params == asked.params
-    second, _ = other.next({first.number}, more=False)
-    assert second is not None and second.number == bare.number
-    assert set(second.params) == {"optimizer.lr", "batch_size"}
-    assert other.next({first.number, bare.number}, more=False) == (None, False)
-    study.tell(asked.number, COMPLETE, [0.5])
-    other.tell(asked.number, COMPLETE, [0.7])  # comes second
+    bare = study.optuna.ask()  # its process died before anything was drawn
+    assert other.next(set(), more=False) == (None, True)
+    assert [trial.number for trial in study.trials()] == [asked.number]  # the bare one is discarded
+    dies(study)
+    taken, _ = other.next(set(), more=False)
+    assert taken is not None and taken.number == asked.number and taken.params == asked.params
+    assert third.next(set(), more=False) == (None, True)
+    assert other.next({asked.number}, more=False) == (None, False)
+    further, _ = other.next({asked.number}, more=True)
+    assert further is not None and further.number == bare.number + 1
+    other.tell(asked.number, COMPLETE, [0.5])
+    third.tell(asked.number, COMPLETE, [0.7])  # comes second
     assert study.trial(asked.number).values == [0.5]
 
 
-def test_a_journal_whose_last_line_was_cut_off_is_mended(folder: Path) -> None:
+def test_a_journal_whose_last_line_was_cut_off_is_repaired(folder: Path) -> None:
     study = opened(folder)
     study.next(set(), more=True)
-    journal = folder / studies.JOURNAL
+    journal = folder / JOURNAL
     whole = journal.read_bytes()
     journal.write_bytes(whole + b'{"op_code":4,"wor')
     again = opened(folder)
@@ -213,7 +215,7 @@ def test_a_journal_whose_last_line_was_cut_off_is_mended(folder: Path) -> None:
     assert all(map(json.loads, journal.read_text().splitlines()))
     again.next({0}, more=True)
     assert [trial.number for trial in opened(folder).trials()] == [0, 1]
-    mend(folder / "no such file")
+    repair(folder / "no such file")
 
 
 def test_importances_need_enough_trials(folder: Path) -> None:
@@ -222,11 +224,13 @@ def test_importances_need_enough_trials(folder: Path) -> None:
         trial, _ = study.next(set(range(30)), more=True)
         assert trial is not None
         if trial.number == 9:
-            assert importances(study, study.objectives[0]) is None
+            assert importances(study) == {}
         study.tell(trial.number, COMPLETE, [curve(trial.params["optimizer.lr"])[-1]])
-    found = importances(study, study.objectives[0])
-    assert found is not None and math.isclose(sum(found.values()), 1)
+    (found,) = importances(study).values()
+    assert math.isclose(sum(found.values()), 1)
     assert next(iter(found)) == "optimizer.lr"
+    names = [path.name for path in draw_study(study)]
+    assert names == ["history.png", "importance-accuracy.png"]
 
 
 def test_the_command_of_a_trial_gives_its_config(folder: Path) -> None:
@@ -258,16 +262,15 @@ def test_the_command_of_a_trial_gives_its_config(folder: Path) -> None:
 
 
 def begin(folder: Path, trials: int, jobs: int, pause: float) -> "subprocess.Popen[str]":
-    script = Path(__file__).parent / "studying.py"
     return subprocess.Popen(
-        [sys.executable, str(script), str(folder), str(trials), str(jobs), str(pause)],
+        [sys.executable, studying.__file__, str(folder), str(trials), str(jobs), str(pause)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
 
 
-def test_killed_and_begun_again_nothing_is_done_twice(folder: Path) -> None:
+def test_killed_and_run_again_nothing_is_done_twice(folder: Path) -> None:
     first = begin(folder, trials=6, jobs=2, pause=0.1)
     wait_for(folder, first, lines=9)  # the second pair runs
     first.kill()

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
+from rich.console import Console
 
-from dlrun.commands.sweep import sweep
 from dlrun.config.check import check
 from dlrun.config.compose import (
     REFUSALS,
@@ -21,6 +21,7 @@ from dlrun.config.compose import (
     user_config_dir,
 )
 from dlrun.errors import ConfigError
+from dlrun.sweeps.hydra import sweep
 
 CONF = Path(str(files("dlrun.conf")))
 METHODS = "autoencoder, byol, capsnet, cyclegan, dbvae, distill, siamese, supervised, vae"
@@ -53,7 +54,7 @@ def refused(*overrides: str, config_dir: str | None = None) -> list[str]:
 def refused_sweep(*overrides: str) -> list[str]:
     """What is told of a sweep; nothing of it is started."""
     with pytest.raises(ConfigError) as caught:
-        sweep(list(overrides), None)
+        sweep(list(overrides), None, Console())
     return caught.value.problems
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import torch
+from rich.console import Console
 from torch import Tensor
 
-from dlrun.commands.sweep import sweep
 from dlrun.config.check import check, to_plain_types
 from dlrun.config.compose import compose_plain
 from dlrun.data.info import Column, DataInfo, info_of
@@ -22,6 +22,7 @@ from dlrun.options import Choice
 from dlrun.registry import lookup
 from dlrun.runs.folder import RunFolder
 from dlrun.runs.references import settle
+from dlrun.sweeps.hydra import sweep
 from dlrun.training import checkpoint
 from dlrun.training.inputs import Inputs
 
@@ -184,27 +185,29 @@ def test_in_a_sweep_a_name_means_one_run_for_all_jobs(
     first = make_run(tmp_path / "outputs", "first")
     asked: list[str] = []
 
-    def train(config: Any, folder: RunFolder, *_: Any) -> Any:
-        asked.append(config.model.options.init_from)
-        folder.prepare(to_plain_types(config))
-        status = {"state": "completed", "step": 1, "total": 1, "started": 0.0}
-        status |= {"heartbeat": time.time(), "pid": 1, "host": "elsewhere"}
-        write_json(folder.status, status)
-        summary = {"key_metric": "accuracy", "best": {"val": 0.5, "step": 1}}
-        write_json(folder.summary, summary)
-        return SimpleNamespace(folder=folder, summary=summary)
+    class Trained:
+        """Starts processes that have trained already."""
+
+        def __call__(self, spec: Any, *_: Any) -> Any:
+            asked.append(spec["config"]["model"]["init_from"])
+            folder = RunFolder(Path(spec["folder"]))
+            folder.prepare(spec["config"])
+            status = {"state": "completed", "step": 1, "total": 1, "started": 0.0}
+            status |= {"heartbeat": time.time(), "pid": 1, "host": "elsewhere"}
+            write_json(folder.status, status)
+            summary = {"key_metric": "accuracy", "best": {"val": 0.5, "step": 1}}
+            write_json(folder.summary, summary)
+            return SimpleNamespace(exitcode=0, close=lambda: None)
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sys.argv", [])
-    monkeypatch.setattr("dlrun.training.run.train", train)
-    monkeypatch.setattr("dlrun.views.summary.print_result", lambda *_, **__: None)
-    command = ["method=supervised", "model.init_from=last", "seed=0,1", "hydra/launcher=basic"]
-    assert sweep(command, None) == 0
+    monkeypatch.setattr("dlrun.sweeps.hydra.Starter", Trained)
+    command = ["method=supervised", "model.init_from=last", "seed=0,1", "hardware=cpu"]
+    assert sweep(command, None, Console()) == 0
     expected = str(first.path.relative_to(tmp_path))
     assert asked == [expected, expected]
-    assert sweep(command, None) == 0
+    assert sweep(command, None, Console()) == 0
     assert asked == [expected, expected]
-    assert capsys.readouterr().out.count("done before: ") == 2
+    assert capsys.readouterr().out.count("completed before: ") == 2
 
 
 # --- the copy ------------------------------------------------------------------------------------

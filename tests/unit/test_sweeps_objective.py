@@ -1,12 +1,14 @@
-"""What a study looks for."""
+"""What a study optimizes."""
 
 import json
 from pathlib import Path
 
 import pytest
 
+from dlrun.errors import UserError
 from dlrun.runs.folder import RunFolder
-from dlrun.tuning.objective import Objective, evaluations, lacking, read_objectives, values
+from dlrun.sweeps.objective import Objective, demand_measured, read_objectives, values
+from dlrun.sweeps.plan import evaluations
 
 
 @pytest.mark.parametrize(
@@ -26,30 +28,30 @@ def test_directions(asked: tuple[str, ...] | str | None, found: list[Objective])
 
 
 @pytest.mark.parametrize(
-    ("asked", "told"),
+    ("asked", "message"),
     [
-        ("kl", "kl: neither way is better; say min:kl or max:kl"),
-        ("acuracy", "acuracy: did you mean accuracy? Of a metric of your own say min:acuracy or"),
-        ("test.accuracy", "test.accuracy: the test split chooses nothing"),
+        ("kl", "kl: neither direction is better; give min:kl or max:kl"),
         (
-            "kid",
-            "kid: made images are judged beside those of the test split, which chooses nothing",
+            "acuracy",
+            "acuracy: unknown. Did you mean accuracy? For a metric of your own give min:acuracy",
         ),
-        ("fid[cnn64@12]/prior", "fid[cnn64@12]/prior: made images are judged beside those of the"),
+        ("test.accuracy", "test.accuracy: the test split must not choose anything"),
         ("less:kl", "less:kl: expected NAME, min:NAME or max:NAME"),
         (("knn", "max:knn"), "max:knn: given twice"),
         ((), "an empty list"),
     ],
 )
-def test_what_is_wrong(asked: tuple[str, ...] | str, told: str) -> None:
+def test_what_is_wrong(asked: tuple[str, ...] | str, message: str) -> None:
     _, problems = read_objectives(asked, {"knn"})
-    assert len(problems) == 1 and problems[0].startswith(f"tune.objective: {told}")
+    assert len(problems) == 1 and problems[0].startswith(f"tune.objective: {message}")
 
 
 def test_methods_with_different_metrics_need_a_name() -> None:
     _, problems = read_objectives(None, {"knn", "accuracy"})
-    assert problems[0].startswith("tune.objective: the methods that are tried measure accuracy, kn")
-    assert "no metric of its own" in read_objectives(None, {None})[1][0]
+    assert problems[0].startswith(
+        "tune.objective: the methods have different metrics: accuracy, knn"
+    )
+    assert "no metric that chooses" in read_objectives(None, {None})[1][0]
 
 
 def test_values_are_those_of_the_checkpoint_that_val_chose(tmp_path: Path) -> None:
@@ -65,11 +67,10 @@ def test_values_are_those_of_the_checkpoint_that_val_chose(tmp_path: Path) -> No
     folder.summary.write_text(json.dumps({"best": {"step": 10, "val": 0.9}, "seconds": 7}))
     both = [Objective("kl", False), Objective("seconds", False), Objective("accuracy", True)]
     assert values(folder, both) == [2.0, 7.0, 0.9]
-    assert [row.step for row in evaluations(folder)] == [5, 10, 15]
-    assert lacking(folder, both) == ""
-    assert "does not measure it on val; there are accuracy, kl" in lacking(
-        folder, [Objective("knn", True)]
-    )
+    assert [step for step, _ in evaluations(folder)] == [5, 10, 15]
+    demand_measured(folder, both)
+    with pytest.raises(UserError, match="does not measure it on val; it measures accuracy, kl"):
+        demand_measured(folder, [*both, Objective("knn", True)])
     folder.summary.write_text(json.dumps({"best": {"step": 15, "val": 0.9}}))
     with pytest.raises(ValueError, match="val kl is nan"):
         values(folder, both[:1])

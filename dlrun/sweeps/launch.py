@@ -20,34 +20,34 @@ if TYPE_CHECKING:
 _GRACE = "600"  # seconds for a step and its checkpoint; torch's own 30 are few
 
 
-def processes(config: TrainConfig) -> int:
-    """How many are still to be started: 1 where torchrun, or this launcher, has done so already.
+def missing_processes(config: TrainConfig) -> int:
+    """How many processes have to be started: 1 where torchrun, or this launcher, has done so.
 
     Raises:
-        UserError: so many cannot share this run; told once, here, and not by each of them.
+        UserError: so many cannot share this run; raised once, here, and not by each of them.
     """
     count = 1 if started() is not None else wanted(config.hardware)
     if count > 1:
         device = joint_device(config.hardware)
         if device.type == "cpu":
-            pick_device(config.hardware.device)  # one that was asked for may not be there
+            pick_device(config.hardware.device)  # there may be none of the kind that was asked for
         demand_shares(config, Ranks(0, count, device))
     return count
 
 
-def dlrun(arguments: Sequence[str], count: int) -> int:
+def relaunch(arguments: Sequence[str], count: int) -> int:
     """The exit code of `dlrun ARGUMENTS` in `count` processes; 1 where one was killed."""
     code = launch(("-m", "dlrun", *arguments), count)
     return 1 if code < 0 else code
 
 
 def launch(command: Sequence[str], count: int) -> int:
-    """`python COMMAND` in `count` processes on this machine.
+    """Runs `python COMMAND` in `count` processes on this machine.
 
-    Each has said by itself what went wrong, so that the launcher's own account is left out.
+    Each of them has printed what went wrong; the launcher's own report is left out.
 
     Returns:
-        The exit code of the first to fail; of one that was killed the signal's number, negative.
+        The exit code of the first that failed; the negative signal number of one that was killed.
     """
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -80,10 +80,10 @@ def launch(command: Sequence[str], count: int) -> int:
 
 
 def _exit_code(failures: "Sequence[ProcessFailure]") -> int:
-    """One for all: that of the first, which is why the others failed.
+    """One for all: that of the first that failed, which is why the others did.
 
-    The launcher asks by SIGTERM those that are left, so that one is nobody's reason. A process that
-    was killed takes the others down within the second that is known of each failure.
+    The launcher then sends SIGTERM to those that are left, so SIGTERM is nobody's reason. A process
+    that was killed takes the others down within the second to which failures are dated.
     """
     own = [failure for failure in failures if failure.exitcode != -signal.SIGTERM]
     if not own:

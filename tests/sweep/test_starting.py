@@ -1,0 +1,164 @@
+"""How a job's process starts: forked or fresh, the same numbers, and nothing is lost."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from project import start
+from troubled import (
+    COMMON,
+    SLOW,
+    begin,
+    jobs,
+    make_troubled,
+    output,
+    starts,
+    state,
+    steps,
+    wait_for_steps,
+)
+
+from dlrun.config.check import check
+from dlrun.config.compose import compose_plain
+from dlrun.sweeps.plan import plan
+from dlrun.sweeps.process import Fresh, Process, Starter
+from dlrun.sweeps.slots import Slots
+from dlrun.sweeps.worker import Spec
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="jobs are forked on Linux only")
+
+TIMED = ("time", "images_per_second")
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
+
+def servers(sweep: int) -> list[psutil.Process]:
+    """The fork servers of a sweep's process."""
+    children = psutil.Process(sweep).children()
+    return [child for child in children if "forkserver" in " ".join(child.cmdline())]
+
+
+def exit_code(job: Fresh | BaseProcess) -> int:
+    deadline = time.monotonic() + 60
+    while (code := job.exitcode) is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return code
+
+
+def spec(folder: Path) -> Spec:
+    return {"folder": str(folder), "config": {}, "overrides": [], "devices": 1, "began": 0.0}
+
+
+def test_a_job_trains_as_a_run_of_its_own_does(tmp_path: Path) -> None:
+    """To the last digit, and whatever job was forked before it."""
+    project = make_troubled(tmp_path)
+    asked = [*COMMON, "steps=6", "hardware.threads=1"]
+    sweep = begin(project, *asked, "seed=0,1", "sweep.jobs=1")
+    out = output(sweep)
+    assert sweep.returncode == 0, out
+    for job in jobs(project):
+        overrides = json.loads((job / "job.json").read_text())["overrides"]
+        (seed,) = (text for text in overrides if text.startswith("seed="))
+        alone = start(project, "train", *asked, seed, f"outputs=alone/{seed[-1]}")
+        out = output(alone)
+        assert alone.returncode == 0, out
+        (summary,) = (project / "alone" / seed[-1]).rglob("summary.json")
+        folder = summary.parent
+        logged = [
+            [
+                {name: value for name, value in json.loads(line).items() if name not in TIMED}
+                for line in (where / "metrics.jsonl").read_text().splitlines()
+            ]
+            for where in (job, folder)
+        ]
+        assert len(logged[0]) >= 6
+        assert logged[0] == logged[1]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_jobs_whose_fork_server_was_killed_are_resumed(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    project = make_troubled(tmp_path)
+    sweep = begin(project, *SLOW, "steps=20", "seed=0,1,2", "sweep.jobs=2")
+    wait_for_steps(project, sweep, count=2, most=18)
+    (server,) = servers(sweep.pid)
+    server.send_signal(number)
+    out = output(sweep)
+    assert sweep.returncode == 0, out
+    assert "3 completed" in out.splitlines()
+    for job in jobs(project):
+        assert state(job) == "completed"
+        assert steps(job) == list(range(1, 21))
+        assert starts(job) <= 2
+    assert not server.is_running()
+
+
+def test_a_long_path_for_temporary_files_takes_fresh_interpreters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A socket's path has at most about 100 characters."""
+    project = make_troubled(tmp_path / "project")
+    folder = tmp_path / ("long" * 25)
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    sweep = begin(project, *SLOW, "steps=8", "seed=0,1", "sweep.jobs=1")
+    wait_for_steps(project, sweep, count=1, most=8)
+    assert servers(sweep.pid) == []
+    out = output(sweep)
+    assert sweep.returncode == 0, out
+    assert "2 completed" in out.splitlines() and "Traceback" not in out
+
+
+def test_asked_to_stop_before_it_has_begun_it_does(tmp_path: Path) -> None:
+    starter, environment = Starter(), {**os.environ, **ONE_THREAD, "MARK": "here"}
+    for _ in range(5):
+        job = starter(spec(tmp_path), tmp_path / "output.txt", environment, fresh=False)
+        job.terminate()
+        assert exit_code(job) == -signal.SIGTERM
+    assert "MARK" not in os.environ and "PYTHONSAFEPATH" not in os.environ
+
+
+def test_a_job_whose_sweep_dies_while_it_writes_the_specification_ends() -> None:
+    process = subprocess.Popen(Starter().command, stdin=subprocess.PIPE)
+    process.communicate(b'{"folder": ')
+    assert process.returncode == 128 + signal.SIGTERM
+
+
+def test_which_jobs_are_forked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those with as many threads as the first, unless they need an interpreter of their own."""
+    for name in ONE_THREAD:
+        monkeypatch.delenv(name, raising=False)
+    begun = []
+
+    class Recorder(Starter):
+        def __call__(self, *given: Any) -> Any:
+            _, _, environment, fresh = given
+            begun.append((environment["OMP_NUM_THREADS"], fresh))
+
+    plain = compose_plain(["hardware=cpu"], None)
+    two = compose_plain(["hardware=ddp", "hardware.devices=2", "hardware.device=cpu"], None)
+    for number, (config, gpus) in enumerate([(plain, ()), (plain, ("0",)), (two, ())]):
+        (job,) = plan([([], check(config))], tmp_path / str(number))
+        Process(job, 0, Slots(1, 4, gpus), 0.0, Recorder())
+    assert begun == [("4", False), ("4", True), ("2", True)]
+
+    ignores = (sys.executable, "-c", "")  # that there is no such folder, which a job does not
+    for starter, threads, fresh, forked in (
+        (forking := Starter(ignores), "1", False, True),
+        (forking, "1", False, True),
+        (forking, "2", False, False),
+        (forking, "1", True, False),
+        (Starter(ignores, fork=False), "1", False, False),
+    ):
+        environment = {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+        job = starter(spec(tmp_path / "none"), tmp_path / "output.txt", environment, fresh)
+        assert (exit_code(job) != 0) == forked
