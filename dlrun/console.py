@@ -19,14 +19,15 @@ class Console(rich.console.Console):
         stream = sys.stderr if stderr else sys.stdout
         super().__init__(stderr=stderr, quiet=quiet, soft_wrap=not stream.isatty())
 
-    def say(self, text: str, wrap: bool = True) -> None:
-        """Prints `text` as it is, without rich's markup and colours.
+    def say(self, *lines: str, wrap: bool = True) -> None:
+        """Prints lines as they are, without rich's markup and colours.
 
         Args:
-            text: a line or several.
-            wrap: whether a terminal breaks it between words; False for what may be copied.
+            lines: of text.
+            wrap: whether a terminal breaks them between words; False for what may be copied.
         """
-        self.print(text, highlight=False, markup=False, soft_wrap=None if wrap else True)
+        for line in lines:
+            self.print(line, highlight=False, markup=False, soft_wrap=None if wrap else True)
 
     def on_broken_pipe(self) -> NoReturn:
         """`dlrun ls | head`: rich would exit with 1; `run_and_exit` decides."""

@@ -1,38 +1,18 @@
 """`dlrun resume RUN`: the same run, the same folder, the exact step."""
 
 from dataclasses import replace
-from pathlib import Path
 
-from dlrun.commands.arguments import Parser
-from dlrun.errors import UserError
+from dlrun.commands.parsers import parse
 
 
 def run(arguments: list[str]) -> int:
-    """Goes on with one run; does nothing to one that is complete."""
-    parser = Parser(
-        prog="dlrun resume",
-        description="Go on with a run that was interrupted, killed or failed, at the step of its "
-        "last checkpoint. The config is the run's own; to change it, start another run.",
-    )
-    parser.add_argument(
-        "run", help="a run's folder, its name, the beginning of its name, or 'last'"
-    )
-    parser.add_argument(
-        "--outputs", default="outputs", help="where runs are looked for (%(default)s)"
-    )
-    parser.add_argument(
-        "--devices",
-        type=int,
-        help="processes that go on together, where it is to be another number than before",
-    )
-    options = parser.parse_args(arguments)
-    if options.devices is not None and options.devices < 1:
-        raise UserError(f"--devices: got {options.devices}, expected an integer >= 1")
+    """Resumes one run; does nothing if it is complete."""
+    options = parse("resume", arguments)
 
     from dlrun.runs.index import find_run
     from dlrun.runs.status import read_status
 
-    folder = find_run(options.run, Path(options.outputs))
+    folder = find_run(options.run, options.outputs)
     plain = folder.read_config()
     status = read_status(folder)
     if status is not None and status.state == "completed":
