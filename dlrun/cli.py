@@ -7,19 +7,18 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 
 from dlrun.commands import VERBS
-from dlrun.commands.ending import ended
-from dlrun.commands.output import lasting_output
 from dlrun.errors import UserError
+from dlrun.exit import ignore_closed_output, run_and_exit
 
 _TRAINING = ("train", "resume", "tune")
 _EPILOGUE = """\
-Begin with:
-  dlrun train                                learns clothes in about a minute, needs nothing
-  dlrun train --help                         the groups, their options and every key
-  dlrun train method=byol dataset=cifar10    groups are chosen like this
-  dlrun train -m method=byol,vae seed=0,1    every combination, several at a time
-  dlrun predict last cat.jpg                 what a trained run makes of an image
-  tensorboard --logdir outputs               curves and pictures
+Start with:
+  dlrun train                                a model of clothes in a minute, without a download
+  dlrun train --help                         all groups, options and keys
+  dlrun train method=byol dataset=cifar10    choose options of groups
+  dlrun train -m method=byol,vae seed=0,1    train every combination, several at a time
+  dlrun predict last cat.jpg                 classify an image with a trained run
+  tensorboard --logdir outputs               show curves and pictures
 
 Exit codes: 0 done, 1 the run failed, 2 the command or config is wrong, 129, 130 or 143
 interrupted and saved."""
@@ -39,7 +38,7 @@ def usage() -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs one command and exits with its code."""
     given = sys.argv[1:] if arguments is None else list(arguments)
-    ended(lambda: run(given))
+    run_and_exit(lambda: run(given))
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -55,19 +54,16 @@ def run(arguments: Sequence[str]) -> int:
     verb, *rest = arguments
     if verb not in VERBS:
         shown = verb if verb and verb.isprintable() else repr(verb)
-        raise UserError(f"{shown}: no such command{_meant(arguments)}")
+        raise UserError(f"{shown}: no such command{_suggestion(arguments)}")
     command = importlib.import_module(f"dlrun.commands.{verb}")
-    with lasting_output() if verb in _TRAINING else nullcontext():
+    with ignore_closed_output() if verb in _TRAINING else nullcontext():
         code: int = command.run(rest)
     return code
 
 
-def _meant(arguments: Sequence[str]) -> str:
-    import difflib
+def _suggestion(arguments: Sequence[str]) -> str:
+    from dlrun.text import suggest
 
-    near = difflib.get_close_matches(arguments[0].lower(), VERBS, n=1)
-    if near:
-        return f". Did you mean {near[0]}?"
     if any("=" in argument for argument in arguments):
         return f". Did you mean dlrun {shlex.join(['train', *arguments])}?"
-    return f"; there are {', '.join(VERBS)}"
+    return suggest(arguments[0].lower(), VERBS)

@@ -1,17 +1,21 @@
-"""`dlrun completion bash`: the script, and the answers it asks for."""
+"""`dlrun completion SHELL`: the script, and the answers that it asks for."""
 
 import os
 import shlex
-from itertools import pairwise
+from argparse import Action
+from collections.abc import Sequence
 from pathlib import Path
 
 from dlrun.commands import VERBS
-from dlrun.commands.arguments import Parser
+from dlrun.commands.parsers import Parser, parse, parser_of
 from dlrun.errors import UserError
 
-# A candidate is a whole word, but bash cuts words at '=' and '@' too and wants what follows. Where
-# there is no candidate, readline completes files (-o default): dataset.root=~/pic<TAB>.
-_BASH = """\
+# Each script asks `dlrun completion answer` with the line up to the cursor. Candidates are whole
+# words. Where there are none, the shell completes files, also behind an =: dataset.root=~/pic<TAB>.
+# After a candidate that ends in = or . comes no space.
+SCRIPTS = {
+    # bash cuts words at = and @, too, and wants what follows.
+    "bash": """\
 _dlrun() {
     local line="${COMP_LINE:0:$COMP_POINT}" candidate
     local word="${line##* }"
@@ -25,60 +29,44 @@ _dlrun() {
     fi
 }
 complete -o nospace -o default -F _dlrun dlrun
-"""
-_USING = ("--device", "--help", "--outputs", "--which")
-_WITH_RUN = (
-    "resume", "show", "evaluate", "predict", "translate", "export", "sample", "reconstruct",
-    "interpolate", "traverse", "embed",
-)  # fmt: skip
-_WITH_SWEEP = ("ls", "report", "compare", "plot", "leaderboard", "rm")
-_THEN_FILES = ("predict", "embed", "translate", "reconstruct", "interpolate", "traverse")
-_FLAGS = {
-    "train": ("--cfg", "--config-dir", "--help", "--multirun"),
-    "tune": ("--config-dir", "--help"),
-    "resume": ("--devices", "--help", "--outputs"),
-    "show": ("--help", "--outputs"),
-    "compare": ("--csv", "--help", "--json", "--metric", "--outputs"),
-    "leaderboard": ("--csv", "--help", "--json", "--metric", "--outputs"),
-    "plot": ("--help", "--metric", "--out", "--outputs", "--over"),
-    "report": ("--help", "--open", "--out", "--outputs"),
-    "evaluate": (*_USING, "--json", "--split", "--tensorboard"),
-    "predict": (*_USING, "--all", "--format", "--out", "--top"),
-    "translate": (*_USING, "--overwrite", "--to"),
-    "embed": (
-        *_USING, "--neighbours", "--out", "--picture", "--projector", "--sample", "--seed",
-        "--split",
-    ),
-    "sample": (*_USING, "--out", "--seed", "--single"),
-    "reconstruct": (*_USING, "--out", "--single"),
-    "interpolate": (*_USING, "--gif", "--out", "--single", "--steps"),
-    "traverse": (
-        *_USING, "--among", "--dims", "--gif", "--image", "--out", "--prior", "--single", "--steps",
-    ),
-    "export": ("--data-dir", "--force", "--format", "--help", "--out", "--outputs", "--which"),
-    "rm": ("--dry-run", "--help", "--outputs", "--yes"),
-    "gc": ("--days", "--dry-run", "--help", "--outputs", "--yes"),
-    "ls": ("--all", "--csv", "--help", "--json", "--limit", "--outputs", "--reverse", "--sort"),
-    "doctor": ("--data-dir", "--help"),
-    "completion": ("--help", "bash"),
-}  # fmt: skip
+""",
+    "zsh": """\
+(( $+functions[compdef] )) || { autoload -Uz compinit && compinit }
+_dlrun() {
+    local line="${(j: :)words[1,CURRENT-1]} $PREFIX"
+    local -a found=(${(f)"$(DLRUN_LINE="$line" dlrun completion answer 2>/dev/null)"})
+    if (( $#found )); then
+        compadd -Q -S '' -- ${(M)found:#*[=.]}
+        compadd -Q -- ${found:#*[=.]}
+    else
+        compset -P '*='
+        _files
+    fi
+}
+compdef _dlrun dlrun
+""",
+    "fish": """\
+function __dlrun
+    set -l line (commandline -cp)
+    set -l found (DLRUN_LINE="$line" dlrun completion answer 2>/dev/null)
+    if set -q found[1]
+        printf '%s\\n' $found
+    else
+        set -l parts (string match -r '^(.*=|)(.*)$' -- (commandline -ct))
+        string replace -r '^' -- "$parts[2]" (__fish_complete_path "$parts[3]")
+    end
+end
+complete -c dlrun -f -a '(__dlrun)'
+""",
+}
 
 
 def run(arguments: list[str]) -> int:
-    """Prints the script for a shell."""
-    parser = Parser(
-        prog="dlrun completion",
-        description='Completion for bash: put  eval "$(dlrun completion bash)"  into ~/.bashrc.',
-    )
-    parser.add_argument(
-        "shell", choices=("bash", "answer"), help="bash; the script itself asks for 'answer'"
-    )
-    options = parser.parse_args(arguments)
-    if options.shell == "bash":
-        print(_BASH, end="")
+    """Prints the script of a shell."""
+    if arguments == ["answer"]:
+        print("".join(f"{word}\n" for word in complete(os.environ.get("DLRUN_LINE", ""))), end="")
         return 0
-    for candidate in complete(os.environ.get("DLRUN_LINE", "")):
-        print(candidate)
+    print(SCRIPTS[parse("completion", arguments).shell], end="")
     return 0
 
 
@@ -88,75 +76,94 @@ def complete(line: str) -> list[str]:
     word = line[start:]
     try:
         before = shlex.split(line[:start])[1:]
-    except ValueError:  # inside of quotes
+    except ValueError:  # within quotes
         return []
     if not before:
-        return [verb for verb in VERBS if verb.startswith(word)]
-    verb, *before = before
-    candidates = [flag for flag in _FLAGS.get(verb, ()) if word and flag.startswith(word)]
-    files = verb in _THEN_FILES and _positional(before)
-    if verb in (*_WITH_RUN, *_WITH_SWEEP) and not files:
-        outputs = _after("--outputs", before) or "outputs"
-        candidates += _runs(outputs, word)
-        if verb in _WITH_SWEEP:
-            candidates += _sweeps(outputs, word)
-    elif verb in ("train", "tune") and not word.startswith("-"):
-        candidates += _overrides(before, word)
-    elif verb == "completion" and not word:
-        candidates.append("bash")
-    return candidates
+        found = list(VERBS)
+    elif before[0] in VERBS:
+        found = _arguments(parser_of(before[0]), before[1:], word)
+    else:
+        found = []
+    return [candidate for candidate in found if candidate.startswith(word)]
 
 
-def _positional(words: list[str]) -> list[str]:
-    """Those that are neither a flag nor the value of one that the verbs share."""
-    valued = ("--device", "--outputs", "--which")
-    pairs = zip(["", *words], words, strict=False)
-    return [word for flag, word in pairs if flag not in valued and not word.startswith("-")]
+def _arguments(parser: Parser, before: Sequence[str], word: str) -> list[str]:
+    """Flags if the word begins with a dash, else what is expected in its position."""
+    flags = {name: action for action in parser.arguments for name in action.option_strings}
+    if word.startswith("-"):
+        return sorted({max(action.option_strings, key=len) for action in flags.values()})
+    given, others, flag = _read(flags, before)
+    if flag is not None:
+        return _values(flag, before, word, given)
+    positional = [action for action in parser.arguments if not action.option_strings]
+    if positional and positional[-1].nargs in ("*", "+"):
+        others = min(others, len(positional) - 1)
+    return _values(positional[others], before, word, given) if others < len(positional) else []
 
 
-def _after(flag: str, words: list[str]) -> str | None:
-    """The value that `flag` has been given."""
-    return next((value for name, value in pairwise(words) if name == flag), None)
+def _read(
+    flags: dict[str, Action], before: Sequence[str]
+) -> tuple[dict[str, str], int, Action | None]:
+    """The values of flags, the number of other words, and the flag whose value comes next."""
+    given: dict[str, str] = {}
+    others, flag = 0, None
+    for word in before:
+        if word in flags:
+            flag = flags[word] if flags[word].nargs != 0 else None
+        elif flag is not None:
+            given[flag.dest] = word
+            flag = flag if flag.nargs == "+" else None
+        elif not word.startswith("-"):
+            others += 1
+    return given, others, flag
 
 
-def _runs(outputs: str, word: str) -> list[str]:
+def _values(action: Action, before: Sequence[str], word: str, given: dict[str, str]) -> list[str]:
+    """The choices of an argument, or what its metavar stands for."""
+    if action.choices is not None:
+        return list(action.choices)
+    kinds = str(action.metavar).split(" | ")
+    outputs = Path(given.get("outputs", "outputs"))
+    found: list[str] = []
+    if "RUN" in kinds:
+        found += _runs(outputs)
+    if "SWEEP" in kinds:
+        found += sorted(path.name for path in (outputs / "sweeps").glob("*"))
+    if "KEY=VALUE" in kinds:
+        found += _overrides(before, word, given.get("config_dir"))
+    return found
+
+
+def _runs(outputs: Path) -> list[str]:
     from dlrun.runs.run import runs_below
 
-    names = [run.name for run in runs_below(Path(outputs))]
-    return [name for name in (*names, *(["last"] if names else [])) if name.startswith(word)]
+    names = [run.name for run in runs_below(outputs)]
+    return [*names, "last"] if names else []
 
 
-def _sweeps(outputs: str, word: str) -> list[str]:
-    from dlrun.runs.select import sweep_names
-
-    return sweep_names(Path(outputs), word)
-
-
-def _overrides(before: list[str], word: str) -> list[str]:
+def _overrides(before: Sequence[str], word: str, config_dir: str | None) -> list[str]:
     """Groups, their options, and keys of the config that the words before give."""
     from dlrun.config.compose import composer, user_config_dir
     from dlrun.config.typed import ABSENT
     from dlrun.text import flatten, show
 
-    config_dir = _after("--config-dir", before) or user_config_dir()
-    with composer(config_dir) as own:
+    with composer(config_dir or user_config_dir()) as own:
         groups = own.options
         given = [text for text in before if "=" in text and "," not in text]
         try:
             plain, _ = own.compose(given)
         except UserError:
             plain, _ = own.compose([])
-    key, equals, begun = word.partition("=")
+    key, equals, value = word.partition("=")
     group = key.lstrip("+").partition("@")[0]
     if equals and group in groups:
-        done, comma, begun = begun.rpartition(",")
-        return [f"{key}={done}{comma}{o}" for o in groups[group] if o.startswith(begun)]
+        done, comma, _ = value.rpartition(",")
+        return [f"{key}={done}{comma}{option}" for option in groups[group]]
     values = flatten(plain)
     if equals:
-        known = key in values and values[key] != ABSENT and not begun
+        known = key in values and values[key] != ABSENT and not value
         return [f"{key}={shlex.quote(show(values[key]))}"] if known else []
     names = [f"{name}=" for name in (*groups, *values) if not name.endswith(".name")]
-    # Keys inside of groups come once their group's name and a dot are typed.
+    # Keys within a group come once the group's name and a dot are typed.
     section = f"{word.partition('.')[0]}."
-    names = [name for name in names if "." not in name or name.startswith(section)]
-    return sorted({name for name in names if name.startswith(word)})
+    return sorted({name for name in names if "." not in name or name.startswith(section)})

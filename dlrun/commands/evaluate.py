@@ -1,42 +1,32 @@
-"""`dlrun evaluate RUN... [dataset=...]`: every metric that applies, beside what was recorded."""
+"""`dlrun evaluate RUN... [dataset=...]`: every metric that applies, next to what was recorded."""
 
 import json
 from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dlrun.commands.using import RUN, parser_of
+from dlrun.commands.parsers import parse
 
 if TYPE_CHECKING:
-    from rich.console import Console
     from rich.table import Table
 
     from dlrun.use.judging import Judged
 
-_EXAMPLES = """\
-  dlrun evaluate last
-  dlrun evaluate last --split test --json
-  dlrun evaluate 261126-1015 261126-1130 --tensorboard
-  dlrun evaluate last dataset=image_folder dataset.root=~/pictures --split test
-  dlrun evaluate copied/best.pt dataset.root=/elsewhere/pictures
-  dlrun evaluate last --quality
-"""
-
 
 def run(arguments: list[str]) -> int:
     """Evaluates each run."""
-    options = _parser().parse_intermixed_args(arguments)
+    options = parse("evaluate", arguments)
 
-    from dlrun.commands.console import log_to, make_console
     from dlrun.commands.overrides import split_overrides
+    from dlrun.console import Console, log_to
     from dlrun.errors import UserError
 
     runs, overrides = split_overrides(options.runs)
     if not runs:
-        raise UserError("evaluate: no run was named; `dlrun ls` lists them")
-    console = make_console()
+        raise UserError("evaluate: no run was given; `dlrun ls` lists them")
     if options.quality:
-        return _quality(runs, overrides, options, console)
+        return _quality(runs, overrides, options)
+    console = Console()
     if not options.json:
         log_to(console)
     found = [_evaluated(name, options, overrides) for name in runs]
@@ -46,51 +36,12 @@ def run(arguments: list[str]) -> int:
     for row, judged in found:
         console.print(_table(row, judged))
         for note in judged.notes:
-            console.print(f"note: {note}", highlight=False, markup=False)
+            console.say(f"note: {note}")
     return 0
 
 
-def _parser() -> Any:
-    parser = parser_of(
-        "evaluate",
-        "Every metric that applies to a run, on the val split unless asked otherwise, with the "
-        "run's\nown options and seed, beside what was recorded when it was trained.",
-        _EXAMPLES,
-        run=False,
-    )
-    parser.add_argument("runs", nargs="+", metavar="RUN", help=f"{RUN}; and dataset=... options")
-    parser.add_argument(
-        "--split",
-        choices=("train", "val", "test"),
-        default="val",
-        help="whose images are judged (%(default)s); test has chosen nothing, keep it so",
-    )
-    parser.add_argument(
-        "--quality",
-        action="store_true",
-        help="how good generated images are: KID, FID, precision and recall on the test split, "
-        "written into the run's summary, where ls, compare, leaderboard and report see them",
-    )
-    parser.add_argument(
-        "--features",
-        default="auto",
-        help="for --quality, the network whose features are compared: auto (a small classifier, "
-        "trained once a data set in 10 s), random, or your Inception v3 as a file "
-        "(pt_inception-2015-12-05, the FID's, or torchvision's)",
-    )
-    parser.add_argument(
-        "--samples",
-        type=int,
-        default=1000,
-        help="for --quality, images that are generated, or as many as the test split has "
-        "(%(default)s)",
-    )
-    parser.add_argument("--json", action="store_true", help="for programs")
-    parser.add_argument("--tensorboard", action="store_true", help="into the run's own curves too")
-    return parser
-
-
-def _quality(runs: list[str], overrides: list[str], options: Namespace, console: "Console") -> int:
+def _quality(runs: list[str], overrides: list[str], options: Namespace) -> int:
+    from dlrun.console import Console
     from dlrun.errors import UserError
     from dlrun.runs.select import find_run
     from dlrun.use.quality import evaluate_quality
@@ -98,32 +49,22 @@ def _quality(runs: list[str], overrides: list[str], options: Namespace, console:
 
     if overrides:
         raise UserError(f"{overrides[0]}: --quality compares with the run's own data set")
-    if options.samples < 10:
-        raise UserError(f"--samples: got {options.samples}, expected an integer >= 10")
-    found = {}
+    console, found = Console(stderr=options.json), {}
     for name in runs:
-        folder = find_run(name, Path(options.outputs)).folder
+        folder = find_run(name, options.outputs).folder
         summary = evaluate_quality(
-            folder, options.features, options.samples, options.device, _said(options, console)
+            folder, options.features, options.samples, options.device, console
         )
         found[str(folder)] = summary["quality"]
     if options.json:
         print(json.dumps(found, indent=2))
         return 0
     for run, quality in found.items():
-        console.print(f"{run}, written into its summary.json", highlight=False, markup=False)
+        console.say(f"{run}, written to its summary.json")
         for table in made_images(quality):
             console.print(table)
-        for line in made_notes(quality):
-            console.print(line, highlight=False, markup=False)
+        console.say(*made_notes(quality))
     return 0
-
-
-def _said(options: Namespace, console: "Console") -> "Console":
-    """Where progress is told: beside JSON on stderr."""
-    from rich.console import Console
-
-    return Console(stderr=True, soft_wrap=True) if options.json else console
 
 
 def _evaluated(
@@ -137,7 +78,7 @@ def _evaluated(
 
     folder = locate(name, options.which, options.outputs)[1]
     if options.tensorboard and folder is None:
-        raise UserError(f"--tensorboard: {name} is a file; it has no curves to add to")
+        raise UserError(f"--tensorboard: {name} is a file, and has no TensorBoard folder")
     model = load(name, options.which, outputs=options.outputs, device=options.device)
     section, data_dir = dataset_section(model.config, overrides)
     keys = [word.lstrip("+").partition("=")[0] for word in overrides]
@@ -145,7 +86,7 @@ def _evaluated(
     same, notes = data.checksum == model.info.checksum, []
     same = same and section["val_fraction"] == model.config["dataset"]["val_fraction"]
     if not same and not overrides:
-        notes.append("the data set is no longer what the run has learnt from")
+        notes.append("the data set is not the one that the run was trained on any more")
     recorded = recorded_of(model, folder, options.split) if same else {}
     judged = judge(model, data, options.split, recorded, notes)
     if options.tensorboard and folder is not None:

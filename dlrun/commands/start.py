@@ -2,10 +2,8 @@
 
 from pathlib import Path
 
-from rich.console import Console
-
-from dlrun.commands.console import log_to, make_console
 from dlrun.config.schema import TrainConfig
+from dlrun.console import Console
 from dlrun.runs.folder import RunFolder, claim
 from dlrun.runs.run import Run
 from dlrun.training.prerequisites import ready, train_compared
@@ -17,7 +15,7 @@ from dlrun.views.summary import print_result
 def start(config: TrainConfig) -> None:
     """Trains in a folder of its own and shows what came of it."""
     with joined(config.hardware) as ranks:
-        console = console_of(ranks)
+        console = ranks.console()
         config = ready(config, console, ranks)
         names = config.dataset.name, config.method.name, config.name
         path = ranks.by_main(lambda: str(claim(Path(config.outputs), *names).path))
@@ -27,17 +25,8 @@ def start(config: TrainConfig) -> None:
 def resume(config: TrainConfig, folder: RunFolder) -> None:
     """Trains in the folder that the run has, and shows what came of it."""
     with joined(config.hardware) as ranks:
-        console = console_of(ranks)
+        console = ranks.console()
         _show(train_compared(config, folder, console, ranks), ranks, console)
-
-
-def console_of(ranks: Ranks) -> Console:
-    """One process speaks for all."""
-    if not ranks.main:
-        return Console(quiet=True)
-    console = make_console()
-    log_to(console)
-    return console
 
 
 def _show(result: Result, ranks: Ranks, console: Console) -> None:

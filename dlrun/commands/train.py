@@ -7,18 +7,16 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from dlrun.commands.arguments import Parser
+from dlrun.commands.parsers import parse
 from dlrun.errors import UserError
 from dlrun.runs.signals import termination_told
-
-_INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 
 
 def run(arguments: list[str]) -> int:
     """Trains one run, or with -m a sweep; prints help or the config where that is asked for."""
     # Hydra then raises its errors instead of printing them and exiting with 1.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
-    options = _parser().parse_intermixed_args(arguments)
+    options = parse("train", arguments)
     with termination_told() if options.multirun else nullcontext():
         return _run(options, arguments)
 
@@ -28,17 +26,17 @@ def _run(options: Namespace, arguments: list[str]) -> int:
 
     config_dir: str | None = options.config_dir or user_config_dir()
     if config_dir and not Path(config_dir).is_dir():
-        raise UserError(f"--config-dir: {config_dir} is no folder")
+        raise UserError(f"--config-dir: {config_dir} is not a folder")
     if options.help:
         from dlrun.config.help import train_help
 
         print(train_help(options.overrides, config_dir))
         return 0
     if options.multirun:
-        from dlrun.commands.console import log_to, make_console
+        from dlrun.console import Console, log_to
         from dlrun.sweeps.hydra import sweep
 
-        console = make_console()
+        console = Console()
         log_to(console)
         return sweep(options.overrides, config_dir, console)
     if options.cfg == "job":
@@ -46,19 +44,6 @@ def _run(options: Namespace, arguments: list[str]) -> int:
     if options.cfg or options.info or options.hydra_help:
         return _hydra(arguments, config_dir)
     return _train(options.overrides, config_dir, arguments)
-
-
-def _parser() -> Parser:
-    """Hydra's flags, but for those that would be passed over in silence here."""
-    parser = Parser(prog="dlrun train", add_help=False, allow_abbrev=False)
-    parser.add_argument("overrides", nargs="*")
-    parser.add_argument("-h", "--help", action="store_true")
-    parser.add_argument("-m", "--multirun", action="store_true")
-    parser.add_argument("-c", "--cfg", choices=("job", "hydra", "all"))
-    parser.add_argument("-cd", "--config-dir")
-    parser.add_argument("-i", "--info", nargs="?", const="all", choices=_INFO)
-    parser.add_argument("--hydra-help", action="store_true")
-    return parser
 
 
 def _train(overrides: list[str], config_dir: str | None, arguments: list[str]) -> int:

@@ -4,7 +4,7 @@ import os
 from importlib.util import find_spec
 from pathlib import Path
 
-from dlrun.commands.arguments import Parser
+from dlrun.commands.parsers import parse
 from dlrun.errors import UserError
 from dlrun.runs.signals import termination_told
 
@@ -46,11 +46,7 @@ def run(arguments: list[str]) -> int:
         1 where one failed or was interrupted, or none is completed.
     """
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
-    parser = Parser(prog="dlrun tune", add_help=False, allow_abbrev=False)
-    parser.add_argument("overrides", nargs="*")
-    parser.add_argument("-h", "--help", action="store_true")
-    parser.add_argument("-cd", "--config-dir")
-    options = parser.parse_intermixed_args(arguments)
+    options = parse("tune", arguments)
     if options.help:
         from dlrun.config.help import section_help
 
@@ -63,10 +59,10 @@ def run(arguments: list[str]) -> int:
     if options.config_dir and not Path(options.config_dir).is_dir():
         raise UserError(f"--config-dir: {options.config_dir} is not a folder")
 
-    from dlrun.commands.console import log_to, make_console
+    from dlrun.console import Console, log_to
     from dlrun.sweeps.tune import tune
 
-    console = make_console()
+    console = Console()
     log_to(console)
     with termination_told():
         return tune(options.overrides, options.config_dir, console)

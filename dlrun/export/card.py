@@ -1,4 +1,4 @@
-"""The card of an export: what it is, what it has learnt from, how well it does, how to use it."""
+"""The card of an export: the network, its data, its metrics, and how to use the files."""
 
 import shlex
 from dataclasses import asdict, dataclass
@@ -7,7 +7,6 @@ from typing import Any
 
 from dlrun.errors import UserError
 from dlrun.export.check import TOLERANCE, Images
-from dlrun.export.graphs import Graph, means
 from dlrun.files import read_json, write_json
 from dlrun.registry import lookup
 from dlrun.runs.folder import RunFolder
@@ -18,21 +17,16 @@ from dlrun.use import TrainedModel
 
 @dataclass(frozen=True)
 class File:
-    """One of the export: what is in it, bytes, largest difference, and Python that builds it."""
+    """A file of the export.
+
+    What is in it, its size in bytes, its largest difference from the original, and the Python that
+    builds its network.
+    """
 
     what: str
     bytes: int
     difference: float
     code: tuple[str, ...] = ()
-
-
-def of_graph(capability: str, graph: Graph) -> str:
-    """What goes in and what comes out."""
-    inputs = {
-        "image": "float32 (B, C, H, W) in [0, 1], RGB or grey; normalised within",
-        "code": "float32 (B, D), as embed gives it; for a sample, drawn from N(0, 1)",
-    }
-    return f"{graph.input_name}: {inputs[graph.input_name]}; gives {means(capability)}"
 
 
 def write(
@@ -42,7 +36,7 @@ def write(
     files: dict[str, File],
     target: Path,
 ) -> None:
-    """card.json, and README.md with the same in prose."""
+    """Writes card.json, and README.md with the same for people."""
     content = _content(model, folder, images, files)
     write_json(target / "card.json", content)
     (target / "README.md").write_text(_readme(content), encoding="utf-8")
@@ -70,7 +64,7 @@ def _content(
         "run": None if folder is None else folder.name,
         "status": None if status is None else status.state,
         "step": model.step,
-        "figures": {
+        "metrics": {
             "val": {"step": model.content.get("val_step"), **model.val},
             "test": {k: v for k, v in summary.get("test", {}).items() if k in ("last", "best")},
             "best_chosen_by": summary.get("key_metric"),
@@ -93,13 +87,13 @@ def _content(
 def _licence(dataset: str, own_code: bool) -> str:
     try:
         licence: str = lookup("dataset", dataset, own_code).licence
-    except UserError:  # the user's own class, and not in this folder
+    except UserError:  # the user's own class, which is not in this folder
         return "not stated"
     return licence
 
 
 def _command(model: TrainedModel, folder: RunFolder | None) -> str | None:
-    """What was typed when the run began."""
+    """That started the run."""
     if folder is not None and folder.commands.exists():
         first = folder.commands.read_text(encoding="utf-8").splitlines()[:1]
         return first[0].split(" ", 2)[-1] if first else None
@@ -122,28 +116,26 @@ def _readme(card: dict[str, Any]) -> str:
         f"`(x - {norm['shift']}) / {norm['scale']}` for each channel\n"
         f"- classes: {', '.join(data['class_names']) or 'none'}\n"
         f"- reproduce: `{card['reproduce'] or 'not known'}`",
-        "## Figures",
-        _figures(card["figures"]),
+        "## Metrics",
+        _metrics(card["metrics"]),
         "## Files",
         _files(card),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _figures(figures: dict[str, Any]) -> str:
-    rows = [(f"test, {which}", numbers) for which, numbers in figures["test"].items()]
-    val = {k: v for k, v in figures["val"].items() if k != "step"}
+def _metrics(metrics: dict[str, Any]) -> str:
+    rows = [(f"test, {which}", numbers) for which, numbers in metrics["test"].items()]
+    val = {k: v for k, v in metrics["val"].items() if k != "step"}
     if val:
-        rows.append((f"val, step {figures['val']['step']}", val))
+        rows.append((f"val, step {metrics['val']['step']}", val))
     if not rows:
-        return "None: it was not evaluated."
-    lines = ["| split, weights | figure | value |", "| --- | --- | --- |"]
+        return "None: the run was not evaluated."
+    lines = ["| split, checkpoint | metric | value |", "| --- | --- | --- |"]
     for name, numbers in rows:
         lines += [f"| {name} | {key} | {value:.4g} |" for key, value in numbers.items()]
-    chosen = figures["best_chosen_by"]
-    note = (
-        f"\n\nBest was chosen by {chosen} on val; the test split chose nothing." if chosen else ""
-    )
+    chosen = metrics["best_chosen_by"]
+    note = f"\n\nThe best checkpoint was chosen by {chosen} on val, not on test." if chosen else ""
     return "\n".join(lines) + note
 
 

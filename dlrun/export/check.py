@@ -1,4 +1,4 @@
-"""Whether an exported file does what the original does, on real images."""
+"""Comparing an exported file with the original, on real images."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ BATCHES = (1, 7)
 
 @dataclass(frozen=True)
 class Images:
-    """uint8 (N, C, H, W); `warning` says why they are no real images, None of real ones."""
+    """uint8 (N, C, H, W); `warning` says why they are noise, None if they are real images."""
 
     table: Tensor
     warning: str | None
@@ -31,7 +31,7 @@ class Images:
 
 
 def test_images(model: TrainedModel, data_dir: str | None) -> Images:
-    """The first images of the test split of the run's own data set, evenly spread over it."""
+    """Images of the test split of the run's own data set, evenly spread over it; else noise."""
     try:
         typed = Typed(own_code=not model.is_file)
         choice: Any = typed.choice("dataset", model.config["dataset"], "dataset")
@@ -42,12 +42,12 @@ def test_images(model: TrainedModel, data_dir: str | None) -> Images:
             raise UserError(f"its images are now {tuple(table.shape[1:])}")
     except UserError as error:
         noise = torch.Generator().manual_seed(0)
-        told = (
-            f"the run's data set cannot be opened ({' '.join(str(error).split())[:200]}), so this "
-            "is checked on noise and NOT on real images; name the folder with --data-dir"
+        warning = (
+            f"the run's data set cannot be opened ({' '.join(str(error).split())[:200]}), so the "
+            "files are checked on noise and NOT on real images; give its folder by --data-dir"
         )
         shape = (IMAGES, *model.image_shape)
-        return Images(torch.randint(0, 256, shape, generator=noise, dtype=torch.uint8), told)
+        return Images(torch.randint(0, 256, shape, generator=noise, dtype=torch.uint8), warning)
     rows = torch.linspace(0, len(table) - 1, min(IMAGES, len(table))).long()
     return Images(table[rows], None)
 
@@ -55,27 +55,29 @@ def test_images(model: TrainedModel, data_dir: str | None) -> Images:
 def difference(
     name: str,
     function: Callable[[Tensor], Tensor],
-    given: Tensor,
-    wanted: Tensor,
+    inputs: Tensor,
+    expected: Tensor,
     unit: float = 1.0,
 ) -> float:
-    """The largest between `function` of `given` in batches of 1 and of 7, and `wanted`, in `unit`.
+    """The largest difference between `function` of `inputs` and `expected`, in `unit`.
+
+    In batches of 1 and of 7.
 
     Raises:
-        RunFailed: it is not within the tolerance, or has another shape.
+        RunFailed: it is not within the tolerance, or the shapes differ.
     """
     largest = 0.0
     for size in BATCHES:
         with torch.no_grad():
-            found = torch.cat([function(part) for part in given.split(size)]).float()
-        if found.shape != wanted.shape:
-            shapes = f"{tuple(found.shape)} and not {tuple(wanted.shape)}"
-            raise RunFailed(f"{name}: gives {shapes} in batches of {size}; nothing was exported")
-        gap = float((found - wanted).abs().max()) / unit
-        if not gap <= TOLERANCE:  # not a number is no match either
+            found = torch.cat([function(part) for part in inputs.split(size)]).float()
+        if found.shape != expected.shape:
+            shapes = f"{tuple(found.shape)}, expected {tuple(expected.shape)}"
+            raise RunFailed(f"{name}: got {shapes} in batches of {size}; nothing was exported")
+        gap = float((found - expected).abs().max()) / unit
+        if not gap <= TOLERANCE:  # NaN is not within it either
             raise RunFailed(
-                f"{name}: differs from the original by {gap:.3g} in batches of {size}, allowed is "
-                f"{TOLERANCE:g}; nothing was exported"
+                f"{name}: differs from the original by {gap:.3g} in batches of {size}, expected "
+                f"{TOLERANCE:g} or less; nothing was exported"
             )
         largest = max(largest, gap)
     return largest

@@ -1,4 +1,4 @@
-"""`dlrun export`: files for other programs, each held against the original first."""
+"""`dlrun export`: files for other programs, each compared with the original first."""
 
 import importlib.util
 import shutil
@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dlrun.errors import UserError
 from dlrun.export import card
 from dlrun.export.check import Images, difference, test_images
-from dlrun.export.graphs import graphs, stripped
+from dlrun.export.graphs import filled, graphs, inference_state
 from dlrun.export.programs import program_at, write_program
 from dlrun.export.weights import (
     backbone,
@@ -32,7 +32,7 @@ _NEEDS = {"safetensors": ("safetensors",), "onnx": ("onnx", "onnxscript", "onnxr
 
 @dataclass
 class Export:
-    """What is exported where, and what came of it."""
+    """An export in progress: what has been written to `target` so far."""
 
     model: TrainedModel
     folder: RunFolder | None
@@ -42,10 +42,11 @@ class Export:
     files: dict[str, card.File] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """The originals, and the inputs that they and the files are given."""
-        self.originals = graphs(self.model, self.model.method)
-        # What only trains is not a number here, so a file that used it would be found out.
-        self.exported = graphs(self.model, stripped(self.model.method))
+        """The originals, and the copies to export."""
+        method = self.model.method
+        self.originals = graphs(self.model, method)
+        # All other weights are NaN, so that a file that used one would not pass.
+        self.exported = graphs(self.model, filled(method, inference_state(method)))
 
     @torch.no_grad()
     def inputs(self, name: str) -> Tensor:
@@ -54,44 +55,49 @@ class Export:
         return unit if self.originals[name].input_name == "image" else self.originals["embed"](unit)
 
     def compare(self, file: str, functions: dict[str, Callable[[Tensor], Tensor]]) -> float:
-        """The largest difference of any of the capabilities `functions`. Raises RunFailed."""
-        gaps = []
+        """The largest difference of the capabilities `functions`. Raises RunFailed."""
+        gaps = [0.0]
         for name, function in functions.items():
-            given = self.inputs(name)
-            with torch.no_grad():
-                wanted = torch.cat([self.originals[name](part) for part in given.split(50)])
-            gaps.append(difference(file, function, given, wanted, self.originals[name].unit))
-        return max(gaps, default=0.0)
+            inputs, original = self.inputs(name), self.originals[name]
+            gaps.append(difference(file, function, inputs, _run(original, inputs), original.unit))
+        return max(gaps)
 
     def done(self, path: Path, what: str, gap: float, code: tuple[str, ...] = ()) -> None:
-        """Says so."""
+        """Keeps and reports a file that has passed."""
         self.files[path.name] = card.File(what, path.stat().st_size, gap, code)
         of = "the test split" if self.images.warning is None else "NOISE"
         self.say(
-            f"{path.name}: {path.stat().st_size / 1e6:.2f} MB, at most {gap:.1e} from the original "
-            f"on {len(self.images.table)} images of {of}, in batches of 1 and of 7"
+            f"{path.name}: {path.stat().st_size / 1e6:.2f} MB, differs from the original by at "
+            f"most {gap:.1e} on {len(self.images.table)} images of {of}, in batches of 1 and of 7"
         )
 
 
-def demand_extras(formats: tuple[str, ...]) -> None:
-    """Raises UserError where a package is missing that one of the formats needs."""
+@torch.no_grad()
+def _run(network: nn.Module, inputs: Tensor) -> Tensor:
+    return torch.cat([network(part) for part in inputs.split(50)])
+
+
+def require_packages(formats: tuple[str, ...]) -> None:
+    """Raises UserError if a package that one of the formats needs is missing."""
     needed = [package for name in formats for package in _NEEDS.get(name, ())]
     missing = [package for package in needed if importlib.util.find_spec(package) is None]
     if missing:
         raise UserError(
-            f"--format: needs {', '.join(missing)}; pip install 'dlrun[export]', or choose among "
+            f"--format: needs {', '.join(missing)}; pip install 'dlrun[export]', or choose "
             f"{', '.join(name for name in FORMATS if name not in _NEEDS)}"
         )
 
 
-def demand_free(target: Path, force: bool) -> None:
-    """Raises UserError where something is there that must not be replaced."""
+def require_free(target: Path, force: bool) -> None:
+    """Raises UserError if something is there that must not be replaced."""
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return
     if not force:
         raise UserError(f"{target}: exists; --force replaces it, --out names another folder")
     if not (target / CARD).exists():
-        raise UserError(f"{target}: is not of `dlrun export` (no {CARD}), so --force leaves it be")
+        raise UserError(
+            f"{target}: was not written by `dlrun export` (no {CARD}); --force will not replace it"
+        )
 
 
 def export(
@@ -108,15 +114,15 @@ def export(
     Args:
         model: on the CPU.
         folder: its run, None of a bare file.
-        target: is free, or an older export that is replaced.
+        target: does not exist, or is an older export, which is replaced.
         formats: some of FORMATS.
-        asked: whether the user named them; else what does not apply is left out, and said.
-        data_dir: where the run's data set is, None as the run has it.
-        say: is given a line for each file.
+        asked: whether the user named them; else those that do not apply are skipped.
+        data_dir: where the run's data set is; None: as in its config.
+        say: is called with a line for each file.
 
     Raises:
-        UserError: the run has not what is asked for, or the folder cannot be written.
-        RunFailed: a file does not do what the original does.
+        UserError: a format does not apply, or the folder cannot be written.
+        RunFailed: a file does not compute what the original does.
     """
     images = test_images(model, data_dir)
     if images.warning:
@@ -129,7 +135,7 @@ def export(
         for name in formats:
             _WRITERS[name](work, name, asked)
         if not work.files:
-            raise UserError(f"{model}: there is nothing to export as {', '.join(formats)}")
+            raise UserError(f"{model}: nothing can be exported as {', '.join(formats)}")
         card.write(work.model, folder, images, work.files, draft)
         if target.exists():
             shutil.rmtree(target)
@@ -145,32 +151,30 @@ def _write_safetensors(work: Export, name: str, asked: bool) -> None:
     write_safetensors(work.model, path)
     loaded = graphs(work.model, loaded_safetensors(work.model, path))
     gap = work.compare(path.name, dict(loaded))
-    work.done(path, "the weights that inference needs, by the names that they have in dlrun", gap)
+    work.done(path, "the weights that inference needs, by their names in dlrun", gap)
 
 
 def _write_backbone(work: Export, name: str, asked: bool) -> None:
     found = backbone(work.model)
     if found is None:
-        told = f"torchvision: {work.model.config['method']['name']} has no backbone"
+        reason = f"torchvision: {work.model.config['method']['name']} has no backbone"
         if asked:
-            raise UserError(f"--format {told}; its networks are in the other formats")
-        work.say(f"{told}, left out")
+            raise UserError(f"--format {reason}; its networks are in the other formats")
+        work.say(f"{reason}, skipped")
         return
     path = work.target / "backbone.pth"
     torch.save(found.state, path)
     loaded, original = loaded_backbone(work.model, found, path), original_backbone(work.model)
-    given = work.model.scale.from_unit(work.images.unit)
-    with torch.no_grad():
-        wanted = torch.cat([original(part).float() for part in given.split(50)])
-    gap = difference(path.name, loaded, given, wanted)
+    inputs = work.model.scale.from_unit(work.images.unit)
+    gap = difference(path.name, loaded, inputs, _run(original, inputs).float())
     work.done(path, _what_backbone(work.model, bool(found.code)), gap, found.code)
 
 
 def _what_backbone(model: TrainedModel, is_torchvision: bool) -> str:
-    head = " and its classifying layer" if "head" in model.method.parts else ""
+    head = " and its classifier" if "head" in model.method.parts else ""
     if is_torchvision:
         return f"state dict of the backbone{head}, by torchvision's names; takes normalised images"
-    layers = ", the layer's below head" if head else ""
+    layers = ", the classifier below head" if head else ""
     kind = model.config["model"]["name"]
     return f"state dict of the backbone{head}, by the names of dlrun's model {kind}{layers}"
 
@@ -180,7 +184,7 @@ def _write_programs(work: Export, name: str, asked: bool) -> None:
         path = work.target / f"{capability}{_ENDINGS[name]}"
         write_program(graph, work.inputs(capability)[:2].clone(), path)
         gap = work.compare(path.name, {capability: program_at(path, graph.input_name)})
-        work.done(path, card.of_graph(capability, graph), gap)
+        work.done(path, str(graph), gap)
 
 
 _WRITERS: dict[str, Callable[[Export, str, bool], None]] = {

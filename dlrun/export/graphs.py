@@ -1,4 +1,4 @@
-"""What a trained method can do, each as a module of plain tensors that begins with raw pixels."""
+"""What a trained method can do, each as a module of plain tensors that takes raw pixels."""
 
 import re
 from collections.abc import Callable
@@ -13,26 +13,31 @@ from dlrun.data.table import PixelScale
 from dlrun.methods.base import Method
 from dlrun.methods.capabilities import PredictsTasks
 from dlrun.use import TrainedModel
-from dlrun.use.prediction import LABEL
+from dlrun.use.model import LABEL
 
 
 class Graph(nn.Module):
-    """One capability: a float32 input (B, ...) to a float32 output (B, ...).
+    """A capability: a float32 input (B, ...) to a float32 output (B, ...).
 
-    `input_name` is `image`, (B, C, H, W) in [0, 1], normalised within; or `code`, (B, D).
+    `input_name` is `image`, (B, C, H, W) in [0, 1], which is normalised within; or `code`, (B, D).
+    `output` describes what it returns. `unit` is what a difference is measured in: for a number,
+    the standard deviation of its column.
     """
 
     shift: Tensor
     scale: Tensor
 
     def __init__(
-        self, method: Method, function: Callable[[Any, Tensor], Tensor], scale: PixelScale | None
+        self,
+        method: Method,
+        function: Callable[[Any, Tensor], Tensor],
+        scale: PixelScale | None,
+        output: str,
+        unit: float = 1.0,
     ) -> None:
         super().__init__()
-        self.method, self.function = method, function
+        self.method, self.function, self.output, self.unit = method, function, output, unit
         self.input_name = "code" if scale is None else "image"
-        self.unit = 1.0
-        """What a difference is measured in: of a number, its column's standard deviation."""
         if scale is not None:
             self.register_buffer("shift", scale.shift.cpu()[:, None, None].clone())
             self.register_buffer("scale", scale.scale.cpu()[:, None, None].clone())
@@ -43,17 +48,13 @@ class Graph(nn.Module):
             x = (x - self.shift) / self.scale
         return self.function(self.method, x).float()
 
-
-TASK = "predict_"
-"""Begins the name of the graph of a further task."""
-MEANS = {
-    "predict": "probabilities (B, K) of the classes",
-    "embed": "features (B, D)",
-    "reconstruct": "the image as the model gives it back, (B, C, H, W) in [0, 1]",
-    "translate_a_to_b": "the image in domain B, (B, C, H, W) in [0, 1]",
-    "translate_b_to_a": "the image in domain A, (B, C, H, W) in [0, 1]",
-    "decode": "the image (B, C, H, W) in [0, 1] of a code",
-}
+    def __str__(self) -> str:
+        """Its input and its output."""
+        inputs = {
+            "image": "float32 (B, C, H, W) in [0, 1], RGB or grey; normalised within",
+            "code": "float32 (B, D), as embed returns it; for a sample, drawn from N(0, 1)",
+        }
+        return f"{self.input_name}: {inputs[self.input_name]}; returns {self.output}"
 
 
 def graphs(model: TrainedModel, method: Method) -> dict[str, Graph]:
@@ -61,52 +62,43 @@ def graphs(model: TrainedModel, method: Method) -> dict[str, Graph]:
 
     Args:
         model: says what can be done and how pixels are normalised.
-        method: what does it; the model's own, or a copy of it.
+        method: computes it; the model's own, or a copy of it.
     """
-    can, found = model.capabilities, {}
+    can, trained = model.capabilities, model.method
+    found: dict[str, Graph] = {}
+    image = "(B, C, H, W) in [0, 1]"
 
-    def of_image(name: str, function: Callable[[Any, Tensor], Tensor]) -> None:
-        found[name] = Graph(method, function, model.scale)
+    def add(name: str, output: str, function: Callable[[Any, Tensor], Tensor]) -> None:
+        found[name] = Graph(method, function, model.scale, output)
 
-    if "predict" in can and model.method.classifies:
-        of_image("predict", lambda m, x: m.probabilities(m.predict(x)))
-    if isinstance(model.method, PredictsTasks):
-        for task in model.method.tasks:
-            if task.name != LABEL:
-                name = f"{TASK}{_slug(task.name)}"
-                of_image(name, partial(_of_task, task.name))
-                if task.classes is None:
-                    found[name].unit = model.info.attributes[task.name].std
+    if "predict" in can and trained.classifies:
+        classes = "probabilities (B, K) of the classes"
+        add("predict", classes, lambda m, x: m.probabilities(m.predict(x)))
+    for task in trained.tasks if isinstance(trained, PredictsTasks) else ():
+        if task.name == LABEL:
+            continue
+        name = "predict_" + re.sub(r"[^\w-]+", "-", task.name)
+        add(name, "probabilities (B, K) of its classes", partial(_task, task.name))
+        if task.classes is None:
+            found[name].output = "a number (B,), compared in standard deviations of its column"
+            found[name].unit = model.info.attributes[task.name].std
     if "embed" in can:
-        of_image("embed", lambda m, x: m.embed(x))
+        add("embed", "features (B, D)", lambda m, x: m.embed(x))
     if "reconstruct" in can:
-        of_image("reconstruct", lambda m, x: m.reconstruct(x))
+        add("reconstruct", f"the reconstruction {image}", lambda m, x: m.reconstruct(x))
     if "translate" in can:
-        of_image("translate_a_to_b", lambda m, x: m.translate(x, "a_to_b"))
-        of_image("translate_b_to_a", lambda m, x: m.translate(x, "b_to_a"))
+        output = f"the image {image} in domain"
+        add("translate_a_to_b", f"{output} B", lambda m, x: m.translate(x, "a_to_b"))
+        add("translate_b_to_a", f"{output} A", lambda m, x: m.translate(x, "b_to_a"))
     if "interpolate" in can:
-        found["decode"] = Graph(method, lambda m, z: m.decode(z), None)
+        output = f"the image {image} of a code"
+        found["decode"] = Graph(method, lambda m, z: m.decode(z), None, output)
     return {name: graph.eval() for name, graph in found.items()}
 
 
-def means(name: str) -> str:
-    """What a graph of that name gives."""
-    if name.startswith(TASK):
-        return (
-            "probabilities (B, K) of its classes, or a number (B,), held against the original in "
-            "standard deviations of its column"
-        )
-    return MEANS[name]
-
-
-def _of_task(task: str, method: Any, x: Tensor) -> Tensor:
-    found: Tensor = method.predict_tasks(x)[task]
-    return found
-
-
-def _slug(name: str) -> str:
-    """A column's name as a part of a file's."""
-    return re.sub(r"[^\w-]+", "-", name)
+def _task(name: str, method: Any, x: Tensor) -> Tensor:
+    predicted: Tensor = method.predict_tasks(x)[name]
+    return predicted
 
 
 def inference_state(method: Method) -> dict[str, Tensor]:
@@ -118,12 +110,12 @@ def inference_state(method: Method) -> dict[str, Tensor]:
     }
 
 
-def stripped(method: Method) -> Method:
-    """A copy in which all else is not a number, so that using any of it would be seen."""
-    copy = deepcopy(method).to(memory_format=torch.contiguous_format)
-    kept = inference_state(method)
+def filled(network: nn.Module, state: dict[str, Tensor]) -> Any:
+    """A copy with the tensors of `state`; all others are NaN, so that using one is noticed."""
+    copy = deepcopy(network).to(memory_format=torch.contiguous_format)
     with torch.no_grad():
-        for name, tensor in copy.state_dict().items():
-            if name not in kept and tensor.is_floating_point():
+        for tensor in copy.state_dict().values():
+            if tensor.is_floating_point():
                 tensor.fill_(float("nan"))
-    return copy
+    copy.load_state_dict(state, strict=False)
+    return copy.eval()

@@ -21,11 +21,11 @@ def write_program(graph: Graph, example: Tensor, path: Path) -> None:
 
     Args:
         graph: on the CPU.
-        example: an input of two or more rows, since a batch of one would be taken for a constant.
-        path: is written.
+        example: an input of two or more rows; a batch of one would become a constant.
+        path: of the file.
 
     Raises:
-        RunFailed: torch cannot express the graph; says why in a line.
+        RunFailed: torch cannot export the graph.
     """
     try:
         with _quiet():
@@ -39,13 +39,13 @@ def write_program(graph: Graph, example: Tensor, path: Path) -> None:
                 program, (example,), path, input_names=[graph.input_name], output_names=["output"],
                 dynamo=True, external_data=False, verbose=False,
             )  # fmt: skip
-    except Exception as error:  # torch.export has no common class for what it cannot do
+    except Exception as error:  # torch.export has no common class for its errors
         first = next(iter(str(error).strip().splitlines()), type(error).__name__)[:160]
         raise RunFailed(f"{path.name}: torch cannot export it ({first})") from error
 
 
 def program_at(path: Path, input_name: str) -> Function:
-    """The file as it is on the disk, run by its own runtime on the CPU."""
+    """The file on the disk, run by its own runtime on the CPU."""
     if path.suffix == ".pt2":
         module: Any = torch.export.load(path).module()
         return lambda x: module(x)
@@ -59,7 +59,7 @@ def program_at(path: Path, input_name: str) -> Function:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the notes that torch's exporters write for their own developers."""
+    """Without the messages of torch's exporters for their own developers."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -1,6 +1,5 @@
 """The weights alone: safetensors of all that the capabilities need, and a plain state dict."""
 
-from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,28 +7,27 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dlrun.export.graphs import inference_state
+from dlrun.export.graphs import filled, inference_state
 from dlrun.use import TrainedModel
 
-_PREFIX = "network."  # below which `dlrun.models.torchvision_models` keeps torchvision's names
-_AUXILIARY = ("googlenet", "inception_v3")  # with auxiliary classifiers, if not told otherwise
+_PREFIX = "network."  # before torchvision's own names in `dlrun.models.torchvision_models`
+_AUXILIARY = ("googlenet", "inception_v3")  # with auxiliary classifiers by default
 
 
 def write_safetensors(model: TrainedModel, path: Path) -> None:
     """All tensors of `Method.inference`, under the names of the method's state."""
     from safetensors.torch import save_file
 
-    config = model.config
-    told = {"format": "pt", "method": config["method"]["name"], "model": config["model"]["name"]}
-    save_file(inference_state(model.method), str(path), metadata=told)
+    names = {group: model.config[group]["name"] for group in ("method", "model")}
+    save_file(inference_state(model.method), str(path), metadata={"format": "pt", **names})
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """A backbone's plain state dict, with the classifying layer where there is one.
+    """A backbone's plain state dict, with the classifier if there is one.
 
-    `network` is torchvision's, not yet filled, and `code` the lines of Python that build it; where
-    torchvision has no such network, None and none.
+    `network` is torchvision's, without these weights, and `code` the Python that builds it; None
+    and empty for a network that torchvision does not have.
     """
 
     state: dict[str, Tensor]
@@ -38,7 +36,7 @@ class Backbone:
 
 
 def backbone(model: TrainedModel) -> Backbone | None:
-    """None where the method has none, as an autoencoder."""
+    """None if the method has none, such as an autoencoder."""
     parts, state = model.method.parts, inference_state(model.method)
     if "backbone" not in parts:
         return None
@@ -85,20 +83,20 @@ def _torchvision(
 
 
 def _indexed(path: str) -> str:
-    """`classifier.1` as Python has it: `classifier[1]`."""
+    """`classifier.1` in Python: `classifier[1]`."""
     first, *others = path.split(".")
     return first + "".join(f"[{p}]" if p.isdigit() else f".{p}" for p in others)
 
 
 def loaded_safetensors(model: TrainedModel, path: Path) -> Any:
-    """The method with the file's tensors and nothing else: what is not in it, is not a number."""
+    """The method with the tensors of the file and no others."""
     from safetensors.torch import load_file
 
-    return _filled(model.method, load_file(str(path)))
+    return filled(model.method, load_file(str(path)))
 
 
 def original_backbone(model: TrainedModel) -> nn.Module:
-    """What the file of the backbone is held against: the trained network, and its head."""
+    """What the backbone's file is compared with: the trained network, and its head."""
     parts = model.method.parts
     names = [parts[part].removesuffix(".") for part in ("backbone", "head") if part in parts]
     known = dict(model.method.named_modules())
@@ -106,18 +104,18 @@ def original_backbone(model: TrainedModel) -> nn.Module:
 
 
 def loaded_backbone(model: TrainedModel, found: Backbone, path: Path) -> nn.Module:
-    """The network that the file fits: torchvision's, else dlrun's own, emptied and filled."""
+    """The network with the weights of the file: torchvision's, or else dlrun's own."""
     state = torch.load(path, weights_only=True)
     if found.network is not None:
         found.network.load_state_dict(state)
-        return _GreySeenThrice(found.network).eval()
+        return _GreyAsRGB(found.network).eval()
     layers = original_backbone(model)
     own = {f"0.{name}": tensor for name, tensor in state.items() if not name.startswith("head.")}
     own |= {f"1.{name}": tensor for name, tensor in _below(state, "head.").items()}
-    return _filled(layers, own)  # type: ignore[no-any-return]
+    return filled(layers, own)  # type: ignore[no-any-return]
 
 
-class _GreySeenThrice(nn.Module):
+class _GreyAsRGB(nn.Module):
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
@@ -125,13 +123,3 @@ class _GreySeenThrice(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         output: Tensor = self.network(x.expand(-1, 3, -1, -1))
         return output
-
-
-def _filled(network: nn.Module, state: dict[str, Tensor]) -> Any:
-    copy = deepcopy(network)
-    with torch.no_grad():
-        for tensor in copy.state_dict().values():
-            if tensor.is_floating_point():
-                tensor.fill_(float("nan"))
-    copy.load_state_dict(state, strict=False)
-    return copy.eval()

@@ -4,7 +4,7 @@ import traceback
 from datetime import datetime
 from pathlib import Path
 
-from rich.console import Console
+from dlrun.console import Console
 
 
 class Log:
@@ -15,7 +15,7 @@ class Log:
 
     def say(self, text: str) -> None:
         """To the screen and to the file."""
-        self.console.print(text, highlight=False, markup=False)
+        self.console.say(text)
         self.keep(text)
 
     def keep(self, text: str) -> None:

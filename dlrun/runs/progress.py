@@ -108,7 +108,7 @@ class ProgressView:
 
     def _print_line(self) -> None:
         self._plain_at, self._printed = time.monotonic(), self.step
-        self.console.print(self._plain(self.step), highlight=False, markup=False)
+        self.console.say(self._plain(self.step))
 
     def _plain(self, step: int) -> str:
         left = ""

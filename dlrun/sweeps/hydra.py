@@ -22,12 +22,12 @@ from hydra.core.utils import JobReturn, JobStatus, setup_globals
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, RunMode, TaskFunction
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
 
 from dlrun.config.check import check
 from dlrun.config.compose import PRIMARY, REFUSALS, Composer, composer, reason, to_plain
 from dlrun.config.schema import SweepConfig, TrainConfig
 from dlrun.config.typed import Typed
+from dlrun.console import Console
 from dlrun.errors import ConfigError, Interrupted, UserError
 from dlrun.runs.references import settle
 from dlrun.sweeps.plan import Job, plan, read_references
@@ -158,7 +158,7 @@ def task(config: DictConfig) -> float | None:
     jobs = plan(configs, folder, hydra.job.num, references)
     settings = SweepConfig(jobs=1, retry="failed", fail_fast=False)
     slots = divide(settings, [job.config for job in jobs])
-    with SweepView(Console(soft_wrap=True), jobs, at_a_time=1) as view:
+    with SweepView(Console(), jobs, at_a_time=1) as view:
         pool = Pool(jobs, slots, settings, view, time.time(), Starter(fork=False))
         pool.run()
     if pool.signal is not None:

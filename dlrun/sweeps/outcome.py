@@ -21,7 +21,7 @@ from dlrun.sweeps.trials import counts
 from dlrun.sweeps.view import listed
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from dlrun.console import Console
 
 ENOUGH = 10
 """Completed trials below which importances are mostly chance."""

@@ -9,9 +9,8 @@ os.setsid()
 import torch._dynamo  # noqa: E402  (the first step of any optimizer imports it)
 import torch.utils.tensorboard  # noqa: E402, F401
 
-import dlrun.views.summary  # noqa: E402
-import dlrun.commands.start  # noqa: E402
 import dlrun.sweeps.worker  # noqa: E402
-import dlrun.training.prerequisites  # noqa: E402, F401
+import dlrun.training.prerequisites  # noqa: E402
+import dlrun.views.summary  # noqa: E402, F401
 
 gc.freeze()  # shares these pages with the jobs: no collection touches them

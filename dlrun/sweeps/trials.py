@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
-from rich.console import Console
 
+from dlrun.console import Console
 from dlrun.errors import UserError
 from dlrun.runs.status import note_end
 from dlrun.sweeps.objective import demand_measured, values

@@ -6,12 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from optuna.trial import FrozenTrial
-from rich.console import Console
 
 from dlrun.config.compose import REFUSALS, Composer, composer, reason, user_config_dir
 from dlrun.config.schema import SweepConfig, TrainConfig, TuneConfig
 from dlrun.config.signature import computes
 from dlrun.config.typed import Typed
+from dlrun.console import Console
 from dlrun.errors import ConfigError, Interrupted, UserError
 from dlrun.options import Choice
 from dlrun.registry import lookup

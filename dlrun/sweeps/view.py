@@ -5,12 +5,13 @@ from collections import Counter
 from collections.abc import Sequence
 from types import TracebackType
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.constrain import Constrain
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from dlrun.console import Console
 from dlrun.sweeps.plan import Job, State
 
 _REDRAW_EVERY = 0.25  # seconds
@@ -106,7 +107,7 @@ class SweepView:
 
     def say(self, text: str) -> None:
         """Prints one line, above the live table."""
-        self.console.print(text.rstrip(), highlight=False, markup=False)
+        self.console.say(text.rstrip())
 
     def _table(self) -> Table:
         """The jobs that run, and their progress."""

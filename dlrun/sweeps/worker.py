@@ -17,7 +17,9 @@ from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any, NoReturn, TypedDict
 
+from dlrun.console import Console
 from dlrun.errors import UserError
+from dlrun.exit import run_and_exit
 from dlrun.registry import one_line
 from dlrun.runs.folder import RunFolder
 from dlrun.runs.log import Log
@@ -94,10 +96,8 @@ def _run(spec: Spec, pipe: int | None = None) -> NoReturn:
             _run_together(spec)
         if (code := _take(folder, spec["began"])) is not None:  # before torch is imported
             sys.exit(code)
-    from dlrun.commands.ending import ended
-
     sys.argv = ["dlrun", "train", *spec["overrides"]]
-    ended(lambda: _train(spec, folder))
+    run_and_exit(lambda: _train(spec, folder))
 
 
 def _run_together(spec: Spec) -> NoReturn:
@@ -143,10 +143,9 @@ def _train(spec: Spec, folder: RunFolder) -> int:
 
     began = time.time()
     try:
-        from dlrun.commands.start import console_of
         from dlrun.config.check import check
-        from dlrun.training.prerequisites import ready, train_compared
         from dlrun.runs.run import Run
+        from dlrun.training.prerequisites import ready, train_compared
         from dlrun.training.ranks import joined
         from dlrun.views.summary import print_result
 
@@ -154,7 +153,7 @@ def _train(spec: Spec, folder: RunFolder) -> int:
         with joined(config.hardware) as ranks:
             if (code := ranks.by_main(lambda: _take(folder, spec["began"]))) is not None:
                 return code
-            console = console_of(ranks)
+            console = ranks.console()
             train_compared(ready(config, console, ranks), folder, console, ranks)
         if ranks.main:
             print_result(Run(folder.path), console, next_steps=False)
@@ -162,9 +161,7 @@ def _train(spec: Spec, folder: RunFolder) -> int:
         status = read_status(folder)
         if is_first() and (status is None or status.state != "failed" or status.heartbeat < began):
             # It went wrong before the training began, which would have recorded it.
-            from dlrun.commands.console import make_console
-
-            Log(folder.log, make_console()).keep_failure(error)
+            Log(folder.log, Console()).keep_failure(error)
             reason = str(error) if isinstance(error, UserError) else one_line(error)
             note_end(folder, "failed", reason)
         raise

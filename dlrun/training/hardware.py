@@ -1,7 +1,8 @@
 """What the machine has, what of it a run uses, and why, in one line."""
 
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ from dlrun.training.allocator import keep_freed_memory
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
 _NARROW = 16  # input channels; the kernels' own blocks are of 16
+_SECONDS = 1.0  # of each of the three measurements
 _ROOM = 3  # a data set lies on the GPU where this many times its size is free
 
 
@@ -217,3 +219,45 @@ def data_device(asked: str, device: torch.device, size: int) -> torch.device:
     if asked == "auto" and device.type == "cuda" and torch.cuda.mem_get_info()[0] < _ROOM * size:
         return torch.device("cpu")
     return device
+
+
+def measure(device: torch.device) -> dict[str, str]:
+    """How fast the device is at matrix products and a training step, in about 3 seconds."""
+    from dlrun.config.check import options
+    from dlrun.models.resnet import ResNet
+
+    speeds = {}
+    for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
+        a = torch.randn(1024, 1024, device=device, dtype=dtype)
+        rate = _rate(lambda a=a: a @ a)  # type: ignore[misc]
+        speeds[f"matrix product, {name}"] = f"{rate * 2 * 1024**3 / 1e9:,.0f} GFLOP/s"
+    resnet20 = options("model", "resnet20").options
+    network = ResNet(resnet20, (3, 32, 32), 10).to(device)
+    network.to(memory_format=torch.channels_last)
+    images = torch.randn(128, 3, 32, 32, device=device)
+    images = images.contiguous(memory_format=torch.channels_last)
+
+    def step() -> None:
+        with torch.autocast(device.type, dtype=torch.bfloat16):
+            loss = network(images).float().square().mean()
+        loss.backward()
+        network.zero_grad()
+
+    speeds["resnet20 training, bf16, batch 128"] = f"{_rate(step) * 128:,.0f} images/s"
+    return speeds
+
+
+def _rate(work: Callable[[], object]) -> float:
+    """Calls a second."""
+
+    def call() -> None:
+        work()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+
+    call()
+    start, calls = time.perf_counter(), 0
+    while time.perf_counter() - start < _SECONDS:
+        call()
+        calls += 1
+    return calls / (time.perf_counter() - start)

@@ -11,12 +11,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from dlrun.config.check import check, to_plain_types
 from dlrun.config.compose import section
 from dlrun.config.schema import TrainConfig
 from dlrun.config.signature import signature
+from dlrun.console import Console
 from dlrun.data.info import info_of
 from dlrun.data.open import open_dataset
 from dlrun.errors import ConfigError, UserError
@@ -127,7 +126,7 @@ def train_shared(
     """
 
     def say(text: str) -> None:
-        console.print(f"{role}: {text}", highlight=False, markup=False)
+        console.say(f"{role}: {text}")
 
     folder.path.mkdir(parents=True, exist_ok=True)
     waiting = False

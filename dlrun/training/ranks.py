@@ -19,6 +19,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from dlrun.config.schema import HardwareConfig
+from dlrun.console import Console, log_to
 from dlrun.errors import Interrupted, RunFailed, UserError
 from dlrun.runs.signals import LAUNCHER, StopRequest
 
@@ -43,6 +44,13 @@ class Ranks:
     def main(self) -> bool:
         """Whether it is the one that evaluates and writes."""
         return self.rank == 0
+
+    def console(self) -> Console:
+        """One process speaks for all; the others' print nothing."""
+        console = Console(quiet=not self.main)
+        if self.main:
+            log_to(console)
+        return console
 
     @property
     def purpose(self) -> tuple[int, ...]:

@@ -11,10 +11,10 @@ from types import MappingProxyType
 from typing import Any
 
 import torch
-from rich.console import Console
 
 from dlrun.config.check import to_plain_types
 from dlrun.config.schema import TrainConfig
+from dlrun.console import Console
 from dlrun.data.info import info_of
 from dlrun.errors import Interrupted, RunFailed, UserError
 from dlrun.files import write_json

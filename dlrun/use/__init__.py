@@ -1,7 +1,6 @@
-"""Using what was trained: from Python, and behind the verbs that come after the training."""
+"""Using trained runs: from Python, and by the verbs that come after the training."""
 
 from dlrun.use.load import load
-from dlrun.use.model import TrainedModel
-from dlrun.use.prediction import Prediction
+from dlrun.use.model import Prediction, TrainedModel
 
 __all__ = ["Prediction", "TrainedModel", "load"]

@@ -1,11 +1,9 @@
-"""Whatever a user calls an image to what a method was trained on: the one way, that of training."""
+"""Images of any kind to the tensor that a method was trained on, in the same way as in training."""
 
-from collections.abc import Sequence
 from os import PathLike, fspath
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image as PILImage
 from PIL import ImageOps
@@ -13,7 +11,6 @@ from torch import Tensor
 
 from dlrun.data.sources.decoding import decode_file, fitted, flatten_mode, reason
 from dlrun.errors import UserError
-from dlrun.use.files import stream
 
 Image = str | PathLike[str] | PILImage.Image | NDArray[Any] | Tensor
 """A file, a PIL image of any mode, an array (H, W) or (H, W, C) of uint8, or a tensor (C, H, W) of
@@ -23,10 +20,10 @@ Shape = tuple[int, int, int]
 
 
 def to_bytes(image: Image, shape: Shape) -> Tensor:
-    """uint8 (C, H, W) of `shape`: turned, flattened, resized and cropped as training does it.
+    """uint8 (C, H, W) of `shape`: turned upright, resized and cropped as in training.
 
     Raises:
-        UserError: it cannot be read, or is no image.
+        UserError: it cannot be read, or is not an image.
     """
     if isinstance(image, str | PathLike):
         path = fspath(image)
@@ -52,7 +49,7 @@ def to_bytes(image: Image, shape: Shape) -> Tensor:
 def _array_of(image: Tensor) -> NDArray[Any]:
     if image.ndim not in (2, 3):
         raise UserError(
-            f"got a tensor {tuple(image.shape)}, expected one image (C, H, W); of a batch give "
+            f"got a tensor {tuple(image.shape)}, expected one image (C, H, W); for a batch, give "
             "list(batch)"
         )
     image = image.detach().cpu()
@@ -75,15 +72,3 @@ def _picture_of(array: NDArray[Any]) -> PILImage.Image:
     if array.ndim == 3 and channels == 1:
         array = array[..., 0]
     return PILImage.fromarray(np.ascontiguousarray(array))
-
-
-def read_all(paths: Sequence[str], shape: Shape) -> tuple[Tensor, list[tuple[str, str]]]:
-    """uint8 (N, C, H, W) of the files that can be read, and why the others cannot."""
-    good, bad = [], []
-    for batch in stream(paths, lambda path: decode_file(path, shape)):
-        for read in batch:
-            if read.value is None:
-                bad.append((read.path, read.why))
-            else:
-                good.append(read.value)
-    return torch.stack(good) if good else torch.empty(0, *shape, dtype=torch.uint8), bad

@@ -1,4 +1,4 @@
-"""A trained model on a split of its own data set, or of another one."""
+"""Evaluating a trained model on a split of its own data set, or of another one."""
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -25,14 +25,14 @@ _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 @dataclass(frozen=True)
 class Judged:
-    """Numbers of a split, beside those that were recorded of the same weights and images."""
+    """Metrics on a split, and those that were recorded for the same weights and images."""
 
     dataset: str
     split: str
     images: int
     numbers: dict[str, float]
     recorded: dict[str, float]
-    """Empty where nothing was, or where the images are others."""
+    """Empty if nothing was recorded, or if the images are different."""
     notes: tuple[str, ...]
 
 
@@ -42,11 +42,11 @@ def judge(
     """Every metric that applies, as at the end of a training.
 
     Raises:
-        UserError: the split is empty, or the images or classes are not what the model knows.
+        UserError: the split is empty, or the model does not know its classes.
     """
     table: Table = getattr(data, split)
     if not len(table):
-        raise UserError(f"{data.name}: has no {split} split; give --split or dataset.val_fraction")
+        raise UserError(f"{data.name}: has no {split} split; set --split or dataset.val_fraction")
     known, same = matched(model, data)
     inference = Inference(
         model.method, known, model.scale, model.device, model.memory_format,
@@ -55,29 +55,29 @@ def judge(
     numbers = evaluate(inference, split, int(model.config["seed"]))
     if not same:  # a linear classifier of other classes
         numbers.pop("probe_accuracy", None)
-        notes = [*notes, f"its classes are not those of {model.source}: no class was predicted"]
+        notes = [*notes, f"its classes are not those of {model.source}; no class was predicted"]
     return Judged(data.name, split, len(table), numbers, recorded, tuple(notes))
 
 
 def open_for(
     model: TrainedModel, section: dict[str, Any], given: Sequence[str], data_dir: str | None
 ) -> DataSet:
-    """A data set whose images have the model's shape, where its options can bring that about.
+    """A data set with images of the model's shape, if its options can give them that shape.
 
     Args:
-        model: what it is for.
+        model: to be evaluated.
         section: the options of the data set, plain.
-        given: keys that the user has typed, which are left as they are.
+        given: keys that the user has set, which stay as they are.
         data_dir: where data is kept.
 
     Raises:
-        UserError: it cannot be had, or its images have another shape.
+        UserError: it cannot be opened, or its images have another shape.
     """
     channels, height, width = model.image_shape
     for key, value in (("size", height), ("channels", channels)):
         if key in section and f"dataset.{key}" not in given and height == width:
             section = {**section, key: value}
-    composed = any(key == "dataset" or "@" in key for key in given)  # then none of it is the file's
+    composed = any(key == "dataset" or "@" in key for key in given)  # nothing of it is the file's
     typed = Typed(own_code=composed or not model.is_file)
     choice = typed.choice("dataset", section, "dataset")
     if typed.problems:
@@ -85,14 +85,14 @@ def open_for(
     data = open_dataset(choice, data_dir)
     if data.image_shape != model.image_shape:
         raise UserError(
-            f"dataset={choice.name}: its images are {_shape(data.image_shape)}, {model.source} "
-            f"knows those of {_shape(model.image_shape)}"
+            f"dataset={choice.name}: its images are {_shape(data.image_shape)}, those of "
+            f"{model.source} {_shape(model.image_shape)}"
         )
     return data
 
 
 def recorded_of(model: TrainedModel, folder: RunFolder | None, split: str) -> dict[str, float]:
-    """What was written down of these weights on `split` during and after the training."""
+    """Metrics of these weights on `split`, recorded during and after the training."""
     if split == "val":
         return dict(model.val) if model.content.get("val_step") == model.step else {}
     if folder is None:

@@ -2,16 +2,23 @@
 
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+import torch
+
+from dlrun.config.typed import Typed
+from dlrun.data.info import DataInfo
 from dlrun.errors import UserError
+from dlrun.methods.base import Builder, Method
+from dlrun.methods.trained import Trained
+from dlrun.registry import lookup
 from dlrun.runs.folder import RunFolder
 from dlrun.runs.select import find_run
 from dlrun.training import checkpoint
 from dlrun.training.hardware import pick_device
-from dlrun.training.outline import demand_run
+from dlrun.training.inputs import trained_of
+from dlrun.training.outline import demand_run, info_in
 from dlrun.use.model import TrainedModel
-from dlrun.use.rebuild import rebuild
 
 Which = Literal["best", "last"]
 
@@ -23,41 +30,41 @@ def load(
     outputs: str | PathLike[str] = "outputs",
     device: str = "auto",
 ) -> TrainedModel:
-    """What a run has learnt, as an object that predicts, embeds, samples, translates ...
+    """A trained run as an object that predicts, embeds, samples, translates ...
 
         model = dlrun.load("last")
         model.predict("cat.jpg").label
 
-    No option of the training is repeated and its data set need not be there. Nothing global
+    No option of the training is repeated, and its data set need not be there. Nothing global
     changes: no seed, no thread count, no default of torch, no state of Hydra.
 
     Args:
-        run: a run's folder, its name, the beginning of its name or `last`, or a checkpoint's file,
+        run: a run's folder, its name, the beginning of its name or `last`, or a checkpoint file,
             wherever it was copied to.
-        which: of a run, the epoch with the best val value, or the last one. A run without a best
-            epoch gives the last.
-        outputs: where runs are looked for by name.
+        which: the checkpoint of a run: the one with the best val metric, or the last one. A run
+            without a best one gives the last.
+        outputs: the folder with the runs, for names.
         device: auto, cpu, cuda or mps.
 
     Raises:
-        UserError: there is no such run, or its checkpoint is damaged, from a later dlrun, or, being
-            a file, names code to be run.
+        UserError: there is no such run; or its checkpoint is damaged, was written by a later
+            dlrun, or, as a bare file, names code to be run.
     """
     path, folder = locate(run, which, outputs)
     content = checkpoint.load(path) if folder is None else checkpoint.load_own(folder, path)
     demand_run(content, str(path))
     source = str(path if folder is None else folder)
-    method, info, memory_format = rebuild(content, source, folder)
-    where = pick_device(device)[0]
+    method, info, memory_format = _rebuild(content, source, own_code=folder is not None)
+    target = pick_device(device)[0]
     return TrainedModel(
-        method.to(where), info, content, source, where, memory_format, is_file=folder is None
+        method.to(target), info, content, source, target, memory_format, is_file=folder is None
     )
 
 
 def locate(
     run: str | PathLike[str], which: Which = "best", outputs: str | PathLike[str] = "outputs"
 ) -> tuple[Path, RunFolder | None]:
-    """The checkpoint that is meant, and its run; None for a bare file.
+    """The checkpoint, and the folder of its run; None for a bare file.
 
     Raises:
         UserError: there is none.
@@ -68,10 +75,79 @@ def locate(
     if path.is_file():
         return path, None
     folder = find_run(fspath(run), Path(outputs)).folder
-    best_first = (folder.best, folder.last) if which == "best" else (folder.last,)
-    for found in best_first:
+    for found in (folder.best, folder.last) if which == "best" else (folder.last,):
         if found.exists():
             return found, folder
-    raise UserError(
-        f"{folder}: has no checkpoint yet; `dlrun resume {folder.name}` goes on with it"
-    )
+    raise UserError(f"{folder}: has no checkpoint yet; continue it by `dlrun resume {folder.name}`")
+
+
+def _rebuild(
+    content: dict[str, Any], source: str, own_code: bool
+) -> tuple[Method, DataInfo, torch.memory_format]:
+    """A method with the weights of its checkpoint, in eval mode on the CPU.
+
+    Needs neither the data nor other runs; nothing global changes.
+
+    Args:
+        content: of the checkpoint.
+        source: the checkpoint, for messages.
+        own_code: whether it may name the user's own classes.
+
+    Returns:
+        The method, what it knows of its data set, and how its images should lie in memory.
+
+    Raises:
+        UserError: this dlrun and its code, as they are now, cannot build it.
+    """
+    plain = content["config"]
+    typed = Typed(own_code=own_code)
+    choices = {
+        group: typed.choice(group, _without_weights(plain[group]), group)
+        for group in ("method", "model", "loss")
+    }
+    if typed.problems:
+        raise UserError(f"{source}: this dlrun cannot build it again ({typed.problems[0]})")
+    info = info_in(content, source)
+    cls: type[Method] = lookup("method", choices["method"].name)
+    build = Builder(
+        choices["model"], choices["loss"], info, float(plain.get("epochs", 1)),
+        content.get("rows", 0), trained=_Shapes(content["inputs"]),
+    )  # fmt: skip
+    with torch.random.fork_rng(devices=[]):  # building draws initial weights
+        method = cls(choices["method"].options, build)
+    try:
+        method.load_state_dict(content["method"])
+    except RuntimeError as error:
+        first = " ".join(str(error).split())[:160]
+        raise UserError(f"{source}: its weights do not fit the method's code ({first})") from None
+    method.requires_grad_(False)
+    last = bool(build.built) and all(getattr(n, "channels_last", False) for n in build.built)
+    memory_format = torch.channels_last if last else torch.contiguous_format
+    return method.eval().to(memory_format=memory_format), info, memory_format
+
+
+class _Shapes:
+    """In place of the runs that a run started from: only the shapes of their weights.
+
+    The checkpoint that fills the method has the values.
+
+    Args:
+        inputs: as in the checkpoint, by reference.
+    """
+
+    def __init__(self, inputs: dict[str, dict[str, Any]]) -> None:
+        self.inputs = inputs
+
+    def __call__(self, reference: str) -> Trained:
+        """The run of that reference, with zeros for weights."""
+        outline = self.inputs[reference]
+        state = {name: torch.zeros(()).expand(shape) for name, shape in outline["shapes"].items()}
+        return trained_of({**outline, "method": state}, reference, {})
+
+
+def _without_weights(part: Any) -> Any:
+    """The options of a network without the weights it started from: the checkpoint has its own."""
+    if isinstance(part, dict):
+        skipped = ("init_from", "freeze")
+        return {k: None if k in skipped else _without_weights(v) for k, v in part.items()}
+    return part

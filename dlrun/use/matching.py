@@ -1,4 +1,4 @@
-"""Another data set in the terms of a trained model: its numbers for classes and words."""
+"""Another data set with the class numbers of a trained model, matched by name."""
 
 from dataclasses import replace
 
@@ -8,68 +8,69 @@ from torch import Tensor
 from dlrun.data.table import DataSet, Table
 from dlrun.errors import UserError
 from dlrun.methods.capabilities import Predicts, PredictsTasks, Told, Translates
-from dlrun.use.model import TrainedModel
-from dlrun.use.prediction import LABEL
+from dlrun.use.model import LABEL, TrainedModel
 
 
 def matched(model: TrainedModel, data: DataSet) -> tuple[DataSet, bool]:
     """`data` with the model's class numbers, and whether its classes are the model's.
 
-    Classes, and the words of further columns that were learnt, are matched by name.
+    Classes, and the values of further columns that the model predicts, are matched by name.
 
     Raises:
-        UserError: it has classes that the model does not know, or lacks a column.
+        UserError: the model does not know a class or a value, or a column is missing.
     """
     if isinstance(model.method, PredictsTasks) and data.checksum != model.info.checksum:
         tasks = [task for task in model.method.tasks if task.name != LABEL]
-        lacking = [task.name for task in tasks if task.name not in data.train.attributes]
-        if lacking:
-            raise UserError(f"{data.name}: lacks {', '.join(lacking)}, which was learnt")
+        missing = [task.name for task in tasks if task.name not in data.train.attributes]
+        if missing:
+            raise UserError(
+                f"{data.name}: has no column {', '.join(missing)}, which {model.source} predicts"
+            )
         for task in tasks:
-            data = _reworded(data, task, model)
+            data = _match_column(data, task, model)
     if isinstance(model.method, Translates) and data.domains is not None:
-        return _renumbered(data, _of_domains(data, data.domains, model), model), True
+        return _renumbered(data, _domain_labels(data, data.domains, model), model), True
     known = model.class_names
     if data.class_names == known:
         return data, True
     if data.class_names and set(data.class_names) <= set(known):
-        numbers = {place: known.index(name) for place, name in enumerate(data.class_names)}
+        numbers = {label: known.index(name) for label, name in enumerate(data.class_names)}
         return _renumbered(data, numbers, model), True
     if isinstance(model.method, Predicts) and model.method.classifies:
         names = [", ".join(names[:3]) or "none" for names in (data.class_names, known)]
         raise UserError(
-            f"{data.name}: its classes ({names[0]} ...) are not among those that {model.source} "
-            f"knows ({names[1]} ...)"
+            f"{data.name}: its classes ({names[0]} ...) are not among those of {model.source} "
+            f"({names[1]} ...)"
         )
     return data, not known
 
 
-def _reworded(data: DataSet, task: Told, model: TrainedModel) -> DataSet:
-    """`data` with the model's numbers for the words of a column.
+def _match_column(data: DataSet, task: Told, model: TrainedModel) -> DataSet:
+    """`data` with the model's numbers for the named values of a column.
 
     Raises:
-        UserError: the column has values that the model does not know.
+        UserError: the model does not know one of its values.
     """
     name = task.name
     known, words = model.info.words.get(name, ()), data.words.get(name, ())
     tables = {split: getattr(data, split) for split in ("train", "val", "test")}
     columns = [table.attributes[name] for table in tables.values() if len(table)]
-    strange = sorted(set(words) - set(known))
+    unknown = sorted(set(words) - set(known))
     if not (words or known) and task.classes is not None:
         if any(column.is_floating_point() for column in columns):
-            strange = ["numbers"]
+            unknown = ["numbers"]
         elif (largest := max(int(column.max()) for column in columns)) >= task.classes:
-            strange = [str(largest)]
+            unknown = [str(largest)]
     elif known and not words:
-        strange = ["numbers"]
-    if strange:
+        unknown = ["numbers"]
+    if unknown:
         raise UserError(
-            f"{data.name}: its {name} has {', '.join(strange[:3])}, {model.source} knows "
+            f"{data.name}: column {name} has {', '.join(unknown[:3])}; {model.source} knows "
             f"{', '.join(known[:3]) or task.classes or 'numbers'}"
         )
     if words == known:
         return data
-    numbers = {place: known.index(word) for place, word in enumerate(words)}
+    numbers = {old: known.index(word) for old, word in enumerate(words)}
     changed = {
         split: replace(table, attributes=table.attributes | {name: _mapped(column, numbers)})
         for split, table in tables.items()
@@ -78,23 +79,23 @@ def _reworded(data: DataSet, task: Told, model: TrainedModel) -> DataSet:
     return replace(data, **changed, words={**data.words, name: known})
 
 
-def _of_domains(data: DataSet, places: tuple[int, int], model: TrainedModel) -> dict[int, int]:
-    """By name where the two are the model's in either order, else A for A and B for B.
+def _domain_labels(data: DataSet, labels: tuple[int, int], model: TrainedModel) -> dict[int, int]:
+    """The model's label of each domain: by name if both are the model's, else A to A and B to B.
 
     Raises:
         UserError: one has the name of the model's other domain.
     """
-    names = [data.class_names[place] for place in places]
+    names = [data.class_names[label] for label in labels]
     known = {domain.name: domain.label for domain in model.info.domains}
     if set(names) == set(known):
-        return {place: known[name] for place, name in zip(places, names, strict=True)}
+        return {label: known[name] for label, name in zip(labels, names, strict=True)}
     for name, other in zip(names, reversed(known), strict=True):
         if name == other:
             raise UserError(
-                f"{data.name}: its domains are {' and '.join(names)}, {model.source} has learnt "
-                f"{' and '.join(known)}; give {name} the other place"
+                f"{data.name}: its domains are {' and '.join(names)}, those of {model.source} "
+                f"{' and '.join(known)}; swap them, so that {name} is the same one"
             )
-    return dict(zip(places, known.values(), strict=True))
+    return dict(zip(labels, known.values(), strict=True))
 
 
 def _renumbered(data: DataSet, numbers: dict[int, int], model: TrainedModel) -> DataSet:

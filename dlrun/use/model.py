@@ -1,7 +1,8 @@
-"""A trained method as an object to call: images in of any kind, plain results out."""
+"""A trained method as an object to call: images of any kind in, plain results out."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, overload
 
 import torch
@@ -16,27 +17,76 @@ from dlrun.methods.capabilities import (
     Direction,
     Embeds,
     Infers,
+    Predicts,
+    PredictsTasks,
     Reconstructs,
     Samples,
     Translates,
 )
 from dlrun.randomness import seed_everything
-from dlrun.use.capability import capabilities, demand
+from dlrun.registry import lookup, names
 from dlrun.use.images import Image, to_bytes
-from dlrun.use.prediction import LABEL, Prediction, answers, classes_of
 
+LABEL = "label"
+"""The task whose classes are those of the data set."""
 BATCH = 250
-_PIXELS = 2**20  # of a batch: large images go through a network in smaller ones
+_PIXELS = 2**20  # in a batch: large images go through a network in smaller batches
 _WEIGHTS = ("method", "optimizers", "scaler")
 _SPAN = 3.0  # standard deviations to each side of a code
 
 
-class TrainedModel:
-    """What `dlrun.load` gives. One image gives one result; a list of images gives one for each.
+def _predicts(method: Method) -> bool:
+    return isinstance(method, PredictsTasks) or (isinstance(method, Predicts) and method.classifies)
 
-    Images that go out are float32 (C, H, W) in [0, 1], or (N, C, H, W), and all tensors are on the
-    CPU. A method that a run has not the capability for raises UserError and names the methods that
-    have it; `capabilities` says which there are.
+
+_ABILITIES: dict[str, Callable[[Method], bool]] = {
+    "predict": _predicts,
+    "embed": lambda method: isinstance(method, Embeds),
+    "reconstruct": lambda method: isinstance(method, Reconstructs),
+    "sample": lambda method: isinstance(method, Samples),
+    "interpolate": lambda method: isinstance(method, Decodes),
+    "traverse": lambda method: isinstance(method, Decodes),
+    "translate": lambda method: isinstance(method, Translates),
+}
+
+
+def methods_that(verb: str) -> list[str]:
+    """The methods of dlrun whose class defines what the verb needs, by name."""
+    attribute = {"interpolate": "decode", "traverse": "decode"}.get(verb, verb)
+    return [name for name in names("method") if hasattr(lookup("method", name), attribute)]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The probabilities (K,) of an image's classes, which are called `class_names`."""
+
+    class_names: tuple[str, ...]
+    probabilities: Tensor
+
+    @property
+    def label(self) -> str:
+        """The most probable class."""
+        return self.top(1)[0][0]
+
+    @property
+    def probability(self) -> float:
+        """Of the most probable class, in [0, 1]."""
+        return self.top(1)[0][1]
+
+    def top(self, k: int) -> list[tuple[str, float]]:
+        """The k most probable classes and their probabilities, the most probable first."""
+        values, indices = self.probabilities.topk(min(k, len(self.class_names)))
+        found = (self.class_names[index] for index in indices.tolist())
+        return list(zip(found, values.tolist(), strict=True))
+
+
+class TrainedModel:
+    """What `dlrun.load` returns. One image gives one result; a list of images gives one for each.
+
+    An image is a path, a PIL image, an array (H, W, C) of uint8 or a tensor (C, H, W). Images that
+    are returned are float32 (C, H, W) in [0, 1], or (N, C, H, W); all tensors are on the CPU.
+    `capabilities` says which of its functions a model has; the others raise UserError and name the
+    methods that have them.
     """
 
     def __init__(
@@ -54,12 +104,12 @@ class TrainedModel:
         """Whether it came from a bare file, which may not name code to run."""
         self.device, self.memory_format = device, memory_format
         self.content = {key: item for key, item in content.items() if key not in _WEIGHTS}
-        """What its checkpoint says of itself, without the weights."""
+        """Its checkpoint without the weights."""
         self.config: dict[str, Any] = content["config"]
-        """The run's, as plain containers."""
+        """The run's config, as plain containers."""
         self.step: int = content["step"]
         self.val: dict[str, float] = content.get("val", {})
-        """The latest evaluation before it was saved, on the val split."""
+        """The last evaluation on the val split before the checkpoint was saved."""
         mean, std = torch.tensor(info.mean), torch.tensor(info.std)
         self.scale = PixelScale.of(method.pixels, mean, std).to(device)
 
@@ -67,8 +117,8 @@ class TrainedModel:
         return f"<{self}: {', '.join(self.capabilities)}>"
 
     def __str__(self) -> str:
-        names = f"{self.config['method']['name']} on {self.config['dataset']['name']}"
-        return f"{self.source} ({names}, step {self.step})"
+        trained = f"{self.config['method']['name']} on {self.config['dataset']['name']}"
+        return f"{self.source} ({trained}, step {self.step})"
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -88,13 +138,49 @@ class TrainedModel:
 
     @property
     def domains(self) -> tuple[str, ...]:
-        """The names of the two domains that a translation goes between, or none."""
+        """The names of the two domains that it translates between, or none."""
         return tuple(domain.name for domain in self.info.domains)
 
     @property
     def capabilities(self) -> tuple[str, ...]:
         """Which of predict, embed, reconstruct, sample, interpolate, traverse, translate."""
-        return capabilities(self.method)
+        return tuple(verb for verb, can in _ABILITIES.items() if can(self.method))
+
+    def require(self, verb: str) -> Any:
+        """The method, if it has the capability.
+
+        Raises:
+            UserError: it does not; names the methods that do.
+        """
+        if verb not in self.capabilities:
+            can = ", ".join(self.capabilities) or "do nothing with images after its training"
+            raise UserError(
+                f"{self} cannot {verb}; it can {can}. Methods that can {verb}: "
+                f"{', '.join(methods_that(verb))}"
+            )
+        return self.method
+
+    @property
+    def tasks(self) -> dict[str, tuple[str, ...] | None]:
+        """What it predicts, the label first: the names of each task's classes, None for a number.
+
+        A class without a name is called by its number.
+
+        Raises:
+            UserError: it predicts nothing.
+        """
+        method = self.require("predict")
+        if not isinstance(method, PredictsTasks):
+            return {LABEL: self.class_names}
+        found: dict[str, tuple[str, ...] | None] = {}
+        if method.classifies:
+            found[LABEL] = self.class_names
+        for task in method.tasks:
+            if task.name != LABEL:
+                numbers = tuple(str(number) for number in range(task.classes or 0))
+                known = self.info.words.get(task.name) or numbers
+                found[task.name] = known if task.classes else None
+        return found
 
     @overload
     def predict(  # type: ignore[overload-overlap]  # text is an image, not a list
@@ -103,65 +189,48 @@ class TrainedModel:
     @overload
     def predict(self, images: Sequence[Image]) -> list[Prediction]: ...
     def predict(self, images: Image | Sequence[Image]) -> Prediction | list[Prediction]:
-        """The classes that images are taken for, with probabilities."""
+        """The classes of images, with probabilities."""
         table, single = self._bytes(images)
         found = [Prediction(self.class_names, row) for row in self.probabilities(table)]
         return found[0] if single else found
 
     def predict_tasks(self, images: Sequence[Image]) -> list[dict[str, Prediction | float]]:
-        """Of each image whatever the run has learnt, by name: classes, or numbers in their unit.
+        """For each image the class or the number, in its own unit, of each of `tasks`.
 
-        `label` is what `predict` gives; further columns are those of `method.tasks`.
+        `label` is what `predict` gives; further tasks are those of `method.tasks`.
         """
-        told, classes = answers(self, self._bytes(list(images))[0]), classes_of(self)
-        rows: list[dict[str, Prediction | float]] = [{} for _ in images]
-        for task, values in told.items():
-            names = classes[task]
-            for row, value in zip(rows, values, strict=True):
-                row[task] = float(value) if names is None else Prediction(names, value)
-        return rows
+        return self.predictions(self._bytes(list(images))[0])
 
     def embed(self, images: Image | Sequence[Image]) -> Tensor:
         """Features (D,) of an image, (N, D) of a list."""
-        table, single = self._bytes(images)
-        features = self.features(table)
-        return features[0] if single else features
+        return self._of(images, self.features)
 
     def reconstruct(self, images: Image | Sequence[Image]) -> Tensor:
-        """The image as the model gives it back."""
-        method: Reconstructs = demand(self, "reconstruct")
-        table, single = self._bytes(images)
-        given = self.over(table, method.reconstruct)
-        return given[0] if single else given
+        """The reconstruction of an image."""
+        return self._of(images, self.reconstructions)
 
     def translate(self, images: Image | Sequence[Image], direction: str) -> Tensor:
         """The image in the other domain.
 
         Args:
-            images: of the domain that is left.
-            direction: a_to_b or b_to_a, or the name of the domain to go to.
+            images: of the domain to translate from.
+            direction: a_to_b or b_to_a, or the name of the domain to translate to.
         """
-        method: Translates = demand(self, "translate")
-        way = self.direction(direction)
-        table, single = self._bytes(images)
-        given = self.over(table, lambda x: method.translate(x, way))
-        return given[0] if single else given
+        return self._of(images, lambda table: self.translations(table, self.direction(direction)))
 
     def sample(self, n: int, seed: int = 0) -> Tensor:
-        """n images of nothing, (n, C, H, W); the same for the same seed."""
-        method: Samples = demand(self, "sample")
-        parts, done = [], 0
+        """n generated images (n, C, H, W); the same for the same seed."""
+        method: Samples = self.require("sample")
+        sizes = [min(self.batch, n - start) for start in range(0, n, self.batch)]
         with self._seeded(seed), self.using():
-            while done < n:
-                parts.append(method.sample(min(self.batch, n - done)).float().cpu())
-                done += len(parts[-1])
+            parts = [method.sample(size).float().cpu() for size in sizes]
         return torch.cat(parts) if parts else torch.empty(0, *self.image_shape)
 
     def interpolate(self, a: Image, b: Image, steps: int = 10) -> Tensor:
         """The decoded codes on the line between those of a and b, (steps, C, H, W)."""
-        method: Decodes = demand(self, "interpolate")
-        one, other = self.features(self._bytes([a, b])[0])
-        line = torch.lerp(one, other, torch.linspace(0, 1, steps)[:, None])
+        method: Decodes = self.require("interpolate")
+        first, last = self.features(self._bytes([a, b])[0])
+        line = torch.lerp(first, last, torch.linspace(0, 1, steps)[:, None])
         return self._decoded(method, line)
 
     def traverse(
@@ -172,22 +241,20 @@ class TrainedModel:
         steps: int = 11,
         codes: Tensor | None = None,
     ) -> Tensor:
-        """One number of the code moved at a time, others as they are: (dims, steps, C, H, W).
+        """Each dimension of the code moved by itself: (dims, steps, C, H, W).
 
         From 3 standard deviations below to 3 above.
 
         Args:
-            image: whose code is begun with; None: the mean code.
-            dims: which numbers; None: all, those that vary most first.
-            steps: images for each number.
-            codes: of some images (N, D), `model.embed(list_of_images)`, which say how far a number
-                moves; None: the prior of the method, N(0, 1), where it has one.
+            image: whose code to start from; None: the mean code.
+            dims: which dimensions; None: all, those that vary most first.
+            steps: images for each dimension.
+            codes: of some images (N, D), `model.embed(list_of_images)`, to measure mean and
+                deviation on; None: those of the prior, N(0, 1), if the method has one.
         """
-        method: Decodes = demand(self, "traverse")
+        method: Decodes = self.require("traverse")
         if codes is None and not isinstance(self.method, Infers):
-            raise UserError(
-                f"{self}: its codes have no stated spread; give codes=model.embed(images)"
-            )
+            raise UserError(f"{self} has no prior; give codes=model.embed(images)")
         width = method.code_dim
         centre = torch.zeros(width) if codes is None else codes.mean(0)
         spread = torch.ones(width) if codes is None else codes.std(0)
@@ -196,54 +263,94 @@ class TrainedModel:
             dims = spread.argsort(descending=True, stable=True).tolist()
         moves = torch.linspace(-_SPAN, _SPAN, steps)
         rows = []
-        for place in dims:
-            if not 0 <= place < width:
-                raise UserError(f"dims: got {place}, expected one of the code's 0 to {width - 1}")
+        for dim in dims:
+            if not 0 <= dim < width:
+                raise UserError(f"dims: got {dim}, expected 0 to {width - 1}, as the code has them")
             line = start.repeat(steps, 1)
-            line[:, place] += moves * spread[place]
+            line[:, dim] += moves * spread[dim]
             rows.append(self._decoded(method, line))
         return torch.stack(rows)
 
-    def direction(self, asked: str) -> Direction:
-        """`asked` as a direction: itself, or the name of the domain to go to. Raises UserError."""
-        ways: dict[str, Direction] = {"a_to_b": "a_to_b", "b_to_a": "b_to_a"}
-        ways |= {"A": "b_to_a", "B": "a_to_b"}
-        ways |= dict(zip(self.domains, ("b_to_a", "a_to_b"), strict=False))
-        if asked not in ways:
+    def direction(self, given: str) -> Direction:
+        """`given` itself, or the direction towards the domain of that name.
+
+        Raises:
+            UserError: it is neither.
+        """
+        known: dict[str, Direction] = {"a_to_b": "a_to_b", "b_to_a": "b_to_a"}
+        known |= {"A": "b_to_a", "B": "a_to_b"}
+        known |= dict(zip(self.domains, ("b_to_a", "a_to_b"), strict=False))
+        if given not in known:
             raise UserError(
-                f"direction: got {asked!r}, expected a_to_b, b_to_a, or the domain to go to: "
+                f"direction: got {given!r}, expected a_to_b, b_to_a, or the target domain: "
                 f"{' or '.join(self.domains) or 'A or B'}"
             )
-        return ways[asked]
+        return known[given]
+
+    # The same for uint8 images (N, C, H, W) of the model's shape, as `to_bytes` gives them.
 
     def probabilities(self, table: Tensor) -> Tensor:
-        """Of uint8 images (N, C, H, W): (N, K), of the classes in `class_names`."""
-        told = classes_of(self)
-        if LABEL not in told:
+        """(N, K), of the classes in `class_names`. Raises UserError where it predicts others."""
+        if LABEL not in self.tasks:
             raise UserError(
-                f"{self}: has learnt {', '.join(told)} and not the class; predict_tasks gives them"
+                f"{self} was trained on {', '.join(self.tasks)} and not on the class; use "
+                "predict_tasks"
             )
-        return answers(self, table)[LABEL]
+        return self.answers(table)[LABEL]
+
+    def answers(self, table: Tensor) -> dict[str, Tensor]:
+        """For each of `tasks` probabilities (N, K), or numbers (N,) in their own unit."""
+        tasks, method = self.tasks, self.require("predict")
+
+        def side_by_side(x: Tensor) -> Tensor:
+            if not isinstance(method, PredictsTasks):
+                return method.probabilities(method.predict(x))  # type: ignore[no-any-return]
+            found = method.predict_tasks(x)
+            return torch.cat([found[task].float().view(len(x), -1) for task in tasks], 1)
+
+        widths = [1 if names is None else len(names) for names in tasks.values()]
+        parts = zip(tasks.items(), self.over(table, side_by_side).split(widths, 1), strict=True)
+        return {task: part[:, 0] if names is None else part for (task, names), part in parts}
+
+    def predictions(self, table: Tensor) -> list[dict[str, Prediction | float]]:
+        """As `predict_tasks`."""
+        tasks = self.tasks
+        rows: list[dict[str, Prediction | float]] = [{} for _ in table]
+        for task, values in self.answers(table).items():
+            names = tasks[task]
+            for row, value in zip(rows, values, strict=True):
+                row[task] = float(value) if names is None else Prediction(names, value)
+        return rows
 
     def features(self, table: Tensor) -> Tensor:
-        """Of uint8 images (N, C, H, W): (N, D), float32."""
-        method: Embeds = demand(self, "embed")
+        """(N, D)."""
+        method: Embeds = self.require("embed")
         return self.over(table, method.embed)
 
+    def reconstructions(self, table: Tensor) -> Tensor:
+        """(N, C, H, W) in [0, 1]."""
+        method: Reconstructs = self.require("reconstruct")
+        return self.over(table, method.reconstruct)
+
+    def translations(self, table: Tensor, direction: Direction) -> Tensor:
+        """(N, C, H, W) in [0, 1]."""
+        method: Translates = self.require("translate")
+        return self.over(table, lambda x: method.translate(x, direction))
+
     def over(self, table: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
-        """`function` of uint8 images (N, C, H, W), a batch at a time; float32 on the CPU."""
+        """`function` of the images, a batch at a time; float32 on the CPU."""
         with self.using():
             parts = [function(self.seen(part)).float().cpu() for part in table.split(self.batch)]
         return torch.cat(parts)
 
     def seen(self, part: Tensor) -> Tensor:
-        """uint8 images as the network sees them, on its device."""
+        """The images as the network sees them, on its device."""
         x = self.scale.from_bytes(part.to(self.device))
         return x.contiguous(memory_format=self.memory_format)
 
     @contextmanager
     def using(self) -> Iterator[None]:
-        """Eval mode without gradients, in full precision whatever the caller has switched on."""
+        """Eval mode without gradients, in full precision whatever autocast the caller is in."""
         self.method.eval()
         off = torch.autocast(self.device.type, enabled=False)
         with torch.no_grad(), off:
@@ -251,7 +358,7 @@ class TrainedModel:
 
     @contextmanager
     def _seeded(self, seed: int) -> Iterator[None]:
-        """The default generators for one call; they are then as they were."""
+        """Seeds the default generators; afterwards they are as they were."""
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
             seed_everything(seed, "sample")
@@ -262,8 +369,12 @@ class TrainedModel:
             parts = [method.decode(part.to(self.device)) for part in codes.split(self.batch)]
         return torch.cat(parts).float().cpu()
 
+    def _of(self, images: Image | Sequence[Image], function: Callable[[Tensor], Tensor]) -> Tensor:
+        table, single = self._bytes(images)
+        return function(table)[0] if single else function(table)
+
     def _bytes(self, images: Image | Sequence[Image]) -> tuple[Tensor, bool]:
-        """uint8 (N, C, H, W), and whether it was a single one."""
+        """uint8 (N, C, H, W), and whether it was a single image."""
         single = not isinstance(images, list | tuple)
         listed: Any = [images] if single else images
         rows = [to_bytes(image, self.image_shape) for image in listed]

@@ -1,6 +1,6 @@
-"""Tensors to picture files: whole or not at all."""
+"""Tensors to picture files, each whole or not at all."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +8,10 @@ from PIL import Image
 from torch import Tensor
 
 from dlrun.errors import UserError
+from dlrun.evaluation.pictures import grid
 from dlrun.files import output_file
 
-_QUALITY = {"quality": 95}  # of JPEG and WebP: what it shows is the model, not the file format
+_QUALITY = {"quality": 95}  # of JPEG and WebP: shows the model, not the file format
 
 
 def to_picture(image: Tensor) -> Image.Image:
@@ -22,14 +23,16 @@ def to_picture(image: Tensor) -> Image.Image:
 
 
 def save(picture: Image.Image, path: Path, **options: Any) -> Path:
-    """In the format of the path's ending, by way of a temporary file.
+    """In the format of the path's ending.
 
     Raises:
         UserError: there is no such format, or it cannot be written.
     """
     kind = Image.registered_extensions().get(path.suffix.lower())
     if kind is None or kind not in Image.SAVE:
-        raise UserError(f"{path}: no kind of picture that can be written; end it in .png or .jpg")
+        raise UserError(
+            f"{path}: expected a name that ends in .png, .jpg or another picture format"
+        )
     if kind in ("JPEG", "WEBP"):
         options = _QUALITY | options
     with output_file(path) as temporary:
@@ -37,8 +40,44 @@ def save(picture: Image.Image, path: Path, **options: Any) -> Path:
     return path
 
 
-def save_animation(frames: Sequence[Tensor], path: Path, seconds: float = 0.1) -> Path:
-    """A GIF that begins again at its end, of pictures (C, H, W) in [0, 1]."""
+def save_grid(
+    rows: Sequence[Tensor],
+    path: Path,
+    single: bool = False,
+    is_walk: bool = False,
+    gif: bool = False,
+) -> list[Path]:
+    """A picture of rows of images.
+
+    Args:
+        rows: each (N, C, H, W) in [0, 1].
+        path: of the picture.
+        single: also each image, in a folder of the same name.
+        is_walk: whether the columns follow one another.
+        gif: then also an animation.
+
+    Returns:
+        What was written: files, and the folder.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    written = [save(to_picture(grid(rows)), path)]
+    if is_walk and gif:
+        steps = [*range(len(rows[0])), *range(len(rows[0]) - 2, 0, -1)]  # there and back
+        frames = (grid([row[step : step + 1] for row in rows]) for step in steps)
+        written.append(save_animation(frames, path.with_suffix(".gif")))
+    if single:
+        written.append(path.with_suffix(""))
+        for i, row in enumerate(rows):
+            for j, image in enumerate(row):
+                name = f"{i:03d}-{j:03d}" if is_walk else f"{i * len(rows[0]) + j:05d}"
+                save(to_picture(image), written[-1] / f"{name}.png")
+    return written
+
+
+def save_animation(frames: Iterable[Tensor], path: Path, seconds: float = 0.1) -> Path:
+    """A GIF that repeats for ever, of pictures (C, H, W) in [0, 1]."""
     first, *others = (to_picture(frame).convert("P") for frame in frames)
     return save(
         first, path, save_all=True, append_images=others, duration=round(1000 * seconds), loop=0

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 
 from dlrun.config.check import check, options, to_plain_types
 from dlrun.config.compose import compose_plain
 from dlrun.config.schema import TrainConfig
+from dlrun.console import Console
 from dlrun.data.open import open_dataset
 from dlrun.data.rows import domain_rows
 from dlrun.data.table import DataSet
@@ -181,7 +181,7 @@ class _Networks:
         return inception_extractor(state, digest, f"--features {given}", self.device)
 
     def _say(self, text: str) -> None:
-        self.console.print(text, highlight=False, markup=False)
+        self.console.say(text)
 
 
 def feature_config(config: TrainConfig, rows: int) -> TrainConfig:

@@ -4,15 +4,15 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, Literal
 
-from rich.console import Console
 from rich.table import Table
 
+from dlrun.console import Console
 from dlrun.evaluation.metrics import describe
 from dlrun.runs.compare import Row
 from dlrun.runs.groups import SeedGroup
 from dlrun.runs.statistics import Paired
 from dlrun.text import letters
-from dlrun.views.tables import add_row, cell, few, plain_table, say
+from dlrun.views.tables import add_row, cell, few, plain_table
 
 _SIDE_BY_SIDE = 3  # more groups than these are below each other
 _KEYS = 3  # more differing keys than these are too many columns
@@ -36,19 +36,19 @@ def print_comparison(
     """
     names, few_groups = letters(len(groups)), len(groups) <= _SIDE_BY_SIDE
     if few_groups:
-        say(console, *(f"{name}: {_runs(g)}" for name, g in zip(names, groups, strict=True)), "")
+        console.say(*(f"{name}: {_runs(g)}" for name, g in zip(names, groups, strict=True)), "")
         if changed:
             console.print(_what_differs(names, changed))
             console.print()
         elif len(groups) > 1:
-            say(console, "no config key differs that changes what a run computes", "")
+            console.say("no config key differs that changes what a run computes", "")
         for table in _side_by_side(names, groups, rows):
             console.print(table)
         lines: list[str] = []
     else:
         table, lines = _stacked(names, groups, changed, _fitting(rows, groups, chosen))
         console.print(table)
-    say(console, "", *lines, *_left_out(names, groups), *_meaning(rows, few_groups))
+    console.say("", *lines, *_left_out(names, groups), *_meaning(rows, few_groups))
 
 
 def _runs(group: SeedGroup) -> str:

@@ -3,12 +3,10 @@
 import sys
 from collections.abc import Sequence
 
-from rich.console import Console
-
+from dlrun.console import Console
 from dlrun.errors import UserError
 from dlrun.runs.removal import Item, remove
 from dlrun.text import readable_size, short
-from dlrun.views.tables import say
 
 
 def delete(
@@ -32,13 +30,13 @@ def delete(
     for note in notes:
         print(f"dlrun: {note}", file=sys.stderr)
     for item in items:
-        say(console, f"{readable_size(item.size):>9}  {item.kind}: {short(item.path)}")
+        console.say(f"{readable_size(item.size):>9}  {item.kind}: {short(item.path)}")
     total = f"{len(items)} of these, {readable_size(sum(item.size for item in items))}"
     if dry_run:
-        say(console, f"{total}; nothing was deleted (--dry-run)")
+        console.say(f"{total}; nothing was deleted (--dry-run)")
         return 0
     if not yes and not _agreed(total):
-        say(console, "nothing was deleted")
+        console.say("nothing was deleted")
         return 0
     freed = failed = 0
     for item in items:
@@ -48,7 +46,7 @@ def delete(
         except UserError as error:
             failed += 1
             print(f"dlrun: {error}", file=sys.stderr)
-    say(console, f"deleted {len(items) - failed}, {readable_size(freed)} freed")
+    console.say(f"deleted {len(items) - failed}, {readable_size(freed)} freed")
     return 1 if failed else 0
 
 

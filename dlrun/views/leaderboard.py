@@ -4,13 +4,12 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from rich.console import Console
-
+from dlrun.console import Console
 from dlrun.evaluation.metrics import describe
 from dlrun.runs.groups import differences
 from dlrun.runs.leaderboard import Rank
 from dlrun.runs.run import Measure, Run
-from dlrun.views.tables import add_row, cell, plain_table, say
+from dlrun.views.tables import add_row, cell, plain_table
 
 
 def print_leaderboard(
@@ -31,7 +30,7 @@ def print_leaderboard(
             cell(rank.test, kind.form), rank.test.n, val, rank.configs, rank.group.runs[0].name,
         )  # fmt: skip
     console.print(table)
-    say(console, "", *_notes(runs, ranks))
+    console.say("", *_notes(runs, ranks))
 
 
 def _notes(runs: Sequence[Run], ranks: Sequence[Rank]) -> list[str]:

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from rich.console import Console
 from rich.text import Text
 
+from dlrun.console import Console
 from dlrun.runs.run import Run
 from dlrun.views.tables import plain_table
 

@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
+from dlrun.console import Console
 from dlrun.evaluation.metrics import describe
 from dlrun.runs.run import TESTED, Run, by_image_group
 from dlrun.text import short, show
 from dlrun.views.quality import made_images, made_notes
-from dlrun.views.tables import add_row, cell, say
+from dlrun.views.tables import add_row, cell
 
 _OTHER = {
     "vae": "dbvae", "dbvae": "supervised", "supervised": "byol", "byol": "siamese",
@@ -22,38 +22,38 @@ def print_result(run: Run, console: Console, next_steps: bool = True) -> None:
     console.print()
     _print_numbers(run.summary, console)
     if next_steps:
-        say(console, *_look_at(run), *_what_next(run))
+        console.say(*_look_at(run), *_what_next(run))
 
 
 def print_run(run: Run, console: Console) -> None:
     """`dlrun show`."""
-    say(console, str(run.folder))
+    console.say(str(run.folder))
     if run.status is not None:
         reason = f": {run.reason}" if run.reason else ""
-        say(console, f"{run.state} at step {run.step} of {run.total}{reason}")
+        console.say(f"{run.state} at step {run.step} of {run.total}{reason}")
     if run.provenance:
         git = run.provenance.get("git") or {}
         changed = " with changes" if git.get("diff") else ""
         commit = f", commit {git['commit'][:10]}{changed}" if git else ""
         torch = run.provenance["packages"]["torch"]
-        say(console, f"torch {torch}{commit}; {run.provenance['hardware']}")
+        console.say(f"torch {torch}{commit}; {run.provenance['hardware']}")
     if run.summary:
         _print_numbers(run.summary, console)
     else:
         latest = {name: points[max(points)][1] for name, points in run.history.items()}
-        say(console, "  ".join(f"{name} {value:.4g}" for name, value in latest.items()))
-    say(console, *_look_at(run), "")
+        console.say("  ".join(f"{name} {value:.4g}" for name, value in latest.items()))
+    console.say(*_look_at(run), "")
     table = Table.grid(padding=(0, 2))
     for key, value in run.config.items():
         add_row(table, key, show(value))
     console.print(table, highlight=False)
     if run.can_resume:
-        say(console, f"\nresume it with: dlrun resume {run.name}")
+        console.say(f"\nresume it with: dlrun resume {run.name}")
 
 
 def _print_numbers(summary: dict[str, Any], console: Console) -> None:
     console.print(metrics_table(summary))
-    say(console, *_notes(summary))
+    console.say(*_notes(summary))
     if (groups := groups_table(summary)) is not None:
         console.print(groups)
     if summary.get("networks"):
@@ -63,7 +63,7 @@ def _print_numbers(summary: dict[str, Any], console: Console) -> None:
     if summary.get("quality"):
         for table in made_images(summary["quality"]):
             console.print(table)
-        say(console, *made_notes(summary["quality"]))
+        console.say(*made_notes(summary["quality"]))
 
 
 def _table(title: str, *columns: str) -> Table:

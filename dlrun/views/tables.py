@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from rich import box
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -39,12 +38,6 @@ def few(names: Sequence[str]) -> str:
     """The first three, and how many more."""
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return ", ".join(names[:3]) + more
-
-
-def say(console: Console, *lines: str) -> None:
-    """Lines of text as they are."""
-    for line in lines:
-        console.print(line, highlight=False, markup=False)
 
 
 def print_csv(rows: Sequence[dict[str, Any]]) -> None:

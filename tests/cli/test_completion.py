@@ -1,15 +1,22 @@
-"""What TAB offers: the answers, and bash itself with the script."""
+"""What TAB offers: the answers, and the shells themselves with their scripts."""
 
 import os
+import pty
+import select
+import shlex
 import shutil
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from dlrun.commands import VERBS
-from dlrun.commands.completion import complete
+from dlrun.commands.completion import SCRIPTS, complete
+from dlrun.commands.parsers import parser_of
 
 
 @pytest.fixture(autouse=True)
@@ -69,7 +76,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("dlrun train --c", ["--cfg", "--config-dir"]),
         ("dlrun ls --",
          ["--all", "--csv", "--help", "--json", "--limit", "--outputs", "--reverse", "--sort"]),
-        ("dlrun completion ", ["bash"]),
+        ("dlrun completion ", ["bash", "zsh", "fish"]),
+        ("dlrun embed last --picture ", ["pca", "tsne", "umap"]),
+        ("dlrun export last --format onnx t", ["torchvision", "torch_export"]),
+        ("dlrun gc failed e", ["empty"]),
+        ("dlrun sample last -",
+         ["--device", "--help", "--out", "--outputs", "--seed", "--single", "--which", "-n"]),
+        ("dlrun tune method=su", ["method=supervised"]),
         ("dlrun nope ", []),
         ("dlrun train name='a ", []),
         ("dlrun resume ", []),
@@ -111,6 +124,48 @@ def test_the_names_of_runs(folder: Path) -> None:
     assert complete("dlrun show --outputs other 260101") == ["260101-101500-other"]
 
 
+def test_every_flag_and_choice_is_offered() -> None:
+    """The candidates are those of the parsers: no verb has a list of its own."""
+    for verb in VERBS:
+        for action in parser_of(verb).arguments:
+            if action.option_strings:
+                flag = max(action.option_strings, key=len)
+                assert flag in complete(f"dlrun {verb} {flag[:2]}"), (verb, flag)
+                if action.choices:
+                    assert complete(f"dlrun {verb} {flag} ") == list(action.choices)
+
+
+LINES = {
+    "dlrun trai": ["train"],
+    "dlrun train method=s": ["method=siamese", "method=supervised"],
+    "dlrun train method=su": ["method=supervised"],
+    "dlrun train -m method=vae,b": ["method=vae,byol"],
+    "dlrun train method=cyclegan model@method.discriminator=patchgan3":
+        ["model@method.discriminator=patchgan34"],
+    "dlrun train dataset.domains=": ["dataset.domains='[Sneaker, Ankle boot]'"],
+    "dlrun train epo": ["epochs="],
+    "dlrun train dataset.root=pic": ["dataset.root=pictures/"],
+    "dlrun predict last pic": ["pictures/"],
+    "dlrun predict last --device c": ["cpu", "cuda"],
+}  # fmt: skip
+"""Command lines, and what their last words may become."""
+
+
+@pytest.fixture
+def environment(folder: Path) -> dict[str, str]:
+    """With a `dlrun` of this interpreter, whatever else is on the path, and a folder pictures/."""
+    (folder / "bin").mkdir()
+    (folder / "pictures").mkdir()
+    script = folder / "bin" / "dlrun"
+    script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m dlrun "$@"\n')
+    script.chmod(0o755)
+    return {**os.environ, "PATH": f"{script.parent}{os.pathsep}{os.environ['PATH']}"}
+
+
+def has(shell: str) -> pytest.MarkDecorator:
+    return pytest.mark.skipif(shutil.which(shell) is None, reason=f"{shell} is not installed")
+
+
 BASH = """
 eval "$(dlrun completion bash)"
 while IFS= read -r COMP_LINE; do
@@ -122,45 +177,76 @@ complete -p dlrun
 """
 
 
-@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash here")
-def test_bash_itself(folder: Path) -> None:
-    """A word is cut at = and @, of which bash wants what follows."""
-    script = folder / "dlrun"  # of this interpreter, whatever else is on the path
-    script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m dlrun "$@"\n')
-    script.chmod(0o755)
-    lines = {
-        "dlrun trai": "train",
-        "dlrun train method=s": "siamese|supervised",
-        "dlrun train method=su": "supervised",
-        "dlrun train -m method=vae,b": "vae,byol",
-        "dlrun train method=cyclegan model@method.discriminator=patchgan3": "patchgan34",
-        "dlrun train model@method.discriminator": "",
-        "dlrun train dataset.domains=": "'[Sneaker, Ankle boot]'",
-        "dlrun train epo": "epochs=",
-    }
+@has("bash")
+def test_bash(environment: dict[str, str]) -> None:
+    """A word is cut at = and @, of which bash wants what follows; it completes files itself."""
     result = subprocess.run(
-        ["bash", "--norc", "-c", BASH],
-        input="\n".join([*lines, ""]),
-        env={**os.environ, "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+        ["bash", "--norc", "-c", BASH], input="".join(f"{line}\n" for line in LINES),
+        env=environment, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
     assert result.stderr == ""
     *answers, registered = result.stdout.splitlines()
-    assert answers == list(lines.values())
+    for (line, words), answer in zip(LINES.items(), answers, strict=True):
+        cut = [word.rpartition("=")[2] if not word.endswith("=") else word for word in words]
+        assert answer == ("|".join(cut) if "pictures/" not in cut else ""), line
     assert registered == "complete -o default -o nospace -F _dlrun dlrun"
 
 
-@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash here")
-def test_only_what_stands_before_the_cursor_counts(folder: Path) -> None:
+@has("bash")
+def test_only_what_is_before_the_cursor_counts() -> None:
     script = 'dlrun() { echo "$DLRUN_LINE" >&2; }; eval "$(cat)"; '
     script += 'COMP_LINE="dlrun train method=s seed=1"; COMP_POINT=20; _dlrun'
-    from dlrun.commands.completion import _BASH
-
     result = subprocess.run(
-        ["bash", "--norc", "-c", script], input=_BASH.replace("2>/dev/null", ""),
+        ["bash", "--norc", "-c", script], input=SCRIPTS["bash"].replace("2>/dev/null", ""),
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert result.stderr == "dlrun train method=s\n"
+
+
+@has("fish")
+def test_fish(environment: dict[str, str]) -> None:
+    asked = "".join(f"complete -C {shlex.quote(line)}; echo\n" for line in LINES)
+    result = subprocess.run(
+        ["fish", "--no-config", "-c", f"dlrun completion fish | source\n{asked}"],
+        env=environment, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert result.stderr == ""
+    answers = [block.split("\n") for block in result.stdout.split("\n\n")[:-1]]
+    assert answers == list(LINES.values())
+
+
+@has("zsh")
+def test_zsh(environment: dict[str, str], folder: Path) -> None:
+    """As typed in a terminal: a TAB after each line, and the edited line into a file."""
+    process, terminal = pty.fork()
+    if process == 0:
+        os.execvpe("zsh", ["zsh", "-f", "-i"], {**environment, "TERM": "dumb"})
+    buffer = folder / "buffer"
+    setup = (
+        'eval "$(dlrun completion zsh)"; keep() { print -rn -- $BUFFER > new && mv new buffer; '
+        "zle kill-buffer }; zle -N keep; bindkey '^O' keep; touch buffer\n"
+    )
+    try:
+        os.write(terminal, setup.encode())
+        read_until(terminal, buffer.exists)
+        for line, words in LINES.items():
+            buffer.unlink()
+            os.write(terminal, f"{line}\t\x0f".encode())
+            read_until(terminal, buffer.exists)
+            whole = f"{line.rpartition(' ')[0]} {words[0]}"
+            whole += "" if whole.endswith(("=", "/")) else " "
+            assert buffer.read_text() == (whole if len(words) == 1 else line)
+    finally:
+        os.kill(process, signal.SIGKILL)
+        os.waitpid(process, 0)
+        os.close(terminal)
+
+
+def read_until(terminal: int, done: Callable[[], bool]) -> None:
+    """Reads what a terminal shows, so that it does not wait, until something is done."""
+    deadline = time.monotonic() + 60
+    shown = b""
+    while not done():
+        assert time.monotonic() < deadline, shown.decode(errors="replace")
+        if select.select([terminal], [], [], 0.05)[0]:
+            shown += os.read(terminal, 65536)

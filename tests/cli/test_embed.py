@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from using import outputs, wild
+from trained_runs import outputs, wild
 
 import dlrun
 from dlrun.cli import run
 from dlrun.errors import UserError
-from dlrun.use.collect import Part, Sample
+from dlrun.use.features import Part, Sample
 from dlrun.use.projection import in_two_dimensions, neighbour_rows
 
 
@@ -49,14 +49,14 @@ def test_files_and_those_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 def test_a_split_is_not_a_folder() -> None:
-    with pytest.raises(UserError, match="a split of the run's own data set is --split test"):
+    with pytest.raises(UserError, match="for a split of the run's own data set, give --split test"):
         embed("the-vae", "test")
 
 
 def test_pictures_of_many_are_of_some(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "f.npy"
     assert embed("the-vae", "-o", str(out), "--picture", "--neighbours", "--sample", "50") == 0
-    assert "pictures are of 50 of them" in capsys.readouterr().err
+    assert "pictures show 50 of them" in capsys.readouterr().err
     assert np.load(out).shape == (400, 20)
 
 
@@ -83,24 +83,25 @@ def test_features_are_never_held_at_once(tmp_path: Path) -> None:
     """400 MB of them go to the disk; the peak is that of 20 MB."""
     script = """
 import resource, sys
-sys.path.insert(0, sys.argv[1])
 from pathlib import Path
-import numpy as np
-from test_embed import parts
-from dlrun.use.features import write_features
+import numpy as np, torch
+from dlrun.use.features import Part
+from dlrun.use.write import write_features
+def parts(count):
+    images, names = torch.zeros(100, 3, 2, 2).byte(), [str(row) for row in range(100)]
+    for number in range(count):
+        yield Part(torch.full((100, 1000), float(number)), names, None, images)
 def peak(batches):
-    assert write_features(parts(batches, 100, 1000), Path(sys.argv[2])) == (100 * batches, 1000)
+    assert write_features(parts(batches), Path(sys.argv[1])) == (100 * batches, 1000)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 few = peak(50); many = peak(1000)
 assert many - few < 20, (few, many)
-found = np.load(sys.argv[2], mmap_mode="r")
+found = np.load(sys.argv[1], mmap_mode="r")
 assert found.shape == (100_000, 1000) and found[-1, 0] == 999 and found[12_345, 7] == 123
 """
-    here = str(Path(__file__).parent)
     done = subprocess.run(
-        [sys.executable, "-c", script, here, str(tmp_path / "f.npy")],
-        capture_output=True, text=True,
-    )  # fmt: skip
+        [sys.executable, "-c", script, str(tmp_path / "f.npy")], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -133,7 +134,7 @@ def test_neighbours_begin_with_the_image_itself() -> None:
 @pytest.mark.parametrize(
     ("words", "why"),
     [
-        (["the-cyc"], "cannot embed; it has translate"),
+        (["the-cyc"], "cannot embed; it can translate"),
         (["the-vae", "-o", "a.csv"], r"ends in .npy or .parquet"),
         (["the-vae", "--picture", "umap", "-o", "{}/a.npy"], "needs umap-learn"),
     ],

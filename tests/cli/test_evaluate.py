@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from using import outputs
+from trained_runs import outputs
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "resume"))
 from project import command, make_project, start
@@ -78,7 +78,7 @@ def test_a_table_says_how_it_compares(capsys: pytest.CaptureFixture[str], tmp_pa
         ),
         (["the-supervised", "dataset.val_fraction=2"], r"got 2, expected a number in"),
         (["the-supervised", "dataset=cifarr"], "Did you mean dataset=cifar"),
-        (["dataset.val_fraction=0.2"], "no run was named"),
+        (["dataset.val_fraction=0.2"], "no run was given"),
     ],
 )
 def test_mistakes_are_told_in_a_line(

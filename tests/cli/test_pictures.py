@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from using import outputs, wild
+from trained_runs import outputs, wild
 
 from dlrun.cli import run
 from dlrun.errors import UserError

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from using import outputs, wild
+from trained_runs import outputs, wild
 
 import dlrun as package
 from dlrun.cli import run
@@ -75,14 +76,14 @@ def test_what_cannot_predict_says_who_can(tmp_path: Path) -> None:
         (["{}"], "no image there"),
         (["{}/a.png", "--top", "0"], "--top: got 0"),
         (["{}/a.png", "-o", "a.doc"], "expected a name that ends in .csv"),
-        (["{}/a.png", "--tops", "3"], "unrecognized arguments"),
+        (["{}/a.png", "--tops", "3"], "--tops: unknown argument. Did you mean --top?"),
     ],
 )
 def test_mistakes_are_told_in_a_line(words: list[str], why: str, tmp_path: Path) -> None:
     if words != ["{}"]:
         Image.new("L", (9, 9)).save(tmp_path / "a.png")
     named = [word.format(tmp_path) for word in words]
-    with pytest.raises(UserError, match=why.replace(".", r"\.")):
+    with pytest.raises(UserError, match=re.escape(why)):
         run(["predict", "the-supervised", *named, "--outputs", str(outputs())])
 
 
@@ -96,7 +97,7 @@ def test_thousands_of_images_are_never_held_at_once(tmp_path: Path) -> None:
 import resource, sys
 from functools import partial
 from dlrun.data.sources.decoding import decode_file
-from dlrun.use.files import find_files, stream
+from dlrun.use.stream import find_files, stream
 paths = find_files([sys.argv[1]])
 def peak(some):  # MB; 3 x 224 x 224 of each image are 150 kB, 1,500 of them 225 MB
     for batch in stream(some, partial(decode_file, shape=(3, 224, 224))):

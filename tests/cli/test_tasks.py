@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from using import make_run
+from trained_runs import save_run
 
 import dlrun
 from dlrun.cli import run
 from dlrun.errors import UserError
 from dlrun.export.check import difference
 from dlrun.export.graphs import graphs
-from dlrun.use.files import Read
-from dlrun.use.prediction import Prediction
-from dlrun.use.sheet import Sheet
+from dlrun.use.model import Prediction
+from dlrun.use.predictions import Sheet
+from dlrun.use.stream import Read
 
 HAIR = ("black", "brown", "red")
 
@@ -44,8 +44,8 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "dataset=image_folder", faces(folder / "images"), "dataset.size=16",
         "dataset.attributes=attributes.csv", f"data_dir={folder / 'cache'}",
     )  # fmt: skip
-    make_run(folder / "a", "supervised", *options, "method.tasks=[age,label,hair,glasses]")
-    make_run(folder / "b", "supervised", *options, "method.tasks=[age,hair]")
+    save_run(folder / "a", "supervised", *options, "method.tasks=[age,label,hair,glasses]")
+    save_run(folder / "b", "supervised", *options, "method.tasks=[age,hair]")
     return folder
 
 
@@ -97,7 +97,9 @@ def test_a_run_that_has_not_learnt_the_class(
     assert list(rows(outputs, "b")[0]) == ["file", "age", "hair", "hair_probability", "error"]
     model = dlrun.load(outputs / "b/fashion_mini/supervised/the-supervised", device="cpu")
     image = outputs / "images" / "cat" / "0.png"
-    with pytest.raises(UserError, match="has learnt age, hair and not the class; predict_tasks"):
+    with pytest.raises(
+        UserError, match="was trained on age, hair and not on the class; use predict_tasks"
+    ):
         model.predict(image)
     given = ["predict", "the-sup", str(image), "--outputs", str(outputs / "b")]
     assert run([*given, "--format", "jsonl"]) == 0
@@ -118,12 +120,13 @@ def test_a_terminal_shows_all_of_them(
 
 def test_columns_that_are_called_like_ours_are_told_apart() -> None:
     sheet = Sheet({"label": ("a", "b"), "error": ("0", "1"), "file": None}, 1, False)
-    told = {
-        "label": torch.tensor([[0.2, 0.8]]), "error": torch.tensor([[0.9, 0.1]]),
-        "file": torch.tensor([7.0]),
-    }  # fmt: skip
-    batch = [Read("x.png", torch.zeros(1)), Read("bad.png", None, "empty file")]
-    good, bad = sheet.rows(batch, told)
+    predicted = {
+        "label": Prediction(("a", "b"), torch.tensor([0.2, 0.8])),
+        "error": Prediction(("0", "1"), torch.tensor([0.9, 0.1])),
+        "file": 7.0,
+    }
+    good = sheet.row(Read("x.png", torch.zeros(1)), predicted)
+    bad = sheet.row(Read("bad.png", None, "empty file"), {})
     assert good.keys() == bad.keys() == sheet.columns.keys()
     assert (good["file"], good["label"], good["error_"], good["file_"], good["error"]) == (
         "x.png", "b", "0", 7.0, None,
@@ -147,9 +150,9 @@ def test_another_data_set_goes_by_its_words(
     # Each colour alone is number 0 there, and each image is taken for exactly one of the three.
     shares = [accuracy(colour) for colour in HAIR]
     assert sum(shares) == pytest.approx(1) and len(set(shares)) > 1
-    with pytest.raises(UserError, match=r"its hair has blond, .* knows black, brown, red"):
+    with pytest.raises(UserError, match=r"column hair has blond; .* knows black, brown, red"):
         accuracy("black", "blond")
-    with pytest.raises(UserError, match="lacks age, which was learnt"):
+    with pytest.raises(UserError, match=r"has no column age, which .* predicts"):
         accuracy("black", "red", columns=False)
 
 

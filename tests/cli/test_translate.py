@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from using import outputs, wild
+from trained_runs import outputs, wild
 
 import dlrun
 from dlrun.cli import run
@@ -35,7 +35,7 @@ def test_a_folder_comes_out_as_it_was_laid_out(
     kept = (out / "a.jpg").stat().st_mtime_ns
     assert translate(str(source), str(out), "--to", "Ankle boot") == 1
     assert "1 images translated" in (told := capsys.readouterr().err)
-    assert "4 were there already" in told
+    assert "4 existed already" in told
     assert (out / "sub" / "16.png").exists() and (out / "a.jpg").stat().st_mtime_ns == kept
 
 
@@ -53,7 +53,7 @@ def test_what_is_written_is_what_the_model_gives(tmp_path: Path) -> None:
     ("words", "why"),
     [
         (["nowhere", "out", "--to", "B"], "nowhere: no such folder"),
-        (["{}", "{}", "--to", "B"], "expected another folder"),
+        (["{}", "{}", "--to", "B"], "expected a folder other than that of the images"),
         (["{}", "{}/out", "--to", "zebra"], "direction: got 'zebra'.* Sneaker or Ankle boot"),
         (["{}", "{}/out", "--to", "B"], "no image below it"),
     ],

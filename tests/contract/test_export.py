@@ -26,7 +26,6 @@ from dlrun.runs.status import Status
 from dlrun.training import checkpoint
 from dlrun.training.run import describe
 from dlrun.use import TrainedModel
-from dlrun.use.prediction import answers
 
 for package in ("onnx", "onnxscript", "onnxruntime", "safetensors"):
     pytest.importorskip(package, reason=f"{package} is missing: pip install 'dlrun[export]'")
@@ -146,9 +145,9 @@ def test_each_task_is_a_program(tmp_path: Path, few: None) -> None:
     }  # fmt: skip
     table = check.test_images(model, None).table
     found = programs.program_at(tmp_path / "e" / "predict_colour.pt2", "image")(table.float() / 255)
-    assert torch.allclose(found, answers(model, table)["colour"], atol=1e-5)
+    assert torch.allclose(found, model.answers(table)["colour"], atol=1e-5)
     readme = (tmp_path / "e" / "README.md").read_text()
-    assert "gives probabilities (B, K) of its classes" in readme
+    assert "returns probabilities (B, K) of its classes" in readme
 
 
 @pytest.mark.parametrize("ending", [".onnx", ".pt2"])
@@ -235,7 +234,7 @@ def test_the_card(tmp_path: Path, few: None) -> None:
     assert card["dataset"]["licence"].startswith("MIT")
     assert card["dataset"]["class_names"] == list(model.class_names)
     assert card["normalisation"]["shift"] == pytest.approx(list(model.info.mean))
-    assert card["figures"]["val"] == {"step": 3, "loss": 0.5}
+    assert card["metrics"]["val"] == {"step": 3, "loss": 0.5}
     assert card["reproduce"] and torch.__version__.startswith(card["exported_with"]["torch"])
     readme = (tmp_path / "e" / "README.md").read_text()
     assert all(name in readme for name in ("fashion_mini", "MIT", "Ankle boot", "safetensors"))
@@ -289,7 +288,7 @@ def test_a_method_without_a_backbone(tmp_path: Path, few: None) -> None:
     with pytest.raises(UserError, match="--format torchvision: autoencoder has no backbone"):
         exported(model, tmp_path / "e", "torchvision", asked=True)
     said = exported(model, tmp_path / "e", "torchvision", "safetensors")
-    assert said[0] == "torchvision: autoencoder has no backbone, left out"
+    assert said[0] == "torchvision: autoencoder has no backbone, skipped"
 
 
 def test_the_command(
@@ -307,7 +306,7 @@ def test_the_command(
     assert command.run([*words, "--force"]) == 0 and not (target / "old").exists()
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis").touch()
-    with pytest.raises(UserError, match="is not of `dlrun export`"):
+    with pytest.raises(UserError, match="was not written by `dlrun export`"):
         command.run([*words, "--force", "--out", str(tmp_path / "mine")])
     assert (tmp_path / "mine" / "thesis").exists()
     monkeypatch.setattr(exporting.importlib.util, "find_spec", lambda name: None)
@@ -329,8 +328,8 @@ def test_a_run_that_is_not_finished_is_exported_with_a_warning(
     assert command.run([str(folder.path), "--format", "safetensors"]) == 0
     told = capsys.readouterr().out
     warning = {
-        "completed": "", None: "run has no status.json; what it has learnt so far is exported",
-    }.get(state, f"run is {state} at step 3; what it has learnt so far is exported")  # fmt: skip
+        "completed": "", None: "run has no status.json; its last checkpoint is exported",
+    }.get(state, f"run is {state} at step 3; its last checkpoint is exported")  # fmt: skip
     assert ("warning: " in told) == bool(warning) and warning in told
     card = json.loads((folder.path / "export" / "card.json").read_text())
     assert card["status"] == state

@@ -91,7 +91,7 @@ def test_codes_are_walked_between_images(tmp_path: Path) -> None:
     walked = model.traverse(a, dims=[3, 0], steps=5)
     assert walked.shape == (2, 5, *model.image_shape)
     assert torch.allclose(walked[:, 2], ends[:1].expand(2, -1, -1, -1), atol=1e-5)
-    with pytest.raises(UserError, match="dims: got 999, expected one of the code's 0 to"):
+    with pytest.raises(UserError, match="dims: got 999, expected 0 to"):
         model.traverse(a, dims=[999])
 
 
@@ -106,7 +106,7 @@ def test_samples_are_those_of_the_seed(tmp_path: Path) -> None:
 def test_an_autoencoder_has_no_prior_to_walk_in(tmp_path: Path) -> None:
     made, _ = saved(tmp_path / "ae.pt", *SMALL["autoencoder"])
     model = dlrun.load(tmp_path / "ae.pt", device="cpu")
-    with pytest.raises(UserError, match="give codes="):
+    with pytest.raises(UserError, match=r"has no prior; give codes="):
         model.traverse()
     codes = model.embed(list(made.data.val.images[:20]))
     assert model.traverse(codes=codes, steps=3).shape[1] == 3
@@ -138,7 +138,7 @@ assert not [name for name in sys.modules if name.split(".")[0] in ("hydra", "ten
 def test_what_it_cannot_do_is_told_with_who_can(tmp_path: Path) -> None:
     saved(tmp_path / "s.pt", *SMALL["supervised"])
     model = dlrun.load(tmp_path / "s.pt", device="cpu")
-    with pytest.raises(UserError, match=r"cannot sample; it has predict, embed.*can sample: vae"):
+    with pytest.raises(UserError, match=r"cannot sample; it can predict, embed.*can sample: vae"):
         model.sample(3)
 
 

@@ -2,17 +2,14 @@
 
 import atexit
 import shutil
-import sys
 import tempfile
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "contract"))
 from harness import SMALL, experiment
+from PIL import Image
 
 from dlrun.config.check import to_plain_types
 from dlrun.evaluation.evaluate import evaluate
@@ -25,15 +22,15 @@ from dlrun.training.run import describe
 
 @cache
 def outputs() -> Path:
-    """A folder of runs as `dlrun train` leaves them, of weights as they begin."""
+    """A folder of runs as `dlrun train` leaves them, with initial weights."""
     folder = Path(tempfile.mkdtemp())
     atexit.register(shutil.rmtree, folder)
     for method in ("supervised", "vae", "cyclegan", "autoencoder"):
-        make_run(folder, method)
+        save_run(folder, method)
     return folder
 
 
-def make_run(outputs: Path, method: str, *overrides: str) -> RunFolder:
+def save_run(outputs: Path, method: str, *overrides: str) -> RunFolder:
     made = experiment(*SMALL[method], *overrides)
     plain = to_plain_types(made.config)
     folder = RunFolder(outputs / "fashion_mini" / method / f"the-{method}")
@@ -54,7 +51,7 @@ def make_run(outputs: Path, method: str, *overrides: str) -> RunFolder:
 
 
 def wild(folder: Path) -> int:
-    """Images as people have them; how many, of which two cannot be read."""
+    """Writes images as people have them: 7, of which two cannot be read. Returns 7."""
     (folder / "sub").mkdir(parents=True)
     pixels = np.random.default_rng(0).integers(0, 255, (60, 80, 3), dtype=np.uint8)
     image = Image.fromarray(pixels)

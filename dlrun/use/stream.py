@@ -1,4 +1,4 @@
-"""Which image files a user means, and reading them as a stream that is never held as a whole."""
+"""Finding image files, and reading them as a stream that is never held as a whole."""
 
 import glob
 import os
@@ -8,45 +8,49 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from dlrun.data.sources.decoding import reason
+import torch
+from torch import Tensor
+
+from dlrun.data.sources.decoding import decode_file, reason
 from dlrun.data.sources.layout import SUFFIXES
 from dlrun.errors import UserError
+from dlrun.use.images import Shape
 
 BATCH = 128
 _THREADS = 16  # more only wait for the interpreter's lock
-_AHEAD = 2  # batches that are decoded while one is worked on
+_AHEAD = 2  # batches that are decoded while one is being used
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Read(Generic[T]):
-    """One file: what was made of it, or why it cannot be read."""
+    """A file and its content, or why it could not be read."""
 
     path: str
     value: T | None
-    why: str = ""
+    error: str = ""
 
 
 def find_files(given: Sequence[str]) -> list[str]:
-    """The images that files, folders (all below them) and patterns such as 'a/*.png' mean.
+    """The images of files, folders (everything below them) and patterns such as 'a/*.png'.
 
     In the order given, within a folder or pattern by name, each once. A file that is named itself
-    is taken whatever its name ends in; below a folder hidden ones are passed over.
+    is taken whatever its name ends in; hidden ones below a folder are not.
 
     Raises:
-        UserError: there is nothing of that name, or no image in it.
+        UserError: nothing has that name, or no image is there.
     """
     found: dict[str, None] = {}
     for text in given:
-        paths = _meant(text)
+        paths = _expand(text)
         if not paths:
             raise UserError(f"{text}: no image there; expected {', '.join(SUFFIXES[:6])} files")
         found.update(dict.fromkeys(paths))
     return list(found)
 
 
-def _meant(text: str) -> list[str]:
+def _expand(text: str) -> list[str]:
     path = os.path.expanduser(text)
     if os.path.isdir(path):
         return images_below(path)
@@ -101,6 +105,22 @@ def stream(
                 yield [future.result() for future in waiting.pop(0)]
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def read_batches(paths: Sequence[str], shape: Shape) -> Iterator[tuple[list[Read[Tensor]], Tensor]]:
+    """Batches of files, and uint8 (N, *shape) of those that could be read."""
+    for batch in stream(paths, lambda path: decode_file(path, shape)):
+        good = [read.value for read in batch if read.value is not None]
+        yield batch, torch.stack(good) if good else torch.empty(0, *shape, dtype=torch.uint8)
+
+
+def read_all(paths: Sequence[str], shape: Shape) -> tuple[Tensor, list[Read[Tensor]]]:
+    """uint8 (N, *shape) of the files that can be read, and the others."""
+    tables, unreadable = [torch.empty(0, *shape, dtype=torch.uint8)], []
+    for batch, table in read_batches(paths, shape):
+        tables.append(table)
+        unreadable += [read for read in batch if read.value is None]
+    return torch.cat(tables), unreadable
 
 
 def in_a_line(text: str) -> str:

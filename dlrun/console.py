@@ -1,0 +1,52 @@
+"""The console that people read, and dlrun's log lines on it."""
+
+import logging
+import sys
+from typing import NoReturn
+
+import rich.console
+
+
+class Console(rich.console.Console):
+    """rich's console; without a terminal, lines are not wrapped.
+
+    Args:
+        stderr: whether it prints to standard error.
+        quiet: whether it prints nothing, as in all but one of several processes.
+    """
+
+    def __init__(self, stderr: bool = False, quiet: bool = False) -> None:
+        stream = sys.stderr if stderr else sys.stdout
+        super().__init__(stderr=stderr, quiet=quiet, soft_wrap=not stream.isatty())
+
+    def say(self, *lines: str, wrap: bool = True) -> None:
+        """Prints lines as they are, without rich's markup and colours.
+
+        Args:
+            lines: of text.
+            wrap: whether a terminal breaks them between words; False for what may be copied.
+        """
+        for line in lines:
+            self.print(line, highlight=False, markup=False, soft_wrap=None if wrap else True)
+
+    def on_broken_pipe(self) -> NoReturn:
+        """`dlrun ls | head`: rich would exit with 1; `run_and_exit` decides."""
+        raise BrokenPipeError
+
+
+class _Handler(logging.Handler):
+    def __init__(self, console: Console) -> None:
+        super().__init__(logging.INFO)
+        self.console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """One line, above a live display."""
+        self.console.say(record.getMessage())
+
+
+def log_to(console: Console) -> None:
+    """Sends the logger `dlrun` to the console, and to nothing else."""
+    logger = logging.getLogger("dlrun")
+    logger.handlers = [_Handler(console)]
+    logger.setLevel(logging.INFO)
+    logger.propagate = False

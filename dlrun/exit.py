@@ -1,0 +1,104 @@
+"""How a process of dlrun ends: one line about what went wrong, and the exit code."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn, TextIO
+
+from dlrun.errors import ConfigError, Interrupted, UserError
+
+
+def run_and_exit(command: Callable[[], int]) -> NoReturn:
+    """Runs `command` and exits with its code; an error is one line and no traceback."""
+    try:
+        code = command()
+        sys.stdout.flush()
+    except ConfigError as error:
+        count = len(error.problems)
+        head = f"{count} things are wrong with the configuration; nothing was started"
+        _complain(*error.problems if count == 1 else (head, *error.problems))
+        code = error.exit_code
+    except UserError as error:
+        _complain(*str(error).splitlines())
+        code = error.exit_code
+    except Interrupted as stopped:
+        _complain(str(stopped))
+        code = stopped.exit_code
+    except KeyboardInterrupt:
+        _complain("interrupted")
+        code = 130
+    except BrokenPipeError:  # `dlrun ls | head` closed the pipe
+        _discard(sys.stdout)
+        code = 0
+    except Exception as error:
+        line = _one_line(error)
+        if line is None:  # a bug in dlrun itself
+            raise
+        _complain(line)
+        code = 1
+    sys.exit(code)
+
+
+def _one_line(error: Exception) -> str | None:
+    """For an error in the user's own code or of the machine; None for a bug in dlrun."""
+    from dlrun.registry import one_line, own_line
+
+    line = own_line(error)
+    if line is not None:
+        return f"{line}: {one_line(error)} (the run's log.txt has the whole traceback)"
+    return str(error) if isinstance(error, OSError) and error.errno is not None else None
+
+
+def _complain(head: str, *lines: str) -> None:
+    """On stderr, each in one line whatever was typed."""
+    rows = [f"dlrun: {head}", *(f"  {line}" for line in lines)]
+    with ignore_closed_output():
+        print("\n".join(" ".join(row.splitlines()) for row in rows), file=sys.stderr, flush=True)
+
+
+@contextmanager
+def ignore_closed_output() -> Iterator[None]:
+    """Within it, standard output and error that cannot be written to are no error.
+
+    For a training: when `| head`, an interrupted `| tee`, a broken ssh connection or a full disk
+    takes no more output, the rest is discarded. The run's log.txt has all of it.
+    """
+    before = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = _Lasting(before[0]), _Lasting(before[1])
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = before
+
+
+class _Lasting:
+    """A stream that discards what it cannot write."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """As the stream does."""
+        try:
+            return self._stream.write(text)
+        except OSError:
+            _discard(self._stream)
+            return len(text)
+
+    def flush(self) -> None:
+        """As the stream does."""
+        try:
+            self._stream.flush()
+        except OSError:
+            _discard(self._stream)
+
+
+def _discard(stream: TextIO) -> None:
+    """From now on, what is written to `stream` goes nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)

@@ -1,0 +1,173 @@
+"""Rows of a table and features to a file, as they come; whole or not at all."""
+
+import csv
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from itertools import chain
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+
+from dlrun.errors import UserError
+from dlrun.files import output_file
+
+if TYPE_CHECKING:
+    from dlrun.use.features import Part
+
+Row = Mapping[str, str | float | None]
+Write = Callable[[Sequence[Row]], object]
+"""Appends some rows, which all have the same columns."""
+
+
+@contextmanager
+def row_writer(path: Path | None, kind: str, columns: Mapping[str, type]) -> Iterator[Write]:
+    """Writes rows to `path`, or to standard output where it is None.
+
+    Args:
+        path: replaced at the end.
+        kind: one of FORMATS.
+        columns: their names, and str or float.
+
+    Raises:
+        UserError: it cannot be written, or pyarrow is missing.
+    """
+    if path is None:
+        with FORMATS[kind](sys.stdout, columns) as write:
+            yield write
+        sys.stdout.flush()
+        return
+    with (
+        output_file(path) as temporary,
+        open(temporary, "w", encoding="utf-8", newline="") as file,
+        FORMATS[kind](file, columns) as write,
+    ):
+        yield write
+
+
+def kind_of(path: Path | None, given: str | None) -> str:
+    """The format that was given, or by the file's name; CSV to a pipe. Raises UserError."""
+    if given is not None:
+        return given
+    suffix = "csv" if path is None else path.suffix.lower().lstrip(".")
+    if suffix not in FORMATS:
+        raise UserError(f"{path}: expected a name that ends in .{', .'.join(FORMATS)}, or --format")
+    return suffix
+
+
+@contextmanager
+def _csv(file: IO[str], columns: Mapping[str, type]) -> Iterator[Write]:
+    writer = csv.DictWriter(file, list(columns), lineterminator="\n")
+    writer.writeheader()
+    yield lambda rows: writer.writerows({k: _cell(v) for k, v in row.items()} for row in rows)
+
+
+def _cell(value: str | float | None) -> str:
+    return "" if value is None else f"{value:.6g}" if isinstance(value, float) else value
+
+
+@contextmanager
+def _json(file: IO[str], columns: Mapping[str, type]) -> Iterator[Write]:
+    before = "[\n"
+
+    def write(rows: Sequence[Row]) -> None:
+        nonlocal before
+        for row in rows:
+            file.write(before + _object(row))
+            before = ",\n"
+
+    yield write
+    file.write("[]\n" if before == "[\n" else "\n]\n")
+
+
+@contextmanager
+def _jsonl(file: IO[str], columns: Mapping[str, type]) -> Iterator[Write]:
+    yield lambda rows: file.writelines(f"{_object(row)}\n" for row in rows)
+
+
+def _object(row: Row) -> str:
+    known = {name: value for name, value in row.items() if value is not None}
+    return json.dumps(known, ensure_ascii=False)
+
+
+@contextmanager
+def _parquet(file: IO[str], columns: Mapping[str, type]) -> Iterator[Write]:
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        raise UserError(
+            "parquet needs pyarrow: pip install 'dlrun[parquet]', or write CSV or JSON"
+        ) from error
+    kinds = {str: pa.string(), float: pa.float32()}
+    schema = pa.schema([(name, kinds[kind]) for name, kind in columns.items()])
+    bytes_of: Any = file
+    with pq.ParquetWriter(bytes_of.buffer, schema) as writer:
+        yield lambda rows: writer.write_table(pa.Table.from_pylist(list(rows), schema))
+
+
+FORMATS: dict[str, Callable[[IO[str], Mapping[str, type]], AbstractContextManager[Write]]] = {
+    "csv": _csv,
+    "json": _json,
+    "jsonl": _jsonl,
+    "parquet": _parquet,
+}
+
+
+def write_features(parts: "Iterable[Part]", path: Path) -> tuple[int, int]:
+    """To a .parquet, or X.npy with names and classes in X-names.tsv, as they come.
+
+    Returns:
+        How many images there were and how many features each has; of none, no file is written.
+
+    Raises:
+        UserError: it cannot be written, or pyarrow is missing.
+    """
+    stream = iter(parts)
+    first = next(stream, None)
+    if first is None:
+        return 0, 0
+    width = first.features.shape[1]
+    write = _feature_rows if path.suffix == ".parquet" else _feature_array
+    return write(chain([first], stream), width, path), width
+
+
+def _feature_array(parts: "Iterator[Part]", width: int, path: Path) -> int:
+    count = 0
+    with (
+        output_file(path) as array,
+        output_file(path.with_name(f"{path.stem}-names.tsv")) as table,
+        open(array, "wb") as file,
+        open(table, "w", encoding="utf-8", newline="") as names,
+    ):
+        start = _header(file, 0, width)
+        for part in parts:
+            file.write(part.features.numpy().astype("<f4", copy=False).tobytes())
+            columns = [part.names] if part.labels is None else [part.names, part.labels]
+            names.writelines("\t".join(cells) + "\n" for cells in zip(*columns, strict=True))
+            count += len(part.names)
+        file.seek(0)
+        # numpy leaves room for the number of rows, for files that grow.
+        assert _header(file, count, width) == start, "the header's size depends on its numbers"
+    return count
+
+
+def _header(file: IO[bytes], rows: int, columns: int) -> int:
+    """Where the numbers begin."""
+    described = {"descr": "<f4", "fortran_order": False, "shape": (rows, columns)}
+    np.lib.format.write_array_header_1_0(file, described)
+    return file.tell()
+
+
+def _feature_rows(parts: "Iterator[Part]", width: int, path: Path) -> int:
+    columns = {"image": str, "label": str, **{f"f{index}": float for index in range(width)}}
+    count = 0
+    with row_writer(path, "parquet", columns) as write:
+        for part in parts:
+            labels: Sequence[str | None] = part.labels or [None] * len(part.names)
+            values = [part.names, labels, *part.features.T.tolist()]
+            write([dict(zip(columns, row, strict=True)) for row in zip(*values, strict=True)])
+            count += len(part.names)
+    return count

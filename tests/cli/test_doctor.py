@@ -1,0 +1,27 @@
+"""What `dlrun doctor` prints of a machine."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from dlrun.cli import run
+from dlrun.registry import names
+from dlrun.training import hardware
+
+
+def test_it_names_the_hardware_its_speed_and_the_data(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hardware, "_SECONDS", 0.01)
+    (tmp_path / "image_folder").mkdir()
+    (tmp_path / "image_folder" / "a.pt").write_bytes(bytes(2_000_000))
+    assert run(["doctor", "--data-dir", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith(f"torch {torch.__version__}")
+    assert any(line.startswith("device: ") for line in lines)
+    for name in names("method"):
+        assert any(line.startswith(f"  {name}: ") for line in lines)
+    assert sum(line.endswith(("GFLOP/s", "images/s")) for line in lines) == 3
+    assert "  mnist: downloaded at first use" in lines
+    assert "  image_folder: 1 decoded folders, 2 MB" in lines
