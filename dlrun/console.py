@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import rich.console
 
@@ -13,11 +13,13 @@ class Console(rich.console.Console):
     Args:
         stderr: whether it prints to standard error.
         quiet: whether it prints nothing, as in all but one of several processes.
+        options: further ones of rich's console.
     """
 
-    def __init__(self, stderr: bool = False, quiet: bool = False) -> None:
-        stream = sys.stderr if stderr else sys.stdout
-        super().__init__(stderr=stderr, quiet=quiet, soft_wrap=not stream.isatty())
+    def __init__(self, stderr: bool = False, quiet: bool = False, **options: Any) -> None:
+        stream = options.get("file") or (sys.stderr if stderr else sys.stdout)
+        is_terminal = options.get("force_terminal") or stream.isatty()
+        super().__init__(stderr=stderr, quiet=quiet, soft_wrap=not is_terminal, **options)
 
     def say(self, *lines: str, wrap: bool = True) -> None:
         """Prints lines as they are, without rich's markup and colours.

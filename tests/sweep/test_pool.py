@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 from studying import QUICK
 
 from dlrun.config.check import check
 from dlrun.config.compose import compose_plain
 from dlrun.config.schema import SweepConfig
+from dlrun.console import Console
 from dlrun.sweeps.plan import Job, plan
 from dlrun.sweeps.pool import Pool
 from dlrun.sweeps.slots import Slots, divide

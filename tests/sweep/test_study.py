@@ -12,10 +12,10 @@ import optuna
 import pytest
 import studying
 from optuna.trial import FrozenTrial, TrialState
-from rich.console import Console
 from stand_in_job import curve
 from studying import logged, opened, wait_for, worked
 
+from dlrun.console import Console
 from dlrun.errors import UserError
 from dlrun.runs.folder import RunFolder
 from dlrun.sweeps.objective import Objective

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
-from rich.console import Console
 
 from dlrun.config.check import check
 from dlrun.config.compose import (
@@ -20,6 +19,7 @@ from dlrun.config.compose import (
     no_option,
     user_config_dir,
 )
+from dlrun.console import Console
 from dlrun.errors import ConfigError
 from dlrun.sweeps.hydra import sweep
 

@@ -9,11 +9,11 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from rich.console import Console
 
 from dlrun.config.check import check
 from dlrun.config.compose import compose_plain
 from dlrun.config.schema import TrainConfig
+from dlrun.console import Console
 from dlrun.errors import Interrupted, UserError
 from dlrun.methods.trained import Trained
 from dlrun.runs.folder import RunFolder
@@ -91,14 +91,14 @@ class Bench:
         path.mkdir()
         self.folder, self.monkeypatch = RunFolder(path), monkeypatch
         self.out = io.StringIO()
-        self.judged: list[int] = []
+        self.tested: list[int] = []
         monkeypatch.setattr(loop_module, "pictures", lambda *_: {})
-        monkeypatch.setattr(run_module, "judge", self.judge)
+        monkeypatch.setattr(run_module, "final_test", self.final_test)
 
-    def judge(
+    def final_test(
         self, experiment: Any, folder: Any, tracker: Any, progress: Progress, *_: Any
     ) -> dict[str, Any]:
-        self.judged.append(progress.step)
+        self.tested.append(progress.step)
         return {"test": {"last": {}}, "best": {"val": progress.best_value}, "steps": progress.step}
 
     def train(self, config: TrainConfig, *values: float) -> str:
@@ -132,7 +132,7 @@ def test_patience_counts_evaluations_since_the_best(
     bench: Bench, tmp_path: Path, patience: int, values: tuple[float, ...], end: int, best: int
 ) -> None:
     told = bench.train(config(tmp_path, f"patience={patience}"), *values)
-    assert bench.judged == [end]
+    assert bench.tested == [end]
     assert (bench.last["step"], bench.last["best_step"]) == (end, best)
     assert checkpoint.load(bench.folder.best)["step"] == best
     line = (
@@ -154,12 +154,12 @@ def test_a_run_that_has_stopped_and_was_killed_before_its_test_stays_stopped(
         raise Interrupted(2, "before the test")
 
     with monkeypatch.context() as patch:
-        patch.setattr(run_module, "judge", interrupted)
+        patch.setattr(run_module, "final_test", interrupted)
         with pytest.raises(Interrupted):
             bench.train(asked, 0.3, 0.2, 0.1)
     before = bench.last
     told = bench.train(asked)  # an evaluation would fail
-    assert bench.judged == [9]
+    assert bench.tested == [9]
     assert "resumed at step 9" in told and "stopped early at step 9" in told
     assert bench.last["step"] == before["step"] == 9
 
@@ -174,14 +174,14 @@ def test_a_run_that_was_killed_on_the_way_stops_where_it_would_have(
         bench.train(asked, *values[:seen])
     assert bench.last["step"] == EVERY * (seen + 1) - 1
     bench.train(asked, *values[seen:])
-    assert bench.judged == [12]
+    assert bench.tested == [12]
 
 
 def test_more_patience_lets_a_stopped_run_go_on(bench: Bench, tmp_path: Path) -> None:
     """What has stopped is no state of its own."""
     bench.train(config(tmp_path, "patience=1"), 0.3, 0.2)
     bench.train(config(tmp_path, "patience=2"), 0.1)
-    assert bench.judged == [6, 9]
+    assert bench.tested == [6, 9]
 
 
 # --- end to end ----------------------------------------------------------------------------------

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 import torch
-from rich.console import Console
 from torch import Tensor, nn
 
 from dlrun.config.check import check
 from dlrun.config.compose import compose_plain
 from dlrun.config.schema import TrainConfig
+from dlrun.console import Console
 from dlrun.data.open import open_dataset
 from dlrun.data.rows import domain_rows
 from dlrun.data.table import DataSet, PixelScale, Table

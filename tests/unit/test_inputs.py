@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 import torch
-from rich.console import Console
 from torch import Tensor
 
 from dlrun.config.check import check, to_plain_types
 from dlrun.config.compose import compose_plain
+from dlrun.console import Console
 from dlrun.data.info import Column, DataInfo, info_of
 from dlrun.data.table import DataSet, Table
 from dlrun.errors import UserError

@@ -7,10 +7,10 @@ import os
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 from run_folders import make_run
 
 from dlrun.commands.ls import run as ls
+from dlrun.console import Console
 from dlrun.errors import UserError
 from dlrun.runs.run import Run
 from dlrun.views.runs import print_runs
@@ -88,7 +88,7 @@ def test_what_is_not_there_is_told(outputs: Path, capsys: pytest.CaptureFixture[
     for arguments, told in (
         (["nothing"], "no such folder, nor a run or sweep of that name"),
         (["--outputs", "nowhere"], "nowhere: no such folder"),
-        (["--limit", "0"], "expected 1 or more"),
+        (["--limit", "0"], "expected an integer >= 1"),
         (["--json", "--csv"], "--csv: not allowed with argument --json"),
         (["--all", "--limit", "1"], "--limit: not allowed with argument --all"),
         (["sed=1"], "Did you mean seed=1"),

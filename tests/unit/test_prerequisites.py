@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
-from rich.console import Console
 
 from dlrun.config.check import check, to_plain_types
 from dlrun.config.compose import compose_plain
 from dlrun.config.schema import TrainConfig
 from dlrun.config.signature import signature
+from dlrun.console import Console
 from dlrun.errors import RunFailed, UserError
 from dlrun.files import write_json
 from dlrun.options import Choice
@@ -75,9 +75,9 @@ class Lines(Console):
         super().__init__(quiet=True)
         self.said, self.heard = said, heard
 
-    def print(self, *objects: object, **_: object) -> None:
-        self.said.append(str(objects[0]))
-        self.heard(str(objects[0]))
+    def say(self, *lines: str, wrap: bool = True) -> None:
+        self.said += lines
+        self.heard(lines[0])
 
 
 class Trainer:

@@ -81,7 +81,7 @@ def test_gc_says_how_much_and_deletes_on_demand_alone(
     assert "teacher is kept: the config of student names it" in told.err
     assert gc(["--yes"]) == 0
     assert "nothing to delete below outputs" in capsys.readouterr().out
-    with pytest.raises(UserError, match="fail: no such kind"):
+    with pytest.raises(UserError, match=r"KIND: got fail\. Did you mean failed"):
         gc(["fail"])
 
 

@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from rich.console import Console
-
+from dlrun.console import Console
 from dlrun.views.summary import groups_table, metrics_table
 
 
