@@ -7,7 +7,7 @@ from typing import Any
 
 from dlrun.evaluation.metrics import describe
 from dlrun.runs.groups import SeedGroup
-from dlrun.runs.run import TESTED, Run
+from dlrun.runs.run import TESTED, Run, is_part
 from dlrun.runs.statistics import Spread, spread
 
 STRIP = (150, 18)  # width and height of the dots in a row, in pixels
@@ -117,8 +117,8 @@ def _one(group: SeedGroup) -> list[Table]:
             for name in wanted
         ]
 
-    outer = [name for name in names if "/" not in name]
-    inner = [name for name in names if "/" in name and not name.startswith("group/")]
+    outer = [name for name in names if not is_part(name)]
+    inner = [name for name in names if is_part(name) and not name.startswith("group/")]
     trivial = [
         f"{describe(name).label.strip()} of {describe(name).trivial}"
         for name in outer
@@ -171,7 +171,7 @@ def _dots(values: Sequence[float], every: Sequence[float]) -> list[float]:
 
 def _all(groups: Sequence[SeedGroup], which: str) -> Table:
     """Rows are groups, columns every metric; the baselines have rows of their own."""
-    names = [name for name in _metrics(groups) if "/" not in name]
+    names = [name for name in _metrics(groups) if not is_part(name)]
     rows = [
         [group.label, *(number(group.test(which, name), describe(name).form) for name in names)]
         for group in groups

@@ -11,7 +11,7 @@ from dlrun.errors import UserError
 from dlrun.runs.run import STATES, Run
 from dlrun.text import show, suggest
 
-_FORM = re.compile(r"(?P<key>[\w.@/:-]+?)(?P<sign><=|>=|!=|==|=|<|>)(?P<value>.*)", re.DOTALL)
+_FORM = re.compile(r"(?P<key>[\w.@/:\[\]-]+?)(?P<sign><=|>=|!=|==|=|<|>)(?P<value>.*)", re.DOTALL)
 _ORDER: dict[str, Callable[[float, float], bool]] = {
     "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
 }  # fmt: skip

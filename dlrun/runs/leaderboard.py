@@ -8,7 +8,7 @@ from functools import partial
 from dlrun.errors import UserError
 from dlrun.evaluation.metrics import better, describe
 from dlrun.runs.groups import SeedGroup, by_seed
-from dlrun.runs.run import Run
+from dlrun.runs.run import Run, is_part
 from dlrun.runs.statistics import Spread
 from dlrun.text import suggest
 
@@ -98,7 +98,7 @@ def metrics_of(runs: Sequence[Run]) -> list[str]:
     for run in runs:
         if run.is_complete:
             for name in run.test("best"):
-                if "/" not in name and describe(name).higher_is_better is not None:
+                if not is_part(name) and describe(name).higher_is_better is not None:
                     methods.setdefault(name, set()).add(run.method)
     keys = [run.key_metric for run in runs]
     return sorted(methods, key=lambda name: (-len(methods[name]), -keys.count(name)))

@@ -193,7 +193,7 @@ class Run:
             Measure("test", which, name): float(value)
             for which in ("best", "last")
             for name, value in self.test(which).items()
-            if "/" not in name and isinstance(value, int | float)
+            if not is_part(name) and isinstance(value, int | float)
         }
         val = {
             name.removeprefix("val/"): points
@@ -230,8 +230,8 @@ class Run:
             values["val.best"] = values[f"val.{self.key_metric}"] = self.best_val
         for prefix, which in (("test.last", "last"), ("test.best", "best"), ("test", "best")):
             for name, value in self.test(which).items():
-                if "/" not in name:
-                    values[f"{prefix}.{name}"] = value
+                if not is_part(name):
+                    values[f"{prefix}.{name.replace('/', '.')}"] = value
         return values
 
 
@@ -239,6 +239,13 @@ def kind_order(kind: str) -> tuple[int, str]:
     """Sorts kinds of pictures: a user's own after those known here, `views` last."""
     known = kind in _PICTURES
     return (_PICTURES.index(kind) if known else len(_PICTURES) + (kind == "views")), kind
+
+
+def is_part(name: str) -> bool:
+    """Whether a number is of one of many parts, as `kl/03` and `group/male/recall`, which only the
+    run's own files and its report list; `kid[features]/prior` is a metric of its own.
+    """
+    return "/" in name and "[" not in name
 
 
 def by_image_group(numbers: dict[str, float]) -> dict[str, dict[str, float]]:

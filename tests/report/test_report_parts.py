@@ -272,7 +272,7 @@ def test_networks_of_a_distillation_are_in_one_table(tmp_path: Path) -> None:
     for seed in (0, 1):
         student = {"last": 0.5 + seed / 10, "best": 0.6, "parameters": 1000}
         networks = {"teacher": {"last": None, "best": 0.9}, "student": student}
-        make_run(tmp_path / str(seed), seed=seed, comparison=networks)
+        make_run(tmp_path / str(seed), seed=seed, networks=networks)
     *_, table = results(groups_of(runs_of(tmp_path)))
     assert isinstance(table, Table) and list(table.head[:2]) == ["network", "last"]
     assert [list(row) for row in table.rows] == [

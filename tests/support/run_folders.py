@@ -90,7 +90,8 @@ def make_run(
         content = {
             "method": flat["method.name"], "dataset": flat["dataset.name"], "seed": seed,
             "key_metric": "accuracy", "best": {"step": steps[best], "val": reached[best]},
-            "test": numbers, "warnings": [], "comparison": None, "steps": total, "seconds": 3.0,
+            "test": numbers, "warnings": [], "networks": None,
+            "compared": {}, "steps": total, "seconds": 3.0,
             "test_seconds": 1.0, "images_per_second": 100.0, "peak_memory_bytes": 2**28,
         }  # fmt: skip
         write_json(path / "summary.json", content | summary)

@@ -21,7 +21,13 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
         return Run(make_run(folder / name, accuracy, state=state, steps=(10,), val=val, **rest))
 
     return [
-        run("a", 0.9, config={"method.name": "byol", "method.flag": True}, lr=0.01),
+        run(
+            "a",
+            0.9,
+            config={"method.name": "byol", "method.flag": True},
+            lr=0.01,
+            test={"kid[net@12]/prior": 0.3},
+        ),
         run("b", config={"method.name": "vae", "method.sizes": [3, 4]}, seed=1),
         run("c", None, "failed", config={"method.name": "byol", "schedule.warmup": None}, seed=2),
         run("d", None, "interrupted", config={"method.name": "my_file:Mine"}, lr=1e-5),
@@ -50,6 +56,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
         (["schedule.warmup=null"], "c"),
         (["method.sizes=[3,4]"], "b"),
         (["method.sizes=[3],[3, 4]"], "b"),
+        (["test.kid[net@12].prior<0.5"], "a"),
+        (["test/kid[net@12]/prior<=0.1"], ""),
         (["run=[ab]"], "ab"),
         (["method=*:Mine"], "d"),
         (["optimizer.lr<0.1", "optimizer.lr>0.001"], "a"),

@@ -104,13 +104,17 @@ def test_a_killed_run_is_interrupted(tmp_path: Path) -> None:
 
 def test_its_numbers_by_measure(tmp_path: Path) -> None:
     path = make_run(
-        tmp_path / "r", accuracy=0.5, val=[0.4, 0.6, 0.55], test={"kl": 2, "kl/00": 1.0}
-    )
+        tmp_path / "r", accuracy=0.5, val=[0.4, 0.6, 0.55],
+        test={"kl": 2, "kl/00": 1.0, "kid[net@12]/prior": 0.3},
+    )  # fmt: skip
     measures = {str(key): value for key, value in Run(path).measures.items()}
     assert measures == {
         "test/best/accuracy": 0.5, "test/best/kl": 2.0, "test/last/accuracy": 0.49,
-        "test/last/kl": 2.0, "val/best/accuracy": 0.6, "val/last/accuracy": 0.55,
+        "test/last/kl": 2.0, "test/best/kid[net@12]/prior": 0.3,
+        "test/last/kid[net@12]/prior": 0.3, "val/best/accuracy": 0.6, "val/last/accuracy": 0.55,
     }  # fmt: skip
+    values = Run(path).values()
+    assert values["test.kid[net@12].prior"] == 0.3 and "test.kl/00" not in values
     assert Run(path).history["val/accuracy"] == {10: (1.0, 0.4), 20: (2.0, 0.6), 30: (3.0, 0.55)}
 
 
