@@ -45,7 +45,7 @@ def _quality(runs: list[str], overrides: list[str], options: Namespace) -> int:
     from dlrun.errors import UserError
     from dlrun.runs.select import find_run
     from dlrun.use.quality import evaluate_quality
-    from dlrun.views.quality import made_images, made_notes
+    from dlrun.views.quality import print_quality
 
     if overrides:
         raise UserError(f"{overrides[0]}: --quality compares with the run's own data set")
@@ -61,9 +61,7 @@ def _quality(runs: list[str], overrides: list[str], options: Namespace) -> int:
         return 0
     for run, quality in found.items():
         console.say(f"{run}, written to its summary.json")
-        for table in made_images(quality):
-            console.print(table)
-        console.say(*made_notes(quality))
+        print_quality(quality, console)
     return 0
 
 

@@ -8,7 +8,7 @@ from dlrun.console import Console
 from dlrun.evaluation.metrics import describe
 from dlrun.runs.run import TESTED, Run, by_image_group
 from dlrun.text import short, show
-from dlrun.views.quality import made_images, made_notes
+from dlrun.views.quality import print_quality
 from dlrun.views.tables import add_row, cell
 
 _OTHER = {
@@ -61,9 +61,7 @@ def _print_numbers(summary: dict[str, Any], console: Console) -> None:
     elif summary.get("compared"):
         console.print(compared_table(summary))
     if summary.get("quality"):
-        for table in made_images(summary["quality"]):
-            console.print(table)
-        console.say(*made_notes(summary["quality"]))
+        print_quality(summary["quality"], console)
 
 
 def _table(title: str, *columns: str) -> Table:

@@ -21,7 +21,7 @@ from dlrun.evaluation.inference import Inference
 from dlrun.evaluation.metrics import describe
 from dlrun.methods.base import Method
 from dlrun.use.quality import domain_config, feature_config
-from dlrun.views.quality import made_images, made_notes
+from dlrun.views.quality import print_quality
 
 
 def table(n: int, seed: int, labels: bool = True) -> Table:
@@ -241,12 +241,11 @@ def test_the_tables_fit_80_columns() -> None:
         for kind in ("untrained", "last", "best"):
             quality.measure(kind, inference(method, held))
         told: dict[str, Any] = quality.report()
-        for shown in made_images(told):
-            console.print(shown)
-        notes = made_notes(told)
-        assert any("few-cnn64@1a2b3c" in line for line in notes)
-    assert any("by few-domains-cnn64@4d5e6f, a classifier of the two" in line for line in notes)
+        print_quality(told, console)
     text = console.export_text()
+    flat = " ".join(text.split())
+    assert "features: few-cnn64@1a2b3c" in flat
+    assert "by few-domains-cnn64@4d5e6f, a classifier of the two" in flat
     assert max(map(len, text.splitlines())) <= 80
     assert {"real", "noise", "as it is", "untrained, prior", "last, prior", "best"} <= {
         line[:20].strip().split("  ")[0] for line in text.splitlines()
