@@ -2,47 +2,78 @@
 
 import json
 from argparse import Namespace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from dlrun.commands.parsers import parse
+from dlrun.errors import UserError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from dlrun.use.judging import Judged
+    from dlrun.use.evaluation import Evaluation
 
 
 def run(arguments: list[str]) -> int:
     """Evaluates each run."""
     options = parse("evaluate", arguments)
-
-    from dlrun.commands.overrides import split_overrides
-    from dlrun.console import Console, log_to
-    from dlrun.errors import UserError
-
-    runs, overrides = split_overrides(options.runs)
+    runs, overrides = _split(options.runs)
     if not runs:
         raise UserError("evaluate: no run was given; `dlrun ls` lists them")
     if options.quality:
         return _quality(runs, overrides, options)
+
+    from dlrun.console import Console, log_to
+    from dlrun.use import load
+    from dlrun.use.evaluation import evaluate_model, write_tensorboard
+    from dlrun.use.load import locate
+
     console = Console()
     if not options.json:
         log_to(console)
-    found = [_evaluated(name, options, overrides) for name in runs]
+    found = []
+    for name in runs:
+        folder = locate(name, options.which, options.outputs)[1]
+        if options.tensorboard and folder is None:
+            raise UserError(f"--tensorboard: {name} is a file, and has no TensorBoard folder")
+        model = load(name, options.which, outputs=options.outputs, device=options.device)
+        found.append(evaluate_model(model, folder, options.split, overrides))
+        if options.tensorboard and folder is not None:
+            write_tensorboard(found[-1], folder.tensorboard)
     if options.json:
-        print(json.dumps([row for row, _ in found], indent=2))
+        print(json.dumps([asdict(evaluation) for evaluation in found], indent=2))
         return 0
-    for row, judged in found:
-        console.print(_table(row, judged))
-        for note in judged.notes:
-            console.say(f"note: {note}")
+    for evaluation in found:
+        console.print(_table(evaluation))
+        console.say(*(f"note: {note}" for note in evaluation.notes))
     return 0
+
+
+def _split(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Runs or files, and overrides.
+
+    Raises:
+        UserError: something other than the data set is overridden.
+    """
+    overrides = [word for word in words if _is_override(word)]
+    for word in overrides:
+        key = word.lstrip("+").partition("=")[0]
+        if key.partition(".")[0].partition("@")[0] not in ("dataset", "data_dir"):
+            raise UserError(
+                f"{word}: only the data set of a trained run can be changed, by dataset=..., "
+                "dataset.KEY=... or data_dir=..."
+            )
+    return [word for word in words if word not in overrides], overrides
+
+
+def _is_override(word: str) -> bool:
+    key, equals, _ = word.partition("=")
+    return bool(equals) and "/" not in key and " " not in key
 
 
 def _quality(runs: list[str], overrides: list[str], options: Namespace) -> int:
     from dlrun.console import Console
-    from dlrun.errors import UserError
     from dlrun.runs.select import find_run
     from dlrun.use.quality import evaluate_quality
     from dlrun.views.quality import print_quality
@@ -65,60 +96,27 @@ def _quality(runs: list[str], overrides: list[str], options: Namespace) -> int:
     return 0
 
 
-def _evaluated(
-    name: str, options: Namespace, overrides: list[str]
-) -> "tuple[dict[str, Any], Judged]":
-    from dlrun.commands.overrides import dataset_section
-    from dlrun.errors import UserError
-    from dlrun.use import load
-    from dlrun.use.judging import judge, open_for, recorded_of, write_tensorboard
-    from dlrun.use.load import locate
-
-    folder = locate(name, options.which, options.outputs)[1]
-    if options.tensorboard and folder is None:
-        raise UserError(f"--tensorboard: {name} is a file, and has no TensorBoard folder")
-    model = load(name, options.which, outputs=options.outputs, device=options.device)
-    section, data_dir = dataset_section(model.config, overrides)
-    keys = [word.lstrip("+").partition("=")[0] for word in overrides]
-    data = open_for(model, section, keys, data_dir)
-    same, notes = data.checksum == model.info.checksum, []
-    same = same and section["val_fraction"] == model.config["dataset"]["val_fraction"]
-    if not same and not overrides:
-        notes.append("the data set is not the one that the run was trained on any more")
-    recorded = recorded_of(model, folder, options.split) if same else {}
-    judged = judge(model, data, options.split, recorded, notes)
-    if options.tensorboard and folder is not None:
-        write_tensorboard(judged, folder.tensorboard, model.step)
-    row = {
-        "run": str(folder or Path(name)), "method": model.config["method"]["name"],
-        "step": model.step, "dataset": judged.dataset, "split": judged.split,
-        "images": judged.images, "numbers": judged.numbers, "recorded": judged.recorded,
-        "notes": list(judged.notes),
-    }  # fmt: skip
-    return row, judged
-
-
-def _table(row: dict[str, Any], judged: "Judged") -> "Table":
+def _table(evaluation: "Evaluation") -> "Table":
     from rich.table import Table
 
     from dlrun.evaluation.metrics import describe
 
     title = (
-        f"{row['run']}, {row['method']} at step {row['step']}\n{judged.split} split of "
-        f"{judged.dataset}, {judged.images:,} images"
+        f"{evaluation.run}, {evaluation.method} at step {evaluation.step}\n{evaluation.split} "
+        f"split of {evaluation.dataset}, {evaluation.images:,} images"
     )
     table = Table(title=title, title_justify="left")
     table.add_column("", overflow="fold")
     table.add_column("now", justify="right")
-    if judged.recorded:
+    if evaluation.recorded:
         table.add_column("recorded", justify="right")
         table.add_column("difference", justify="right")
-    for name, value in judged.numbers.items():
+    for name, value in evaluation.numbers.items():
         if "/" in name:  # of each number of a code: for --json and TensorBoard
             continue
-        metric, before = describe(name), judged.recorded.get(name)
+        metric, before = describe(name), evaluation.recorded.get(name)
         cells = [format(value, metric.form)]
-        if judged.recorded:
+        if evaluation.recorded:
             cells += ["-", "-"] if before is None else [
                 format(before, metric.form), format(value - before, f"+{metric.form}")
             ]  # fmt: skip

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from dlrun.data.table import Table
 from dlrun.errors import UserError
-from dlrun.use.judging import open_for
+from dlrun.use.data import open_data
 from dlrun.use.model import TrainedModel
 from dlrun.use.stream import Read, find_files, in_a_line, printable, read_all, read_batches
 
@@ -47,7 +47,7 @@ def of_split(model: TrainedModel, split: str) -> Source:
     Raises:
         UserError: it cannot be opened, or has no such split.
     """
-    data = open_for(model, model.config["dataset"], (), model.config.get("data_dir"))
+    data = open_data(model)[0]
     table: Table = getattr(data, split)
     if not len(table):
         raise UserError(f"{data.name}: has no {split} split; choose another by --split")
@@ -97,7 +97,7 @@ def codes_of(model: TrainedModel, among: Sequence[str]) -> Tensor:
                 "expected 2 images or more"
             )
         return model.features(table)
-    data = open_for(model, model.config["dataset"], (), model.config.get("data_dir"))
+    data = open_data(model)[0]
     held_out = data.val if len(data.val) else data.test
     return model.features(held_out.images[:_CODES])
 

@@ -37,7 +37,7 @@ from dlrun.training import checkpoint
 from dlrun.training.assemble import build_method
 from dlrun.training.inputs import Inputs, trained_of
 from dlrun.training.prerequisites import folder_of, train_shared
-from dlrun.use.judging import autocast_of
+from dlrun.use.evaluation import autocast_of
 from dlrun.use.load import Which, load
 from dlrun.use.model import TrainedModel
 

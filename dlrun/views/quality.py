@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
+from dlrun.console import Console
 from dlrun.evaluation.metrics import describe
 from dlrun.views.tables import add_row, plain_table
 
@@ -17,7 +17,7 @@ def print_quality(quality: dict[str, Any], console: Console) -> None:
     """A table for samples, or one for each direction of a translation, and what they mean."""
     for key, compared in quality["sets"].items():
         console.print(_table(key, compared))
-    say(console, *_notes(quality))
+    console.say(*_notes(quality))
 
 
 def _notes(quality: dict[str, Any]) -> list[str]:

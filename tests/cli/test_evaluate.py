@@ -71,7 +71,7 @@ def test_a_table_says_how_it_compares(capsys: pytest.CaptureFixture[str], tmp_pa
 @pytest.mark.parametrize(
     ("words", "why"),
     [
-        (["the-supervised", "seed=1"], "seed=1: a run is what it is"),
+        (["the-supervised", "seed=1"], "seed=1: only the data set of a trained run"),
         (
             ["the-supervised", "dataset.val_fracton=0.2"],
             "unknown key. Did you mean dataset.val_fraction",

@@ -1,14 +1,82 @@
-"""Another data set with the class numbers of a trained model, matched by name."""
+"""The data set of a trained model, or another one with its image shape and class numbers."""
 
+from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from dlrun.config.typed import Typed
+from dlrun.data.open import open_dataset
 from dlrun.data.table import DataSet, Table
-from dlrun.errors import UserError
+from dlrun.errors import ConfigError, UserError
 from dlrun.methods.capabilities import Predicts, PredictsTasks, Told, Translates
 from dlrun.use.model import LABEL, TrainedModel
+
+
+def open_data(model: TrainedModel, overrides: Sequence[str] = ()) -> tuple[DataSet, bool]:
+    """The data set that a run was trained on, or another one with images of the same shape.
+
+    Args:
+        model: of the run.
+        overrides: dataset=NAME, dataset.KEY=VALUE and data_dir=FOLDER. Without a size, the images
+            get the model's, if the data set can be resized.
+
+    Returns:
+        The data set, and whether its images and splits are those of the training.
+
+    Raises:
+        ConfigError: as for a training.
+        UserError: it cannot be opened, or its images have another shape.
+    """
+    keys = [word.lstrip("+").partition("=")[0] for word in overrides]
+    is_other = any(key == "dataset" or "@" in key for key in keys)
+    section, data_dir = _section(model.config, overrides, is_other)
+    channels, height, width = model.image_shape
+    for key, value in (("size", height), ("channels", channels)):
+        if key in section and f"dataset.{key}" not in keys and height == width:
+            section = {**section, key: value}
+    typed = Typed(own_code=is_other or not model.is_file)  # of another, nothing is from the file
+    choice = typed.choice("dataset", section, "dataset")
+    if typed.problems:
+        raise ConfigError(typed.problems)
+    data = open_dataset(choice, data_dir)
+    if data.image_shape != model.image_shape:
+        own, known = (
+            " x ".join(map(str, shape)) for shape in (data.image_shape, model.image_shape)
+        )
+        raise UserError(
+            f"dataset={choice.name}: its images are {own}, those of {model.source} {known}"
+        )
+    is_same_split = section["val_fraction"] == model.config["dataset"]["val_fraction"]
+    return data, is_same_split and data.checksum == model.info.checksum
+
+
+def _section(
+    config: dict[str, Any], overrides: Sequence[str], is_other: bool
+) -> tuple[dict[str, Any], str | None]:
+    """The plain options of the data set, and where data is kept."""
+    if not overrides:
+        return config["dataset"], config.get("data_dir")
+
+    from dlrun.config.compose import Problem, compose_plain, composer, set_value, user_config_dir
+
+    if is_other:
+        plain = compose_plain(list(overrides), user_config_dir())
+        return plain["dataset"], plain["data_dir"] or config.get("data_dir")
+    changed = {"dataset": deepcopy(config["dataset"]), "data_dir": config.get("data_dir")}
+    with composer() as own:
+        parsed, problems = own.parse(overrides)
+    for override in parsed:
+        try:
+            set_value(changed, override)
+        except Problem as problem:
+            problems.append(str(problem))
+    if problems:
+        raise ConfigError(problems)
+    return changed["dataset"], changed["data_dir"]
 
 
 def matched(model: TrainedModel, data: DataSet) -> tuple[DataSet, bool]:
