@@ -34,7 +34,7 @@ from dlrun.config.schema import TrainConfig
 from dlrun.losses.divergence import gaussian_kl
 from dlrun.methods.byol import decay
 from dlrun.methods.cyclegan import l1
-from dlrun.methods.ema import update_average
+from dlrun.models.ema import update_average
 from dlrun.runs.folder import RunFolder, claim
 from dlrun.runs.log import Log
 from dlrun.runs.progress import ProgressView
@@ -135,12 +135,12 @@ def bare_seconds(overrides: list[str], steps: int) -> float:
 
 
 def bare_supervised(experiment: Experiment) -> Callable[[], None]:
-    method, batch = experiment.method, experiment.source.batch(0)
+    method, batch = experiment.method, experiment.batches.draw(0)
     (optimizer,) = experiment.update.optimizers.values()
 
     def step() -> None:
         with experiment.hardware.autocast():
-            logits = method.heads["label"](method.encoder(batch.image))
+            logits = method.head(method.encoder(batch.image))
             loss = F.cross_entropy(logits, batch.label)
         loss.backward()
         optimizer.step()
@@ -150,7 +150,7 @@ def bare_supervised(experiment: Experiment) -> Callable[[], None]:
 
 
 def bare_distill(experiment: Experiment) -> Callable[[], None]:
-    method, batch = experiment.method, experiment.source.batch(0)
+    method, batch = experiment.method, experiment.batches.draw(0)
     (optimizer,) = experiment.update.optimizers.values()
 
     def step() -> None:
@@ -168,7 +168,7 @@ def bare_distill(experiment: Experiment) -> Callable[[], None]:
 
 
 def bare_siamese(experiment: Experiment) -> Callable[[], None]:
-    method, batch = experiment.method, experiment.source.batch(0)
+    method, batch = experiment.method, experiment.batches.draw(0)
     (optimizer,) = experiment.update.optimizers.values()
 
     def step() -> None:
@@ -186,7 +186,7 @@ def bare_siamese(experiment: Experiment) -> Callable[[], None]:
 
 
 def bare_capsnet(experiment: Experiment) -> Callable[[], None]:
-    method, batch = experiment.method, experiment.source.batch(0)
+    method, batch = experiment.method, experiment.batches.draw(0)
     (optimizer,) = experiment.update.optimizers.values()
     wanted = F.one_hot(batch.label, 10).float()
 
@@ -207,7 +207,7 @@ def bare_capsnet(experiment: Experiment) -> Callable[[], None]:
 
 
 def bare_byol(experiment: Experiment) -> Callable[[], None]:
-    method, batch = experiment.method, experiment.source.batch(0)
+    method, batch = experiment.method, experiment.batches.draw(0)
     optimizer, probe = experiment.update.optimizers.values()
 
     def step() -> None:
@@ -230,7 +230,7 @@ def bare_byol(experiment: Experiment) -> Callable[[], None]:
 
 
 def bare_vae(experiment: Experiment) -> Callable[[], None]:
-    method, batch = experiment.method, experiment.source.batch(0)
+    method, batch = experiment.method, experiment.batches.draw(0)
     (optimizer,) = experiment.update.optimizers.values()
     x = batch.image
 
@@ -251,7 +251,7 @@ def bare_vae(experiment: Experiment) -> Callable[[], None]:
 
 
 def bare_autoencoder(experiment: Experiment) -> Callable[[], None]:
-    method, batch = experiment.method, experiment.source.batch(0)
+    method, batch = experiment.method, experiment.batches.draw(0)
     (optimizer,) = experiment.update.optimizers.values()
     x = batch.image
 
@@ -267,7 +267,7 @@ def bare_autoencoder(experiment: Experiment) -> Callable[[], None]:
 
 
 def bare_dbvae(experiment: Experiment) -> Callable[[], None]:
-    method, batch = experiment.method, experiment.source.batch(0)
+    method, batch = experiment.method, experiment.batches.draw(0)
     (optimizer,) = experiment.update.optimizers.values()
     x, y = batch.image, batch.label
     positive = (y == experiment.data.positive).float()
@@ -308,7 +308,7 @@ def bare_dbvae(experiment: Experiment) -> Callable[[], None]:
 
 
 def bare_cyclegan(experiment: Experiment) -> Callable[[], None]:
-    method, batch = experiment.method, experiment.source.batch(0)
+    method, batch = experiment.method, experiment.batches.draw(0)
     optimizers, a, b = experiment.update.optimizers, batch.a, batch.b
     generators = [*method.G_AB.parameters(), *method.G_BA.parameters()]
 

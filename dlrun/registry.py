@@ -21,6 +21,7 @@ from dlrun.text import short, suggest
 _BUILT_IN: dict[str, dict[str, str]] = {
     "method": {
         "supervised": "dlrun.methods.supervised:Supervised",
+        "multitask": "dlrun.methods.multitask:Multitask",
         "distill": "dlrun.methods.distill:Distill",
         "byol": "dlrun.methods.byol:BYOL",
         "siamese": "dlrun.methods.siamese:Siamese",
@@ -40,34 +41,38 @@ _BUILT_IN: dict[str, dict[str, str]] = {
         "capsnet": "dlrun.models.capsnet:Capsules",
         "mlp_autoencoder": "dlrun.models.autoencoder:MLPAutoencoder",
         "conv_autoencoder": "dlrun.models.autoencoder:ConvAutoencoder",
+        "mlp_decoder": "dlrun.models.decoder:MLPDecoder",
+        "conv_decoder": "dlrun.models.decoder:ConvDecoder",
         "resnet_generator": "dlrun.models.generator:ResNetGenerator",
         "unet_generator": "dlrun.models.unet:UNetGenerator",
         "patchgan": "dlrun.models.discriminator:PatchGAN",
     },
     "loss": {
-        "cross_entropy": "dlrun.losses.classification:CrossEntropy",
-        "binary_cross_entropy": "dlrun.losses.classification:BinaryCrossEntropy",
-        "focal": "dlrun.losses.classification:Focal",
-        "hinge": "dlrun.losses.classification:Hinge",
-        "multi_margin": "dlrun.losses.classification:MultiMargin",
-        "margin": "dlrun.losses.capsule:Margin",
-        "squared_error": "dlrun.losses.regression:SquaredError",
-        "absolute_error": "dlrun.losses.regression:AbsoluteError",
-        "huber": "dlrun.losses.regression:Huber",
-        "kd": "dlrun.losses.distillation:SoftTargets",
-        "kd_cross_entropy": "dlrun.losses.distillation:SoftCrossEntropy",
-        "dkd": "dlrun.losses.distillation:Decoupled",
-        "kd_cosine": "dlrun.losses.distillation:CosineHidden",
-        "hint": "dlrun.losses.distillation:Hint",
-        "attention": "dlrun.losses.distillation:Attention",
-        "triplet": "dlrun.losses.metric:Triplet",
-        "contrastive": "dlrun.losses.metric:Contrastive",
+        "cross_entropy": "dlrun.losses.classification:cross_entropy",
+        "binary_cross_entropy": "dlrun.losses.classification:binary_cross_entropy",
+        "focal": "dlrun.losses.classification:focal",
+        "binary_focal": "dlrun.losses.classification:binary_focal",
+        "hinge": "dlrun.losses.classification:hinge",
+        "multi_margin": "dlrun.losses.classification:multi_margin",
+        "margin": "dlrun.losses.capsule:margin",
+        "squared_error": "dlrun.losses.regression:squared_error",
+        "absolute_error": "dlrun.losses.regression:absolute_error",
+        "huber": "dlrun.losses.regression:huber",
+        "kd": "dlrun.losses.distillation:kd",
+        "kd_cross_entropy": "dlrun.losses.distillation:kd_cross_entropy",
+        "dkd": "dlrun.losses.distillation:dkd",
+        "kd_cosine": "dlrun.losses.distillation:kd_cosine",
+        "hint": "dlrun.losses.distillation:hint",
+        "attention": "dlrun.losses.distillation:attention",
+        "triplet": "dlrun.losses.embedding:triplet",
+        "contrastive": "dlrun.losses.embedding:contrastive",
+        "cosine_embedding": "dlrun.losses.embedding:cosine_embedding",
+        "cosine": "dlrun.losses.embedding:cosine",
         "bce": "dlrun.losses.reconstruction:Bernoulli",
         "mse": "dlrun.losses.reconstruction:Gaussian",
-        "cosine": "dlrun.losses.similarity:Cosine",
-        "lsgan": "dlrun.losses.adversarial:LeastSquares",
-        "bce_gan": "dlrun.losses.adversarial:BinaryCrossEntropy",
-        "hinge_gan": "dlrun.losses.adversarial:Hinge",
+        "lsgan": "dlrun.losses.adversarial:least_squares",
+        "bce_gan": "dlrun.losses.adversarial:binary_cross_entropy",
+        "hinge_gan": "dlrun.losses.adversarial:hinge",
     },
     "dataset": {
         "fashion_mini": "dlrun.data.sources.fashion_mini:FashionMini",
@@ -155,6 +160,13 @@ def verified(group: str, name: str, cls: Any) -> Any:
     Raises:
         UserError: it derives from something else or lacks a part; says which.
     """
+    if group == "loss" and inspect.isfunction(cls):
+        if not hasattr(cls, "kind"):
+            raise UserError(
+                f'{name} is not a loss yet; put @loss("logits"), or another kind, in front of it '
+                "(from dlrun.losses.base import loss)"
+            )
+        return cls
     target, *parts = _CONTRACTS[group]
     base = _load(target)
     if not (isinstance(cls, type) and issubclass(cls, base)):

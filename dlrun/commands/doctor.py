@@ -22,7 +22,7 @@ def run(arguments: list[str]) -> int:
 
     from dlrun import __version__
     from dlrun.commands.console import make_console
-    from dlrun.registry import lookup, names
+    from dlrun.registry import names
     from dlrun.runs.provenance import processor
     from dlrun.training.hardware import native_bf16, pick_device, pick_precision
 
@@ -37,7 +37,7 @@ def run(arguments: list[str]) -> int:
     say(f"device: {found}; bf16 is {'native' if native_bf16(device) else 'not native'}")
     say("with hardware=auto:")
     for name in names("method"):
-        say(f"  {name}: {pick_precision('auto', device, lookup('method', name))[0]}")
+        say(f"  {name}: {pick_precision('auto', device, name)[0]}")
     say("measuring for about 3 seconds:")
     for name, rate in _measure(device):
         say(f"  {name}: {rate}")

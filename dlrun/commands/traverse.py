@@ -37,12 +37,12 @@ def run(arguments: list[str]) -> int:
     options = parser.parse_intermixed_args(arguments)
 
     from dlrun.errors import UserError
-    from dlrun.methods.capabilities import Infers
+    from dlrun.methods.abilities import HasPosterior
 
     if options.steps < 2:
         raise UserError(f"--steps: got {options.steps}, expected 2 or more")
     model = open_model(options, "traverse")
-    if options.prior and not isinstance(model.method, Infers):
+    if options.prior and not isinstance(model.method, HasPosterior):
         raise UserError(f"--prior: {model} has none; leave it out, or give images by --among")
     codes = None if options.prior else _codes(model, options)
     walked = model.traverse(
@@ -58,7 +58,7 @@ def _codes(model: "TrainedModel", options: Namespace) -> "Tensor | None":
     """Of the images that say how far numbers go; None: the data set is not here, take the prior."""
     from dlrun.commands.using import say
     from dlrun.errors import UserError
-    from dlrun.methods.capabilities import Infers
+    from dlrun.methods.abilities import HasPosterior
     from dlrun.use.files import find_files
     from dlrun.use.images import read_all
     from dlrun.use.judging import open_for
@@ -71,7 +71,7 @@ def _codes(model: "TrainedModel", options: Namespace) -> "Tensor | None":
     try:
         data = open_for(model, model.config["dataset"], (), model.config.get("data_dir"))
     except UserError as error:
-        if not isinstance(model.method, Infers):
+        if not isinstance(model.method, HasPosterior):
             raise UserError(f"{error}; give images by --among") from None
         say(f"note: the data set is not here ({error}), so the prior says how far codes go")
         return None

@@ -7,15 +7,14 @@ from torch import nn
 
 from dlrun.config.schema import TrainConfig
 from dlrun.data.augment import is_random
+from dlrun.data.batches import Batches
 from dlrun.data.info import info_of
 from dlrun.data.open import open_dataset
-from dlrun.data.rows import domain_rows
-from dlrun.data.source import Source
-from dlrun.data.table import DataSet, PixelScale
+from dlrun.data.table import DataSet, PixelScale, domain_rows
 from dlrun.errors import UserError
+from dlrun.methods.abilities import Predicts, Translates
 from dlrun.methods.base import Builder, Method
-from dlrun.methods.capabilities import Predicts, Translates, Weighs
-from dlrun.methods.trained import Trained
+from dlrun.models.pretrained import Pretrained
 from dlrun.options import Duration
 from dlrun.randomness import seed_everything
 from dlrun.registry import lookup
@@ -34,11 +33,11 @@ class Experiment:
     data: DataSet
     method: Method
     hardware: Hardware
-    source: Source
+    batches: Batches
     update: Update
     total_steps: int
     steps_per_epoch: int
-    trained: Callable[[str], Trained]
+    trained: Callable[[str], Pretrained]
     ranks: Ranks
     report: list[str]
     """What was loaded from where, for people."""
@@ -46,7 +45,7 @@ class Experiment:
     @property
     def scale(self) -> PixelScale:
         """Between the table's bytes and the method's range."""
-        return self.source.scale
+        return self.batches.scale
 
     def steps(self, duration: Duration) -> int:
         """A duration of the config in optimizer steps."""
@@ -54,7 +53,7 @@ class Experiment:
 
 
 def build_method(
-    config: TrainConfig, data: DataSet, trained: Callable[[str], Trained], epochs: float
+    config: TrainConfig, data: DataSet, trained: Callable[[str], Pretrained], epochs: float
 ) -> tuple[Method, Builder]:
     """The method as it is before its first step, on the CPU, and who built its networks.
 
@@ -142,7 +141,7 @@ def demand_shares(config: TrainConfig, ranks: Ranks) -> None:
 
 
 def assemble(
-    config: TrainConfig, trained: Callable[[str], Trained], ranks: Ranks = ALONE
+    config: TrainConfig, trained: Callable[[str], Pretrained], ranks: Ranks = ALONE
 ) -> Experiment:
     """Opens the data, builds the method, picks the hardware.
 
@@ -163,7 +162,7 @@ def assemble(
     _demand_an_end(config, method, data)
     _demand_both_domains(method, data)
     _demand_classes(config, method)
-    hardware = pick(config.hardware, method, build.built)
+    hardware = pick(config.hardware, config.method.name, build.built)
     method.to(hardware.device)
     method.to(memory_format=hardware.memory_format)
     if config.hardware.sync_batchnorm:
@@ -171,12 +170,7 @@ def assemble(
     if hardware.compile:
         compile_networks(method)
     data = data.to(data_device(config.hardware.data, hardware.device, data.bytes))
-    view = method.view_for(config.method.options)
-    source = Source(
-        data, view, config.augment, method.pixels, config.batch_size, config.seed,
-        hardware.device, hardware.memory_format, ranks.share,
-        method.weights if isinstance(method, Weighs) else None,
-    )  # fmt: skip
+    batches = Batches(data, method, config, hardware, ranks)
     optimizers = build_optimizers(
         config.optimizer,
         method.parameter_groups(),
@@ -198,6 +192,6 @@ def assemble(
         ranks,
     )
     return Experiment(
-        config, data, method, hardware, source, update, total, steps_per_epoch, trained,
+        config, data, method, hardware, batches, update, total, steps_per_epoch, trained,
         ranks, [*data.report, *build.report],
     )  # fmt: skip

@@ -12,7 +12,7 @@ import torch
 
 from dlrun.config.check import to_plain_types
 from dlrun.errors import Interrupted
-from dlrun.evaluation.evaluate import evaluate, taught_classes, trivial
+from dlrun.evaluation.evaluate import evaluate, teacher_predictions, trivial
 from dlrun.evaluation.generated import generates
 from dlrun.evaluation.inference import Inference
 from dlrun.files import cache_folder, read_json, write_json
@@ -60,7 +60,7 @@ def final_test(
     """
     config, method = experiment.config, experiment.method
     started = time.monotonic()
-    taught = taught_classes(inference_of(experiment, method), experiment.data.test)
+    taught = teacher_predictions(inference_of(experiment, method), experiment.data.test)
 
     def test(subject: Method) -> dict[str, float]:
         if stop.signal is not None:

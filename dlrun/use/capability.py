@@ -4,8 +4,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from dlrun.errors import UserError
-from dlrun.methods.base import Method
-from dlrun.methods.capabilities import (
+from dlrun.methods.abilities import (
     Decodes,
     Embeds,
     Predicts,
@@ -14,6 +13,7 @@ from dlrun.methods.capabilities import (
     Samples,
     Translates,
 )
+from dlrun.methods.base import Method
 from dlrun.registry import lookup, names
 
 if TYPE_CHECKING:

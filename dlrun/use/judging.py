@@ -118,7 +118,7 @@ def autocast_of(model: TrainedModel) -> AbstractContextManager[object]:
     asked = model.config["hardware"]["precision"]
     if asked == "fp16" and model.device.type == "cpu":
         asked = "auto"
-    precision = pick_precision(asked, model.device, model.method)[0]
+    precision = pick_precision(asked, model.device, model.config["method"]["name"])[0]
     dtype = _DTYPES.get(precision)
     return torch.autocast(model.device.type, dtype=dtype, enabled=dtype is not None)
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from dlrun.data.table import DataSet, Table
 from dlrun.errors import UserError
-from dlrun.methods.capabilities import Predicts, PredictsTasks, Told, Translates
+from dlrun.methods.abilities import Predicts, PredictsTasks, TaskSpec, Translates
 from dlrun.use.model import TrainedModel
 from dlrun.use.prediction import LABEL
 
@@ -44,7 +44,7 @@ def matched(model: TrainedModel, data: DataSet) -> tuple[DataSet, bool]:
     return data, not known
 
 
-def _reworded(data: DataSet, task: Told, model: TrainedModel) -> DataSet:
+def _reworded(data: DataSet, task: TaskSpec, model: TrainedModel) -> DataSet:
     """`data` with the model's numbers for the words of a column.
 
     Raises:

@@ -10,16 +10,16 @@ from torch import Tensor
 from dlrun.data.info import DataInfo
 from dlrun.data.table import PixelScale
 from dlrun.errors import UserError
-from dlrun.methods.base import Method
-from dlrun.methods.capabilities import (
+from dlrun.methods.abilities import (
     Decodes,
     Direction,
     Embeds,
-    Infers,
+    HasPosterior,
     Reconstructs,
     Samples,
     Translates,
 )
+from dlrun.methods.base import Method
 from dlrun.randomness import seed_everything
 from dlrun.use.capability import capabilities, demand
 from dlrun.use.images import Image, to_bytes
@@ -184,7 +184,7 @@ class TrainedModel:
                 moves; None: the prior of the method, N(0, 1), where it has one.
         """
         method: Decodes = demand(self, "traverse")
-        if codes is None and not isinstance(self.method, Infers):
+        if codes is None and not isinstance(self.method, HasPosterior):
             raise UserError(
                 f"{self}: its codes have no stated spread; give codes=model.embed(images)"
             )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from dlrun.methods.capabilities import Predicts, PredictsTasks
+from dlrun.methods.abilities import Predicts, PredictsTasks
 from dlrun.use.capability import demand
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from dlrun.config.typed import Typed
 from dlrun.data.info import DataInfo
 from dlrun.errors import UserError
 from dlrun.methods.base import Builder, Method
-from dlrun.methods.trained import Trained
+from dlrun.models.pretrained import Pretrained
 from dlrun.registry import lookup
 from dlrun.runs.folder import RunFolder
 from dlrun.training.inputs import trained_of
@@ -41,7 +41,7 @@ def rebuild(
     cls: type[Method] = lookup("method", choices["method"].name)
     build = Builder(
         choices["model"], choices["loss"], info, float(plain.get("epochs", 1)),
-        content.get("rows", 0), trained=Remembered(content["inputs"], source),
+        content.get("rows", 0), pretrained=Remembered(content["inputs"], source),
     )  # fmt: skip
     with torch.random.fork_rng(devices=[]):  # the weights that it begins with are drawn
         method = cls(choices["method"].options, build)
@@ -69,7 +69,7 @@ class Remembered:
     def __init__(self, taken: dict[str, dict[str, Any]], source: str) -> None:
         self.taken, self.source = taken, source
 
-    def __call__(self, reference: str) -> Trained:
+    def __call__(self, reference: str) -> Pretrained:
         """The outline of `reference`; its tensors are zeros of the right shapes."""
         outline = self.taken[reference]
         state = {name: torch.zeros(()).expand(shape) for name, shape in outline["shapes"].items()}

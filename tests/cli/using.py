@@ -2,17 +2,14 @@
 
 import atexit
 import shutil
-import sys
 import tempfile
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "contract"))
 from harness import SMALL, experiment
+from PIL import Image
 
 from dlrun.config.check import to_plain_types
 from dlrun.evaluation.evaluate import evaluate
@@ -39,7 +36,7 @@ def make_run(outputs: Path, method: str, *overrides: str) -> RunFolder:
     folder = RunFolder(outputs / "fashion_mini" / method / f"the-{method}")
     folder.prepare(plain)
     torch.manual_seed(0)
-    val = evaluate(inference_of(made, made.method), "val", made.config.seed, thorough=False)
+    val = evaluate(inference_of(made, made.method), "val", made.config.seed, full=False)
     content = describe(plain, made) | {"step": 5, "val": val, "val_step": 5}
     content["method"] = made.method.state_dict()
     checkpoint.save(folder.last, content)

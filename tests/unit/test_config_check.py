@@ -265,11 +265,11 @@ class TestCombinations:
             (
                 ["method=siamese", "loss=huber"],
                 "loss=huber: method siamese needs a loss of kind triplets, this one is of kind "
-                "logits and values; expected contrastive or triplet",
+                "logits and values; expected contrastive or cosine_embedding or triplet",
             ),
             (
-                ["method=supervised", "loss@method.value_loss=focal"],
-                "loss@method.value_loss=focal: method supervised needs a loss of kind values, this "
+                ["method=multitask", "loss@method.value_loss=focal"],
+                "loss@method.value_loss=focal: method multitask needs a loss of kind values, this "
                 "one is of kind logits; expected absolute_error or huber or squared_error",
             ),
             (

@@ -23,7 +23,9 @@ from dlrun.config.compose import (
 from dlrun.errors import ConfigError
 
 CONF = Path(str(files("dlrun.conf")))
-METHODS = "autoencoder, byol, capsnet, cyclegan, dbvae, distill, siamese, supervised, vae"
+METHODS = (
+    "autoencoder, byol, capsnet, cyclegan, dbvae, distill, multitask, siamese, supervised, vae"
+)
 METHOD_LIST = f"There are {METHODS}"
 OPTIMIZERS = "There are adam, adam_gan, adamw, lars, muon, sgd"
 MODELS = (
