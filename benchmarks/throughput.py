@@ -37,10 +37,10 @@ from dlrun.methods.cyclegan import l1
 from dlrun.models.ema import update_average
 from dlrun.runs.folder import RunFolder, claim
 from dlrun.runs.log import Log
+from dlrun.runs.loggers import LoggedRun, Tracker, open_loggers
 from dlrun.runs.progress import ProgressView
 from dlrun.runs.signals import StopRequest
 from dlrun.runs.status import StatusWriter
-from dlrun.runs.tracking import Tracker
 from dlrun.text import flatten
 from dlrun.training import checkpoint
 from dlrun.training.allocator import keep_freed_memory
@@ -105,7 +105,8 @@ def run_seconds(overrides: list[str], steps: int) -> float:
         plain = to_plain_types(config)
         folder.prepare(plain)
         experiment = assemble(config, Inputs(folder, Path(outputs), {}))
-        tracker = Tracker(folder, 0, flatten(plain))
+        logged = LoggedRun(folder.path, 0, flatten(plain))
+        tracker = Tracker(folder, 0, open_loggers(config.logger, logged))
         tracker.scalars(0, {"warm": 0.0})  # TensorBoard's import is start-up, not speed
         log = Log(folder.log, Console(file=io.StringIO()))
         view = ProgressView(log, steps, 0, config.batch_size, experiment.steps_per_epoch)

@@ -1,8 +1,8 @@
 """Names to classes, imported only when they are used.
 
 A name is one of the built-in options, the name of an installed plugin (an entry point in the group
-`dlrun.methods`, `dlrun.models`, `dlrun.losses` or `dlrun.datasets`), or `module:Class`, a class of
-the user's own.
+`dlrun.methods`, `dlrun.models`, `dlrun.losses`, `dlrun.datasets` or `dlrun.loggers`), or
+`module:Class`, a class of the user's own.
 """
 
 import importlib
@@ -97,6 +97,9 @@ _BUILT_IN: dict[str, dict[str, str]] = {
         "step": "dlrun.training.schedules:Step",
         "one_cycle": "dlrun.training.schedules:OneCycle",
     },
+    "logger": {
+        "tensorboard": "dlrun.runs.tensorboard:TensorBoard",
+    },
 }
 
 
@@ -113,6 +116,15 @@ _CONTRACTS: dict[str, tuple[str, ...]] = {
     "dataset": ("dlrun.data.sources.base:DataSource", "load(self, config, data_dir)"),
     "optimizer": ("builtins:object", "reference_batch", "build(groups, config, lr, fused)"),
     "schedule": ("builtins:object", "factor(config, progress)"),
+    "logger": (
+        "builtins:object",
+        "__init__(self, config, run)",
+        "scalars(self, step, values)",
+        "image(self, step, name, image)",
+        "histogram(self, step, name, values)",
+        "text(self, step, name, text)",
+        "close(self)",
+    ),
 }
 _ABSENT: Any = object()
 
@@ -126,7 +138,7 @@ def lookup(group: str, name: str, own_code: bool = True) -> Any:
     """The class behind `name` in `group`.
 
     Args:
-        group: method, model, loss, dataset, optimizer or schedule.
+        group: method, model, loss, dataset, optimizer, schedule or logger.
         name: a name of the registry, or `module:Class`, for which that module is imported.
         own_code: whether `module:Class` may be given. Not where the name comes from a file: whoever
             made the file would choose the code that runs.

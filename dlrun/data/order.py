@@ -27,7 +27,7 @@ class Order:
     """
 
     def __init__(self, indices: Tensor, length: int, seed: int, purpose: str) -> None:
-        self.indices, self.length, self.seed, self.purpose = indices, length, seed, purpose
+        self.indices, self.length, self.seed, self.purpose = indices.cpu(), length, seed, purpose
         self.epoch = lru_cache(maxsize=2)(self._epoch)
 
     def _epoch(self, epoch: int) -> Tensor:

@@ -55,8 +55,8 @@ class HalfWeighted(Labelled):
     def order(cls, batches: Batches) -> tuple[WeightedOrder, Order | None]:
         """Of the images that are drawn by weight, and of the others, where there are any."""
         positives, others = positive_rows(batches.data.train, batches.data.positive)
-        weights: DBVAE = batches.method  # type: ignore[assignment]
-        weighted = WeightedOrder(lambda: weights.weights, positives, batches.seed, "by weight")
+        method: Any = batches.method
+        weighted = WeightedOrder(lambda: method.weights, positives, batches.seed, "by weight")
         if not len(others):
             return weighted, None
         if batches.size < 2:
@@ -65,7 +65,7 @@ class HalfWeighted(Labelled):
                 "integer >= 2"
             )
         length = max(len(others), batches.size)
-        return weighted, Order(others.cpu(), length, batches.seed, "others")
+        return weighted, Order(others, length, batches.seed, "others")
 
     @classmethod
     def draw(cls, batches: Batches, number: int) -> Self:

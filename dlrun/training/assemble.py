@@ -12,6 +12,7 @@ from dlrun.data.info import info_of
 from dlrun.data.open import open_dataset
 from dlrun.data.table import DataSet, PixelScale, domain_rows
 from dlrun.errors import UserError
+from dlrun.evaluation.metrics import describe
 from dlrun.methods.abilities import Predicts, Translates
 from dlrun.methods.base import Builder, Method
 from dlrun.models.pretrained import Pretrained
@@ -85,6 +86,18 @@ def _demand_a_batch(config: TrainConfig, method: Method, ranks: Ranks) -> None:
         )
 
 
+def _demand_direction(config: TrainConfig) -> None:
+    """The metric that chooses the best epoch is better high or low. Raises UserError."""
+    cls: type[Method] = lookup("method", config.method.name)
+    key = cls.key_metric_for(config.method.options)
+    if key is not None and describe(key, cls.metrics).higher_is_better is None:
+        raise UserError(
+            f"method {config.method.name}: its key_metric {key!r} is not described, so nothing "
+            f'says whether higher is better; add metrics = {{"{key}": Metric("{key}", '
+            "higher_is_better=True)} to the class"
+        )
+
+
 def _demand_an_end(config: TrainConfig, method: Method, data: DataSet) -> None:
     """Patience that can never run out. Raises UserError."""
     if config.patience is None:
@@ -155,6 +168,7 @@ def assemble(
     """
     pick_device(config.hardware.device)  # a missing device is told before any data is read
     demand_shares(config, ranks)
+    _demand_direction(config)
     data = open_dataset(config.dataset, config.data_dir, config.bias, config.groups)
     steps_per_epoch, total = _length(config, data)
     method, build = build_method(config, data, trained, total / steps_per_epoch)
@@ -188,8 +202,7 @@ def assemble(
             name: method.optimizers().get(name, config.optimizer).options.clip_norm
             for name in optimizers
         },
-        config.optimizer.name,
-        ranks,
+        ranks=ranks,
     )
     return Experiment(
         config, data, method, hardware, batches, update, total, steps_per_epoch, trained,

@@ -15,11 +15,12 @@ from dlrun.errors import Interrupted
 from dlrun.evaluation.evaluate import evaluate, teacher_predictions, trivial
 from dlrun.evaluation.generated import generates
 from dlrun.evaluation.inference import Inference
+from dlrun.evaluation.metrics import to_plain
 from dlrun.files import cache_folder, read_json, write_json
 from dlrun.methods.base import Method
 from dlrun.runs.folder import RunFolder
+from dlrun.runs.loggers import Tracker
 from dlrun.runs.signals import StopRequest
-from dlrun.runs.tracking import Tracker
 from dlrun.training import checkpoint
 from dlrun.training.assemble import Experiment, build_method
 from dlrun.training.loop import Progress
@@ -105,6 +106,7 @@ def final_test(
         "peak_memory_bytes": _peak_memory(experiment),
         "hardware": experiment.hardware.line,
         "key_metric": key,
+        "metrics": to_plain(method.metrics),
         "best": {"step": progress.best_step or progress.step, "val": progress.best_value},
         "warnings": progress.warnings,
         "networks": networks,

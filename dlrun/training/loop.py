@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dlrun.errors import RunFailed
+from dlrun.errors import RunFailed, UserError
 from dlrun.evaluation.evaluate import evaluate
 from dlrun.evaluation.inference import Inference
 from dlrun.evaluation.metrics import better
@@ -17,10 +17,10 @@ from dlrun.evaluation.pictures import pictures, view_picture
 from dlrun.methods.hooks import BeforeEpoch, Warns
 from dlrun.randomness import seed_everything
 from dlrun.runs.folder import RunFolder
+from dlrun.runs.loggers import Tracker
 from dlrun.runs.progress import ProgressView
 from dlrun.runs.signals import StopRequest
 from dlrun.runs.status import StatusWriter
-from dlrun.runs.tracking import Tracker
 from dlrun.training import checkpoint
 from dlrun.training.assemble import Experiment
 
@@ -248,15 +248,21 @@ class Loop:
         drawn = pictures(self.inference, seed) if main else {}
         for name, picture in drawn.items():
             self.tracker.picture(progress.step, name, picture)
-        key = experiment.method.key_metric
-        if key is not None and key in numbers and better(key, numbers[key], progress.best_value):
+        method = experiment.method
+        key, own = method.key_metric, method.metrics
+        if key in own and numbers and key not in numbers:
+            raise UserError(
+                f"key_metric: {key!r} is not among the numbers of val: {', '.join(numbers)}; "
+                "expected one that validate() returns"
+            )
+        if key in numbers and better(key, numbers[key], progress.best_value, own):
             progress.best_value, progress.best_step = numbers[key], progress.step
             if main:
                 checkpoint.save(self.folder.best, self.content())
-        method = experiment.method
         if isinstance(method, Warns) and main:
             progress.warnings = method.warnings(numbers, experiment.update)
             self.view.warn(progress.warnings)
+            self.tracker.text(progress.step, "warnings", progress.warnings)
 
     def _save_due(self) -> bool:
         if self.save_seconds is None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dlrun.evaluation.metrics import METRICS, Metric, describe
+from dlrun.evaluation.metrics import METRICS, describe, find
 from dlrun.files import read_json
 from dlrun.runs.folder import RunFolder
 
@@ -95,8 +95,8 @@ def _objective(text: str) -> Objective:
         return Objective(name, way == "max")
     if name in _COSTS:
         return Objective(name, _COSTS[name])
-    known = describe(name)
-    if known == Metric(name, False, ".4g"):  # what is said of a name that nobody knows
+    known = find(name)
+    if known is None:
         near = difflib.get_close_matches(name, [*METRICS, *_COSTS], n=1)
         meant = f"did you mean {near[0]}? " if near else ""
         raise ValueError(f"{meant}Of a metric of your own say min:{name} or max:{name}")

@@ -76,6 +76,7 @@ def test_pictures_for_what_it_can_do(name: str) -> None:
         set(found)
         == {
             "supervised": {"predictions"},
+            "multitask": {"predictions"},
             "distill": {"predictions"},
             "byol": {"neighbours"},
             "siamese": {"neighbours"},

@@ -432,7 +432,7 @@ class TestSignature:
         assert int(signature(values), 16) >= 0
 
     @pytest.mark.parametrize(
-        "key", ["outputs", "data_dir", "name", "log_every", "checkpoint_every"]
+        "key", ["outputs", "data_dir", "name", "log_every", "checkpoint_every", "logger"]
     )
     def test_leaves_out_what_does_not_change_the_result(self, key: str) -> None:
         assert signature(plain() | {key: "other"}) == signature(plain())

@@ -16,7 +16,7 @@ from dlrun.errors import UserError
 from dlrun.methods.base import Method
 from dlrun.registry import lookup, names, one_line, own_line, verified
 
-GROUPS = ("method", "model", "loss", "dataset", "optimizer", "schedule")
+GROUPS = ("method", "model", "loss", "dataset", "optimizer", "schedule", "logger")
 BUILT_IN = [(group, name) for group in GROUPS for name in registry._BUILT_IN[group]]
 BASES = {"method": Method, "model": nn.Module, "loss": nn.Module, "dataset": DataSource}
 
