@@ -36,7 +36,9 @@ from dlrun.options import Choice, Duration, Group
 from dlrun.registry import lookup
 
 CONF = Path(str(files("dlrun.conf")))
-OPTIONS = sorted((path.parent.name, path.stem) for path in CONF.glob("*/*.yaml"))
+DECODERS = {("model", "mlp_decoder"), ("model", "conv_decoder")}
+"""No method on board uses them, but a user's own GAN does: docs/your-own.md."""
+OPTIONS = sorted({(path.parent.name, path.stem) for path in CONF.glob("*/*.yaml")} - DECODERS)
 METHODS = [option for group, option in OPTIONS if group == "method"]
 ENCODERS = (
     "cnn or mlp or resnet110 or resnet18 or resnet20 or resnet32 or resnet32x4 or resnet34 or "
