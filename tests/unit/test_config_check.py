@@ -3,13 +3,11 @@
 import dataclasses
 import json
 import shutil
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from textwrap import dedent
 from typing import Annotated, Any, get_type_hints
 
 import pytest
@@ -484,23 +482,3 @@ def test_a_network_that_is_no_class_of_the_registry_is_told_once() -> None:
     values["model"]["name"] = "nope"
     assert len(problems(values)) == 1
     assert issubclass(lookup("model", "mlp"), nn.Module)
-
-
-def test_the_example_of_the_guide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What docs/your-own.md tells people to write is taken."""
-    guide = (Path(__file__).parents[2] / "docs" / "your-own.md").read_text()
-    start, middle, end = (
-        guide.index(text) for text in ("    # @package", "    from dataclasses", "Then:")
-    )
-    (tmp_path / "conf" / "method").mkdir(parents=True)
-    yaml = guide[start : guide.index("`rotation.py`:", start)]
-    (tmp_path / "conf/method/rotation.yaml").write_text(dedent(yaml))
-    (tmp_path / "rotation.py").write_text(dedent(guide[middle:end]))
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    try:
-        config = check(compose_plain(["method=rotation", "method.weight=0.5"], "conf"))
-    finally:
-        sys.modules.pop("rotation", None)
-    assert config.method.name == "rotation:Rotation"
-    assert config.method.options.weight == 0.5

@@ -30,10 +30,10 @@ METHOD_LIST = f"There are {METHODS}"
 OPTIMIZERS = "There are adam, adam_gan, adamw, lars, muon, sgd"
 MODELS = (
     "There are capsnet, cnn, conv_autoencoder, conv_decoder, mlp, mlp_autoencoder, mlp_decoder, "
-    "patchgan, patchgan16, patchgan34, resnet110, resnet18, resnet20, resnet32, resnet32x4, resnet34, resnet44, "
-    "resnet50, resnet56, resnet6_generator, resnet8, resnet8x4, resnet9_generator, "
-    "resnet_generator, torchvision, tutorial_student, tutorial_teacher, unet_generator, vgg13, "
-    "vgg8, wrn16_2, wrn40_2"
+    "patchgan, patchgan16, patchgan34, resnet110, resnet18, resnet20, resnet32, resnet32x4, "
+    "resnet34, resnet44, resnet50, resnet56, resnet6_generator, resnet8, resnet8x4, "
+    "resnet9_generator, resnet_generator, torchvision, tutorial_student, tutorial_teacher, "
+    "unet_generator, vgg13, vgg8, wrn16_2, wrn40_2"
 )
 
 
