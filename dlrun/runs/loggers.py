@@ -5,15 +5,16 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Protocol
-
-from torch import Tensor
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from dlrun.errors import UserError
 from dlrun.files import atomic, write_text
 from dlrun.options import Choice
 from dlrun.registry import lookup, one_line, own_line
 from dlrun.runs.folder import RunFolder
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # Options of which a table of runs has no use.
 _ASIDE = (
@@ -47,10 +48,10 @@ class Logger(Protocol):
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Numbers after `step` optimizer steps, such as train/loss; finite or not."""
 
-    def image(self, step: int, name: str, image: Tensor) -> None:
+    def image(self, step: int, name: str, image: "Tensor") -> None:
         """A picture (C, H, W) in [0, 1], with one or three channels."""
 
-    def histogram(self, step: int, name: str, values: Tensor) -> None:
+    def histogram(self, step: int, name: str, values: "Tensor") -> None:
         """How values (N,) are distributed."""
 
     def text(self, step: int, name: str, text: str) -> None:
@@ -121,13 +122,13 @@ class Tracker:
         values = {**key, "images_per_second": rate, "seconds": seconds, "steps": float(step)}
         self.scalars(step, {f"summary/{name}": value for name, value in values.items()})
 
-    def histograms(self, step: int, values: Mapping[str, Tensor]) -> None:
+    def histograms(self, step: int, values: Mapping[str, "Tensor"]) -> None:
         """To the loggers alone: how values (N,) are distributed."""
         for logger in self.loggers:
             for name, numbers in values.items():
                 logger.histogram(step, name, numbers)
 
-    def picture(self, step: int, name: str, image: Tensor) -> Path:
+    def picture(self, step: int, name: str, image: "Tensor") -> Path:
         """A grid (C, H, W) in [0, 1] as samples/NAME-STEP.png and to the loggers."""
         path = self.folder.samples / f"{name}-{step:06d}.png"
         _save_png(image, path)
@@ -172,7 +173,7 @@ def cut_back(path: Path, step: int) -> None:
     write_text(path, "".join(line + "\n" for line in kept))
 
 
-def _save_png(image: Tensor, path: Path) -> None:
+def _save_png(image: "Tensor", path: Path) -> None:
     from PIL import Image
 
     pixels = (image.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).contiguous().cpu()

@@ -4,11 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from torch import Tensor
-
 from dlrun.runs.loggers import LoggedRun
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from torch.utils.tensorboard import SummaryWriter
 
 _BINS = 30  # as many as TensorBoard draws
@@ -30,11 +29,11 @@ class TensorBoard:
         for name, value in values.items():
             self.writer.add_scalar(name, value, step)
 
-    def image(self, step: int, name: str, image: Tensor) -> None:
+    def image(self, step: int, name: str, image: "Tensor") -> None:
         """On the Images page."""
         self.writer.add_image(name, image, step)
 
-    def histogram(self, step: int, name: str, values: Tensor) -> None:
+    def histogram(self, step: int, name: str, values: "Tensor") -> None:
         """On the Histograms page."""
         self.writer.add_histogram(name, values, step, bins=_BINS)
 
