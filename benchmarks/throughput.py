@@ -34,13 +34,13 @@ from dlrun.config.schema import TrainConfig
 from dlrun.losses.divergence import gaussian_kl
 from dlrun.methods.byol import decay
 from dlrun.methods.cyclegan import l1
-from dlrun.methods.ema import update_average
+from dlrun.models.ema import update_average
 from dlrun.runs.folder import RunFolder, claim
 from dlrun.runs.log import Log
+from dlrun.runs.loggers import LoggedRun, Tracker, open_loggers
 from dlrun.runs.progress import ProgressView
 from dlrun.runs.signals import StopRequest
 from dlrun.runs.status import StatusWriter
-from dlrun.runs.tracking import Tracker
 from dlrun.text import flatten
 from dlrun.training import checkpoint
 from dlrun.training.allocator import keep_freed_memory
@@ -105,7 +105,8 @@ def run_seconds(overrides: list[str], steps: int) -> float:
         plain = to_plain_types(config)
         folder.prepare(plain)
         experiment = assemble(config, Inputs(folder, Path(outputs), {}))
-        tracker = Tracker(folder, 0, flatten(plain))
+        logged = LoggedRun(folder.path, 0, flatten(plain))
+        tracker = Tracker(folder, 0, open_loggers(config.logger, logged))
         tracker.scalars(0, {"warm": 0.0})  # TensorBoard's import is start-up, not speed
         log = Log(folder.log, Console(file=io.StringIO()))
         view = ProgressView(log, steps, 0, config.batch_size, experiment.steps_per_epoch)
@@ -135,12 +136,12 @@ def bare_seconds(overrides: list[str], steps: int) -> float:
 
 
 def bare_supervised(experiment: Experiment) -> Callable[[], None]:
-    method, batch = experiment.method, experiment.source.batch(0)
+    method, batch = experiment.method, experiment.batches.draw(0)
     (optimizer,) = experiment.update.optimizers.values()
 
     def step() -> None:
         with experiment.hardware.autocast():
-            logits = method.heads["label"](method.encoder(batch.image))
+            logits = method.head(method.encoder(batch.image))
             loss = F.cross_entropy(logits, batch.label)
         loss.backward()
         optimizer.step()
@@ -150,7 +151,7 @@ def bare_supervised(experiment: Experiment) -> Callable[[], None]:
 
 
 def bare_distill(experiment: Experiment) -> Callable[[], None]:
-    method, batch = experiment.method, experiment.source.batch(0)
+    method, batch = experiment.method, experiment.batches.draw(0)
     (optimizer,) = experiment.update.optimizers.values()
 
     def step() -> None:
@@ -168,7 +169,7 @@ def bare_distill(experiment: Experiment) -> Callable[[], None]:
 
 
 def bare_siamese(experiment: Experiment) -> Callable[[], None]:
-    method, batch = experiment.method, experiment.source.batch(0)
+    method, batch = experiment.method, experiment.batches.draw(0)
     (optimizer,) = experiment.update.optimizers.values()
 
     def step() -> None:
@@ -186,7 +187,7 @@ def bare_siamese(experiment: Experiment) -> Callable[[], None]:
 
 
 def bare_capsnet(experiment: Experiment) -> Callable[[], None]:
-    method, batch = experiment.method, experiment.source.batch(0)
+    method, batch = experiment.method, experiment.batches.draw(0)
     (optimizer,) = experiment.update.optimizers.values()
     wanted = F.one_hot(batch.label, 10).float()
 
@@ -207,7 +208,7 @@ def bare_capsnet(experiment: Experiment) -> Callable[[], None]:
 
 
 def bare_byol(experiment: Experiment) -> Callable[[], None]:
-    method, batch = experiment.method, experiment.source.batch(0)
+    method, batch = experiment.method, experiment.batches.draw(0)
     optimizer, probe = experiment.update.optimizers.values()
 
     def step() -> None:
@@ -230,7 +231,7 @@ def bare_byol(experiment: Experiment) -> Callable[[], None]:
 
 
 def bare_vae(experiment: Experiment) -> Callable[[], None]:
-    method, batch = experiment.method, experiment.source.batch(0)
+    method, batch = experiment.method, experiment.batches.draw(0)
     (optimizer,) = experiment.update.optimizers.values()
     x = batch.image
 
@@ -251,7 +252,7 @@ def bare_vae(experiment: Experiment) -> Callable[[], None]:
 
 
 def bare_autoencoder(experiment: Experiment) -> Callable[[], None]:
-    method, batch = experiment.method, experiment.source.batch(0)
+    method, batch = experiment.method, experiment.batches.draw(0)
     (optimizer,) = experiment.update.optimizers.values()
     x = batch.image
 
@@ -267,7 +268,7 @@ def bare_autoencoder(experiment: Experiment) -> Callable[[], None]:
 
 
 def bare_dbvae(experiment: Experiment) -> Callable[[], None]:
-    method, batch = experiment.method, experiment.source.batch(0)
+    method, batch = experiment.method, experiment.batches.draw(0)
     (optimizer,) = experiment.update.optimizers.values()
     x, y = batch.image, batch.label
     positive = (y == experiment.data.positive).float()
@@ -308,7 +309,7 @@ def bare_dbvae(experiment: Experiment) -> Callable[[], None]:
 
 
 def bare_cyclegan(experiment: Experiment) -> Callable[[], None]:
-    method, batch = experiment.method, experiment.source.batch(0)
+    method, batch = experiment.method, experiment.batches.draw(0)
     optimizers, a, b = experiment.update.optimizers, batch.a, batch.b
     generators = [*method.G_AB.parameters(), *method.G_BA.parameters()]
 

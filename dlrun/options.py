@@ -128,6 +128,36 @@ class Units:
     allowed: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Metric:
+    """How a number of an evaluation is worded, compared and printed."""
+
+    wording: str
+    higher_is_better: bool | None = None
+    """None: it says something, but neither direction is better."""
+    form: str = ".4g"
+    """A format of Python's."""
+    unit: str = ""
+    trivial: str = ""
+    """The baseline that needs no training, where there is one."""
+
+    @property
+    def label(self) -> str:
+        """'KL term, nats an image'."""
+        return f"{self.wording}, {self.unit}" if self.unit else self.wording
+
+    @property
+    def arrow(self) -> str:
+        """Which direction is better."""
+        return {True: "↑", False: "↓", None: ""}[self.higher_is_better]
+
+    def better(self, new: float, old: float | None) -> bool:
+        """Whether `new` is an improvement; the first always is, NaN never."""
+        if old is None or new != new:
+            return new == new
+        return new > old if self.higher_is_better else new < old
+
+
 Fraction = Annotated[float, Range(0, 1)]
 NonNegative = Annotated[float, Range(0)]
 Positive = Annotated[float, Range(0, low_open=True)]

@@ -1,8 +1,8 @@
 """Names to classes, imported only when they are used.
 
 A name is one of the built-in options, the name of an installed plugin (an entry point in the group
-`dlrun.methods`, `dlrun.models`, `dlrun.losses` or `dlrun.datasets`), or `module:Class`, a class of
-the user's own.
+`dlrun.methods`, `dlrun.models`, `dlrun.losses`, `dlrun.datasets` or `dlrun.loggers`), or
+`module:Class`, a class of the user's own.
 """
 
 import importlib
@@ -21,6 +21,7 @@ from dlrun.text import short, suggest
 _BUILT_IN: dict[str, dict[str, str]] = {
     "method": {
         "supervised": "dlrun.methods.supervised:Supervised",
+        "multitask": "dlrun.methods.multitask:Multitask",
         "distill": "dlrun.methods.distill:Distill",
         "byol": "dlrun.methods.byol:BYOL",
         "siamese": "dlrun.methods.siamese:Siamese",
@@ -40,34 +41,38 @@ _BUILT_IN: dict[str, dict[str, str]] = {
         "capsnet": "dlrun.models.capsnet:Capsules",
         "mlp_autoencoder": "dlrun.models.autoencoder:MLPAutoencoder",
         "conv_autoencoder": "dlrun.models.autoencoder:ConvAutoencoder",
+        "mlp_decoder": "dlrun.models.decoder:MLPDecoder",
+        "conv_decoder": "dlrun.models.decoder:ConvDecoder",
         "resnet_generator": "dlrun.models.generator:ResNetGenerator",
         "unet_generator": "dlrun.models.unet:UNetGenerator",
         "patchgan": "dlrun.models.discriminator:PatchGAN",
     },
     "loss": {
-        "cross_entropy": "dlrun.losses.classification:CrossEntropy",
-        "binary_cross_entropy": "dlrun.losses.classification:BinaryCrossEntropy",
-        "focal": "dlrun.losses.classification:Focal",
-        "hinge": "dlrun.losses.classification:Hinge",
-        "multi_margin": "dlrun.losses.classification:MultiMargin",
-        "margin": "dlrun.losses.capsule:Margin",
-        "squared_error": "dlrun.losses.regression:SquaredError",
-        "absolute_error": "dlrun.losses.regression:AbsoluteError",
-        "huber": "dlrun.losses.regression:Huber",
-        "kd": "dlrun.losses.distillation:SoftTargets",
-        "kd_cross_entropy": "dlrun.losses.distillation:SoftCrossEntropy",
-        "dkd": "dlrun.losses.distillation:Decoupled",
-        "kd_cosine": "dlrun.losses.distillation:CosineHidden",
-        "hint": "dlrun.losses.distillation:Hint",
-        "attention": "dlrun.losses.distillation:Attention",
-        "triplet": "dlrun.losses.metric:Triplet",
-        "contrastive": "dlrun.losses.metric:Contrastive",
+        "cross_entropy": "dlrun.losses.classification:cross_entropy",
+        "binary_cross_entropy": "dlrun.losses.classification:binary_cross_entropy",
+        "focal": "dlrun.losses.classification:focal",
+        "binary_focal": "dlrun.losses.classification:binary_focal",
+        "hinge": "dlrun.losses.classification:hinge",
+        "multi_margin": "dlrun.losses.classification:multi_margin",
+        "margin": "dlrun.losses.capsule:margin",
+        "squared_error": "dlrun.losses.regression:squared_error",
+        "absolute_error": "dlrun.losses.regression:absolute_error",
+        "huber": "dlrun.losses.regression:huber",
+        "kd": "dlrun.losses.distillation:kd",
+        "kd_cross_entropy": "dlrun.losses.distillation:kd_cross_entropy",
+        "dkd": "dlrun.losses.distillation:dkd",
+        "kd_cosine": "dlrun.losses.distillation:kd_cosine",
+        "hint": "dlrun.losses.distillation:hint",
+        "attention": "dlrun.losses.distillation:attention",
+        "triplet": "dlrun.losses.embedding:triplet",
+        "contrastive": "dlrun.losses.embedding:contrastive",
+        "cosine_embedding": "dlrun.losses.embedding:cosine_embedding",
+        "cosine": "dlrun.losses.embedding:cosine",
         "bce": "dlrun.losses.reconstruction:Bernoulli",
         "mse": "dlrun.losses.reconstruction:Gaussian",
-        "cosine": "dlrun.losses.similarity:Cosine",
-        "lsgan": "dlrun.losses.adversarial:LeastSquares",
-        "bce_gan": "dlrun.losses.adversarial:BinaryCrossEntropy",
-        "hinge_gan": "dlrun.losses.adversarial:Hinge",
+        "lsgan": "dlrun.losses.adversarial:least_squares",
+        "bce_gan": "dlrun.losses.adversarial:binary_cross_entropy",
+        "hinge_gan": "dlrun.losses.adversarial:hinge",
     },
     "dataset": {
         "fashion_mini": "dlrun.data.sources.fashion_mini:FashionMini",
@@ -92,6 +97,9 @@ _BUILT_IN: dict[str, dict[str, str]] = {
         "step": "dlrun.training.schedules:Step",
         "one_cycle": "dlrun.training.schedules:OneCycle",
     },
+    "logger": {
+        "tensorboard": "dlrun.runs.tensorboard:TensorBoard",
+    },
 }
 
 
@@ -108,6 +116,15 @@ _CONTRACTS: dict[str, tuple[str, ...]] = {
     "dataset": ("dlrun.data.sources.base:DataSource", "load(self, config, data_dir)"),
     "optimizer": ("builtins:object", "reference_batch", "build(groups, config, lr, fused)"),
     "schedule": ("builtins:object", "factor(config, progress)"),
+    "logger": (
+        "builtins:object",
+        "__init__(self, config, run)",
+        "scalars(self, step, values)",
+        "image(self, step, name, image)",
+        "histogram(self, step, name, values)",
+        "text(self, step, name, text)",
+        "close(self)",
+    ),
 }
 _ABSENT: Any = object()
 
@@ -121,7 +138,7 @@ def lookup(group: str, name: str, own_code: bool = True) -> Any:
     """The class behind `name` in `group`.
 
     Args:
-        group: method, model, loss, dataset, optimizer or schedule.
+        group: method, model, loss, dataset, optimizer, schedule or logger.
         name: a name of the registry, or `module:Class`, for which that module is imported.
         own_code: whether `module:Class` may be given. Not where the name comes from a file: whoever
             made the file would choose the code that runs.
@@ -155,6 +172,13 @@ def verified(group: str, name: str, cls: Any) -> Any:
     Raises:
         UserError: it derives from something else or lacks a part; says which.
     """
+    if group == "loss" and inspect.isfunction(cls):
+        if not hasattr(cls, "kind"):
+            raise UserError(
+                f'{name} is not a loss yet; put @loss("logits"), or another kind, in front of it '
+                "(from dlrun.losses.base import loss)"
+            )
+        return cls
     target, *parts = _CONTRACTS[group]
     base = _load(target)
     if not (isinstance(cls, type) and issubclass(cls, base)):

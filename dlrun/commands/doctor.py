@@ -25,7 +25,7 @@ def run(arguments: list[str]) -> int:
     say(f"device: {found}; bf16 is {'native' if native_bf16(device) else 'not native'}")
     say("precision with hardware=auto:")
     for name in names("method"):
-        say(f"  {name}: {pick_precision('auto', device, lookup('method', name))[0]}")
+        say(f"  {name}: {pick_precision('auto', device, name)[0]}")
     say("measuring for about 3 seconds:")
     for name, speed in measure(device).items():
         say(f"  {name}: {speed}")

@@ -11,11 +11,11 @@ def run(arguments: list[str]) -> int:
     """Writes a row of images for each dimension."""
     options = parse("traverse", arguments)
 
-    from dlrun.methods.capabilities import Infers
+    from dlrun.methods.abilities import HasPosterior
     from dlrun.use.features import codes_of
 
     model = open_model(options, "traverse")
-    has_prior = isinstance(model.method, Infers)
+    has_prior = isinstance(model.method, HasPosterior)
     if options.prior and not has_prior:
         raise UserError(f"--prior: {model} has none; leave it out, or give images by --among")
     codes = None

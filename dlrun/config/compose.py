@@ -32,6 +32,8 @@ from dlrun.text import flatten, show, suggest
 PRIMARY = "train"
 NOT_OF_A_RUN = ("hydra", "sweep", "tune")
 """Sections of the primary config that no run knows of."""
+SEVERAL = ("logger",)
+"""Groups of which several options can be chosen at once: logger=[tensorboard,mine]."""
 REFUSALS = (HydraException, OmegaConfBaseException, YAMLError, ValueError)
 """What Hydra raises for a user's mistake; ValueError for a file that is not UTF-8."""
 _SWEEPS = {
@@ -184,7 +186,8 @@ class Composer:
         if self.config_dir is None or Path(self.config_dir).resolve() == packaged().resolve():
             return []
         clashes = []
-        for key, option in config.hydra.runtime.choices.items():
+        several = [(group, option) for group in SEVERAL for option in config.get(group) or ()]
+        for key, option in [*config.hydra.runtime.choices.items(), *several]:
             group = str(key).partition("@")[0]
             own = Path(self.config_dir) / group / f"{option}.yaml"
             if own.is_file() and (packaged() / group / f"{option}.yaml").is_file():
@@ -369,8 +372,10 @@ def _option_problem(override: Override, groups: Mapping[str, list[str]]) -> str 
     if group not in groups or override.is_delete():  # Hydra's own
         return None
     key = override.get_key_element().lstrip("+")
-    if not (isinstance(value, str) and value.removesuffix(".yaml") in groups[group]):
-        return no_option(key, show(value), groups[group])
+    chosen: Any = value if group in SEVERAL and isinstance(value, list) else [value]
+    for option in chosen:
+        if not (isinstance(option, str) and option.removesuffix(".yaml") in groups[group]):
+            return no_option(key, show(option), groups[group])
     if override.package is None and (override.is_add() or override.is_force_add()):
         return f"{override.input_line}: there is a {group} already; choose with {group}={value}"
     return None

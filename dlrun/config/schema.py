@@ -77,6 +77,7 @@ class TrainConfig:
     augment: AugmentConfig
     bias: BiasConfig
     hardware: HardwareConfig
+    logger: dict[str, Annotated[Choice, Group("logger")]]
     groups: tuple[NonEmpty, ...] | None
     seed: Whole
     epochs: Count

@@ -10,8 +10,8 @@ from typing import Any
 
 from dlrun.files import load_yaml
 
-# Where a run lies, what it is called and how often it logs do not change what it computes.
-_NOT_PART = ("outputs", "data_dir", "name", "log_every", "checkpoint_every")
+# Where a run lies, what it is called, how often it logs and where to: no part of what it computes.
+_NOT_PART = ("outputs", "data_dir", "name", "log_every", "checkpoint_every", "logger")
 
 
 def computes(key: str) -> bool:

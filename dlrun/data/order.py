@@ -1,11 +1,18 @@
-"""In which order an epoch shows the images: a function of (seed, epoch)."""
+"""In which order an epoch shows the images: a function of (seed, epoch).
 
+`GroupOrder` is the P x K sampler of Hermans, Beyer and Leibe 2017, arXiv 1703.07737, section 2: a
+batch of P classes with K images each.
+"""
+
+from collections.abc import Callable
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 
-from dlrun.randomness import permutation
+from dlrun.randomness import generator, permutation
+
+GROUP = 4  # K, as in the paper's experiments
 
 
 class Order:
@@ -20,7 +27,7 @@ class Order:
     """
 
     def __init__(self, indices: Tensor, length: int, seed: int, purpose: str) -> None:
-        self.indices, self.length, self.seed, self.purpose = indices, length, seed, purpose
+        self.indices, self.length, self.seed, self.purpose = indices.cpu(), length, seed, purpose
         self.epoch = lru_cache(maxsize=2)(self._epoch)
 
     def _epoch(self, epoch: int) -> Tensor:
@@ -33,3 +40,91 @@ class Order:
         """The rows of batch `number` counted from the start of the run, int64 (size,)."""
         epoch, i = divmod(number, self.length // size)
         return self.epoch(epoch)[i * size : (i + 1) * size]
+
+
+def groups_per_class(labels: Tensor) -> Tensor:
+    """How many groups the images of each class fill, int64 (C,), of int64 labels (N,)."""
+    return -(-labels.bincount() // GROUP)
+
+
+class GroupOrder:
+    """Passes over all images, in which every four rows in turn are of one class.
+
+    An epoch is a function of (seed, epoch): the images of each class are shuffled and cut into
+    groups; a last group that is short is filled from the class's own beginning, so each image comes
+    at least once and no group is mixed. A class of fewer than four images repeats them: the
+    positive of a single image is another augmented view of it.
+
+    The groups of a class are spread evenly over the epoch, at random within its equal parts, so
+    that a batch holds as many classes as it can. Where most images are of one class, a batch may
+    still hold nothing else; no triplet can be made of it.
+
+    Args:
+        labels: int64 (N,), the class of each row.
+        seed: the run's.
+        purpose: keeps two orders of one run apart.
+    """
+
+    def __init__(self, labels: Tensor, seed: int, purpose: str) -> None:
+        self.labels, self.seed, self.purpose = labels.cpu(), seed, purpose
+        images, groups = self.labels.bincount(), groups_per_class(self.labels)
+        owner = torch.arange(len(groups)).repeat_interleave(groups)
+        turn = torch.arange(len(owner)) - (groups.cumsum(0) - groups)[owner]
+        self.turn, self.turns = turn.double(), groups[owner]
+        within = (GROUP * turn[:, None] + torch.arange(GROUP)) % images[owner, None]
+        # Where the members of a group (G, 4) stand among all rows sorted by class.
+        self.members = (images.cumsum(0) - images)[owner, None] + within
+        self.length = self.members.numel()
+        self.epoch = lru_cache(maxsize=2)(self._epoch)
+
+    def _epoch(self, epoch: int) -> Tensor:
+        rows = permutation(len(self.labels), self.seed, self.purpose, epoch, "rows")
+        by_class = rows[self.labels[rows].argsort(stable=True)]
+        random = generator(self.seed, self.purpose, epoch, "groups")
+        jitter = torch.rand(len(self.turn), generator=random, dtype=torch.float64)
+        order = ((self.turn + jitter) / self.turns).argsort()
+        return by_class[self.members[order]].flatten()
+
+    def batch(self, number: int, size: int) -> Tensor:
+        """The rows of batch `number` counted from the start of the run, int64 (size,).
+
+        Whole groups, where `size` is a multiple of four.
+        """
+        epoch, i = divmod(number, self.length // size)
+        return self.epoch(epoch)[i * size : (i + 1) * size]
+
+
+class WeightedOrder:
+    """Rows drawn with replacement by weights, which may change from batch to batch.
+
+    Args:
+        weights: gives the weights of all rows, (N,), on any device; looked at at each batch.
+        start: int64, the rows that are drawn uniformly while all weights are 0.
+        seed: the run's.
+        purpose: keeps two orders of one run apart.
+    """
+
+    def __init__(
+        self, weights: Callable[[], Tensor], start: Tensor, seed: int, purpose: str
+    ) -> None:
+        self.weights, self.start, self.seed, self.purpose = weights, start, seed, purpose
+        self._cumulated, self._version = torch.zeros(0), -1
+
+    def batch(self, number: int, size: int) -> Tensor:
+        """The rows of batch `number` counted from the start of the run, int64 (size,)."""
+        cumulated = self._sums()
+        random = generator(self.seed, self.purpose, number)
+        uniform = torch.rand(size, generator=random).double()
+        drawn = torch.searchsorted(cumulated, uniform * cumulated[-1], right=True)
+        return drawn.clamp_(max=len(cumulated) - 1)
+
+    def _sums(self) -> Tensor:
+        """On the CPU, so that every device draws alike; copied only where the weights changed."""
+        weights = self.weights()
+        if weights._version != self._version:
+            chances = weights.cpu()
+            if not weights.any():
+                chances = torch.zeros(len(weights), dtype=torch.float64)
+                chances[self.start.cpu()] = 1
+            self._cumulated, self._version = chances.cumsum(0), weights._version
+        return self._cumulated

@@ -8,6 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from dlrun.errors import UserError
+
 Pixels = Literal["unit", "symmetric", "standardized"]
 """What a network sees: [0, 1], [-1, 1], or zero mean and unit variance over the train split."""
 
@@ -129,6 +131,27 @@ class DataSet:
     def bytes(self) -> int:
         """What the images take."""
         return sum(len(t) for t in (self.train, self.val, self.test)) * self.train.images[0].numel()
+
+
+def domain_rows(data: DataSet, split: str = "train") -> tuple[Tensor, Tensor]:
+    """The rows of the two domains in a split, int64 each.
+
+    Raises:
+        UserError: the data set does not say which two, or one of them is empty.
+    """
+    if data.domains is None:
+        raise UserError(
+            f"dataset={data.name}: an unpaired method needs two domains; give two class names, "
+            f"dataset.domains=[...,...], from {', '.join(data.class_names) or 'class folders'}"
+        )
+    labels = getattr(data, split).labels
+    rows = tuple((labels == domain).nonzero()[:, 0].cpu() for domain in data.domains)
+    for domain, found in zip(data.domains, rows, strict=True):
+        if not len(found):
+            raise UserError(
+                f"dataset={data.name}: no {split} image of domain {data.class_names[domain]}"
+            )
+    return rows[0], rows[1]
 
 
 def pixel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:

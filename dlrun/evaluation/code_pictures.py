@@ -5,7 +5,7 @@ from torch import Tensor
 
 from dlrun.evaluation.inference import Inference
 from dlrun.evaluation.mixture import Mixture
-from dlrun.methods.capabilities import Decodes
+from dlrun.methods.abilities import Decodes
 
 COMPONENTS = 10  # Ghosh et al. 2020, section 5
 _FITTED = 1000  # codes are enough for a mixture, and quick

@@ -1,4 +1,4 @@
-"""What a code holds, and how likely images are under the model that it belongs to."""
+"""How much of a code is used, and how likely images are under the model."""
 
 import math
 
@@ -9,16 +9,16 @@ from dlrun.data.table import Table
 from dlrun.evaluation.features import full_precision
 from dlrun.evaluation.inference import Inference
 from dlrun.losses.divergence import gaussian_kl_of_each
-from dlrun.methods.capabilities import Infers, Likely
+from dlrun.methods.abilities import HasLikelihood, HasPosterior
 
 ACTIVE = 1e-2  # Burda et al. 2016, arXiv 1509.00519, section 5.2: variance of the posterior's mean
 _CHUNK = 10  # draws at once of a batch of images
 
 
 def code_numbers(
-    inference: Inference, method: Infers, table: Table, thorough: bool
+    inference: Inference, method: HasPosterior, table: Table, full: bool
 ) -> dict[str, float]:
-    """How many numbers of the code depend on the image; if `thorough`, the KL term of each.
+    """How many dimensions of the code depend on the image; if `full`, the KL term of each.
 
     The latter are named `kl/00`, `kl/01`, ...: too many for a table, but kept.
     """
@@ -28,14 +28,14 @@ def code_numbers(
         means.append(mu.double())
         parts.append(gaussian_kl_of_each(mu, logvar).double())
     numbers = {"active_units": float((torch.cat(means).var(0) > ACTIVE).sum())}
-    if thorough:
+    if full:
         each = torch.cat(parts).mean(0).tolist()
         numbers |= {f"kl/{place:02d}": value for place, value in enumerate(each)}
     return numbers
 
 
 @full_precision
-def likelihood(inference: Inference, method: Likely, table: Table) -> dict[str, float]:
+def likelihood(inference: Inference, method: HasLikelihood, table: Table) -> dict[str, float]:
     """-log p(x) by importance-weighted draws (Burda et al. 2016, equation 8), nats an image.
 
     From above on average, and nearer with more draws. Of black and white also as bits a pixel.
@@ -49,7 +49,7 @@ def likelihood(inference: Inference, method: Likely, table: Table) -> dict[str, 
     return numbers
 
 
-def _log_likelihood(method: Likely, image: Tensor) -> Tensor:
+def _log_likelihood(method: HasLikelihood, image: Tensor) -> Tensor:
     """log mean exp of the weights, (B,), in parts: k draws of all pixels would not fit."""
     total = image.new_full((len(image),), -math.inf, dtype=torch.float64)
     for left in range(method.likelihood_draws, 0, -_CHUNK):

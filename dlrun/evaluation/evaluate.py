@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from dlrun.data.binarize import binarize
-from dlrun.data.rows import domain_rows
-from dlrun.data.table import DataSet, PixelScale, Table
+from dlrun.data.table import DataSet, PixelScale, Table, domain_rows
 from dlrun.evaluation.codes import code_numbers, likelihood
 from dlrun.evaluation.features import knn_predict, linear_probe, share_equal, spread
 from dlrun.evaluation.groups import group_numbers
@@ -18,19 +17,18 @@ from dlrun.evaluation.linear import (
     ppca_negative_log_density,
 )
 from dlrun.evaluation.retrieval import mean_average_precision, queries, recall_at_k
-from dlrun.methods.capabilities import (
+from dlrun.methods.abilities import (
     Decodes,
     Direction,
     Embeds,
-    Infers,
-    Likely,
+    HasLikelihood,
+    HasPosterior,
+    HasProjection,
     Predicts,
-    Projects,
     Reconstructs,
-    Teaches,
     Translates,
-    Validates,
 )
+from dlrun.methods.hooks import HasTeacher, Validates
 from dlrun.randomness import seed_everything
 
 DIRECTIONS: tuple[Direction, Direction] = ("a_to_b", "b_to_a")
@@ -40,39 +38,39 @@ def evaluate(
     inference: Inference,
     split: str,
     seed: int,
-    thorough: bool = True,
+    full: bool = True,
     taught: Tensor | None = None,
 ) -> dict[str, float]:
     """Numbers of `split` ('val' or 'test'), a function of the weights and the seed alone.
 
     Args:
         inference: the method and its data.
-        split: which images are judged; what a number needs besides comes from train.
+        split: which images are evaluated; what a number needs besides comes from train.
         seed: of the evaluation's own random numbers.
-        thorough: also what is too slow to repeat while training: the linear probe, and features of
-            methods that classify,.
-        taught: what the teacher takes the split's images for, see `taught_classes`.
+        full: also what is too slow to repeat while training: the linear probe, and features of
+            methods that classify.
+        taught: the teacher's predictions for the split, see `teacher_predictions`.
     """
     method, table = inference.method, getattr(inference.data, split)
     if not len(table):
         return {}
     seed_everything(seed, "evaluation", split)
     numbers: dict[str, float] = {}
-    if taught is None and thorough:
-        taught = taught_classes(inference, table)
+    if taught is None and full:
+        taught = teacher_predictions(inference, table)
     with inference.evaluating():
         if isinstance(method, Predicts) and method.classifies and table.labels is not None:
-            numbers |= _predictions(inference, method, table, taught, thorough)
+            numbers |= _predictions(inference, method, table, taught, full)
         if isinstance(method, Validates):
             numbers |= _validated(inference, method, table)
-        wanted = thorough or not isinstance(method, Predicts)
+        wanted = full or not isinstance(method, Predicts)
         if isinstance(method, Embeds) and table.labels is not None and wanted:
-            numbers |= _features(inference, method, table, thorough)
-        if isinstance(method, Projects):
+            numbers |= _features(inference, method, table, full)
+        if isinstance(method, HasProjection):
             numbers |= spread(inference.over(table, method.project))
-        if isinstance(method, Infers):
-            numbers |= code_numbers(inference, method, table, thorough)
-        if isinstance(method, Likely) and method.likelihood_draws and thorough:
+        if isinstance(method, HasPosterior):
+            numbers |= code_numbers(inference, method, table, full)
+        if isinstance(method, HasLikelihood) and method.likelihood_draws and full:
             numbers |= likelihood(inference, method, table)
         if isinstance(method, Reconstructs):
             numbers["reconstruction_error"] = _reconstruction_error(inference, method, table)
@@ -87,9 +85,9 @@ def evaluate(
 def trivial(
     data: DataSet, split: str, numbers: dict[str, float], code_dim: int = 0
 ) -> dict[str, float]:
-    """For each of `numbers` that has one, what the baseline without training reaches on `split`.
+    """For each of `numbers` that has one, the baseline without training on `split`.
 
-    `code_dim`: of a method that has codes, so that a baseline may have as many numbers.
+    `code_dim`: of a method that has codes, so that a baseline may have as many dimensions.
     """
     table: Table = getattr(data, split)
     found: dict[str, float] = {}
@@ -114,9 +112,9 @@ def trivial(
         found |= _trivial_attribute(name, column.cpu(), table.attributes[name].cpu(), numbers)
     if "target_share" in numbers:
         a, b = domain_rows(data, split)
-        judge = DomainJudge(data)
-        shares = [judge.share(_raw_rows(table, rows), target) for rows, target in ((a, 1), (b, 0))]
-        found |= {"target_share": min(shares), "cycle_error": 0.0}
+        domains = DomainNeighbours(data)
+        to_b, to_a = domains.share(_raw_rows(table, a), 1), domains.share(_raw_rows(table, b), 0)
+        found |= {"target_share": min(to_b, to_a), "cycle_error": 0.0}
     return found
 
 
@@ -138,7 +136,7 @@ def _of_codes(
 def _trivial_attribute(
     name: str, train: Tensor, wanted: Tensor, numbers: dict[str, float]
 ) -> dict[str, float]:
-    """The most frequent class, or the median of the numbers, of those that are known."""
+    """The most frequent known class, or the median of the known numbers."""
     train, wanted = (
         column[~column.isnan() if column.is_floating_point() else column >= 0]
         for column in (train, wanted)
@@ -152,8 +150,8 @@ def _trivial_attribute(
     return found
 
 
-class DomainJudge:
-    """Tells the two domains apart by the 20 nearest raw train images; it needs no training."""
+class DomainNeighbours:
+    """Tells the two domains apart by the 20 nearest train images in raw pixels."""
 
     def __init__(self, data: DataSet) -> None:
         a, b = domain_rows(data)
@@ -161,7 +159,7 @@ class DomainJudge:
         self.labels = torch.cat([torch.zeros(len(a)), torch.ones(len(b))]).long()
 
     def share(self, images: Tensor, target: int) -> float:
-        """The share of `images` (N, D), raw pixels in [0, 1], taken for domain `target`, 0 or 1."""
+        """The fraction of `images` (N, D), raw pixels in [0, 1], classified as `target`, 0 or 1."""
         return float((knn_predict(self.bank, self.labels, images) == target).double().mean())
 
 
@@ -182,10 +180,10 @@ def _validated(inference: Inference, method: Validates, table: Table) -> dict[st
     return {name: float(values.mean()) for name, values in joined.items() if len(values)}
 
 
-def taught_classes(inference: Inference, table: Table) -> Tensor | None:
-    """What the teacher takes images for (N,), int64; None without one that classifies."""
+def teacher_predictions(inference: Inference, table: Table) -> Tensor | None:
+    """The teacher's classes (N,), int64; None without a teacher that classifies."""
     method = inference.method
-    if not isinstance(method, Teaches):
+    if not isinstance(method, HasTeacher):
         return None
     classes = []
     with inference.evaluating():
@@ -198,12 +196,12 @@ def taught_classes(inference: Inference, table: Table) -> Tensor | None:
 
 
 def _predictions(
-    inference: Inference, method: Predicts, table: Table, taught: Tensor | None, thorough: bool
+    inference: Inference, method: Predicts, table: Table, taught: Tensor | None, full: bool
 ) -> dict[str, float]:
     predicted = inference.over(table, lambda x: method.predict(x)).argmax(1).cpu()
     assert table.labels is not None
     numbers = {"accuracy": share_equal(predicted, table.labels.cpu())}
-    numbers |= group_numbers(inference.data, table, predicted, thorough)
+    numbers |= group_numbers(inference.data, table, predicted, full)
     return numbers if taught is None else numbers | {"agreement": share_equal(predicted, taught)}
 
 
@@ -237,9 +235,9 @@ def _reconstruction_error(inference: Inference, method: Reconstructs, table: Tab
 
 
 def _translation(inference: Inference, method: Translates, split: str) -> dict[str, float]:
-    """How often a translation is taken for the target domain, and what comes back of the image."""
+    """How often a translation passes as the target domain, and what the way back recovers."""
     table: Table = getattr(inference.data, split)
-    judge, scale = DomainJudge(inference.data), inference.scale
+    domains, scale = DomainNeighbours(inference.data), inference.scale
     shares, errors = [], []
     for there, back, rows in zip(
         DIRECTIONS, DIRECTIONS[::-1], domain_rows(inference.data, split), strict=True
@@ -250,7 +248,7 @@ def _translation(inference: Inference, method: Translates, split: str) -> dict[s
             again = method.translate(_rescale(there_unit, scale, inference.memory_format), back)
             errors.append((again - scale.to_unit(batch.image)).abs().flatten(1).mean(1).double())
             translated.append(there_unit.flatten(1).cpu())
-        shares.append(judge.share(torch.cat(translated), 1 if there == "a_to_b" else 0))
+        shares.append(domains.share(torch.cat(translated), 1 if there == "a_to_b" else 0))
     return {
         "target_share": min(shares),  # a generator that always draws one thing wins one way only
         "target_share_a_to_b": shares[0],

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from dlrun.data.table import DataSet, PixelScale
 from dlrun.evaluation.features import full_precision
 from dlrun.evaluation.inception import inception
-from dlrun.methods.trained import Trained, load_whole
-from dlrun.models.build import build_model
+from dlrun.models.pretrained import Pretrained, load_whole
 from dlrun.options import Choice
 from dlrun.randomness import permutation, seed_everything
+from dlrun.registry import lookup
 
 _BATCH = 250
 _BATCH_LARGE = 32  # of 299 x 299
@@ -73,7 +73,7 @@ class Extractor:
 
 
 def trained_extractor(
-    trained: Trained, data: DataSet, device: torch.device, classes: str = ""
+    trained: Pretrained, data: DataSet, device: torch.device, classes: str = ""
 ) -> Extractor:
     """The encoder of a supervised run on images of `data`, and the classifier that stands on it.
 
@@ -84,7 +84,7 @@ def trained_extractor(
     assert model is not None and info is not None
     assert backbone is not None and head_state is not None
     num_classes = len(info.class_names)
-    network: Any = build_model(model, info.image_shape, num_classes)
+    network: Any = lookup("model", model.name)(model.options, info.image_shape, num_classes)
     load_whole(network, backbone, trained.source)
     width: int = network.feature_dim
     head = nn.Linear(width, num_classes)
@@ -124,7 +124,9 @@ def random_extractor(model: Choice, data: DataSet, device: torch.device) -> Extr
     """The same network with weights that have learnt nothing: a weaker judge, without labels."""
     with torch.random.fork_rng(devices=[]):
         seed_everything(0, "random features")  # the same judge whatever the run's seed is
-        network: Any = build_model(model, data.image_shape, data.num_classes)
+        network: Any = lookup("model", model.name)(
+            model.options, data.image_shape, data.num_classes
+        )
     digest = digest_of(network.state_dict())
     scale = PixelScale.of("standardized", data.mean, data.std)
     extractor = Extractor(

@@ -12,14 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dlrun.data.rows import domain_rows
-from dlrun.data.table import DataSet, Table
+from dlrun.data.table import DataSet, Table, domain_rows
 from dlrun.evaluation.code_pictures import codes_mixture
 from dlrun.evaluation.evaluate import DIRECTIONS
 from dlrun.evaluation.extractor import Extractor
 from dlrun.evaluation.fidelity import ENOUGH, Estimate, Manifold, counted, frechet, kernel_distance
 from dlrun.evaluation.inference import BATCH, Inference
-from dlrun.methods.capabilities import Decodes, Samples, Translates
+from dlrun.methods.abilities import Decodes, Samples, Translates
 from dlrun.randomness import generator, permutation, seed_everything
 
 FEWEST = 10

@@ -26,9 +26,7 @@ def wilson(successes: int, n: int) -> tuple[float, float]:
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
-def group_numbers(
-    data: DataSet, table: Table, predicted: Tensor, thorough: bool
-) -> dict[str, float]:
+def group_numbers(data: DataSet, table: Table, predicted: Tensor, full: bool) -> dict[str, float]:
     """Of int64 classes `predicted` (N,) for the images of `table`; nothing without groups.
 
     `worst_group_recall` (or `_accuracy`), `group_gap` from the best to the worst, both shares, and
@@ -54,7 +52,7 @@ def group_numbers(
         outside &= ~group
     found = {} if positive is None else _of_yes(right, wanted, ~wanted)
     found |= _over_groups(measure, [group[measure] for group in each.values() if group["n"]])
-    if not thorough:
+    if not full:
         kept = ("recall", "false_positive_rate", f"worst_group_{measure}")
         return {name: value for name, value in found.items() if name in kept}
     if outside.any():

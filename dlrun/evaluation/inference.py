@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dlrun.data.batches import EvalBatch
 from dlrun.data.table import DataSet, PixelScale, Table
-from dlrun.data.views import HeldOut
 from dlrun.methods.base import Method
 
 BATCH = 250
@@ -41,7 +41,7 @@ class Inference:
         x = self.scale.from_bytes(table.gather(rows, self.device))
         return x.contiguous(memory_format=self.memory_format)
 
-    def batches(self, table: Table, rows: Tensor | None = None) -> Iterator[HeldOut]:
+    def batches(self, table: Table, rows: Tensor | None = None) -> Iterator[EvalBatch]:
         """The whole table, or some rows of it, in order."""
 
         def picked(column: Tensor) -> Tensor:
@@ -49,7 +49,7 @@ class Inference:
 
         everything = torch.arange(len(table)) if rows is None else rows
         for part in everything.split(BATCH):
-            yield HeldOut(
+            yield EvalBatch(
                 self.images(table, part),
                 None if table.labels is None else picked(table.labels),
                 {name: picked(column) for name, column in table.attributes.items()},

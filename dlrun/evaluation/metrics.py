@@ -1,97 +1,109 @@
-"""What each number of an evaluation is called, which way is better, and how it is printed."""
+"""The registry of metrics: wording, direction, format and unit of every number of an evaluation."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from typing import Any
 
+from dlrun.options import Metric
 
-@dataclass(frozen=True)
-class Metric:
-    """One kind of number. `trivial` names the baseline that needs no training."""
-
-    label: str
-    higher_is_better: bool | None
-    """None: it tells something, but neither way is better."""
-    form: str
-    trivial: str = ""
-
-    @property
-    def arrow(self) -> str:
-        """Which way is better."""
-        return {True: "↑", False: "↓", None: ""}[self.higher_is_better]
-
+_NATS = "nats an image"
 
 METRICS = {
-    "accuracy": Metric("accuracy", True, ".3f", "the most frequent class"),
-    "recall": Metric("recall, of the positives", True, ".3f"),
+    "accuracy": Metric("accuracy", True, ".3f", trivial="the most frequent class"),
+    "recall": Metric("recall of the positives", True, ".3f"),
     "precision": Metric("precision", True, ".3f"),
     "false_positive_rate": Metric("false positive rate", False, ".3f"),
     "worst_group_recall": Metric("worst group's recall", True, ".3f"),
     "worst_group_accuracy": Metric("worst group's accuracy", True, ".3f"),
     "group_gap": Metric("gap between groups", False, ".3f"),
-    "group_variance": Metric("variance of groups, pt²", False, ".2f"),
+    "group_variance": Metric("variance of groups", False, ".2f", "pt²"),
     "outside_groups": Metric("images in no group: a value is missing", None, ".0f"),
     "agreement": Metric("agreement with the teacher", True, ".3f"),
-    "knn": Metric("kNN accuracy (k=20)", True, ".3f", "raw pixels"),
-    "linear_probe": Metric("linear probe accuracy", True, ".3f", "raw pixels"),
+    "knn": Metric("kNN accuracy (k=20)", True, ".3f", trivial="raw pixels"),
+    "linear_probe": Metric("linear probe accuracy", True, ".3f", trivial="raw pixels"),
     "margin": Metric("margin loss", False, ".4f"),
     "reconstruction": Metric("squared error, summed over an image", False, ".2f"),
-    "recall_at_1": Metric("recall@1", True, ".3f", "raw pixels"),
-    "recall_at_5": Metric("recall@5", True, ".3f", "raw pixels"),
-    "mean_average_precision": Metric("mAP", True, ".3f", "raw pixels"),
+    "recall_at_1": Metric("recall@1", True, ".3f", trivial="raw pixels"),
+    "recall_at_5": Metric("recall@5", True, ".3f", trivial="raw pixels"),
+    "mean_average_precision": Metric("mAP", True, ".3f", trivial="raw pixels"),
     "probe_accuracy": Metric("online probe accuracy", True, ".3f"),
     "projection_std": Metric("std of projections", None, ".4f"),
     "projection_rank": Metric("effective rank of projections", None, ".1f"),
-    "reconstruction_error": Metric("reconstruction MSE", False, ".4f", "the mean image"),
+    "reconstruction_error": Metric("reconstruction MSE", False, ".4f", trivial="the mean image"),
     "squared_error": Metric(
-        "squared error of an image", False, ".2f", "as many principal components"
+        "squared error of an image", False, ".2f", trivial="as many principal components"
     ),
     "negative_log_likelihood": Metric(
-        "-log p(x), nats an image", False, ".2f", "independent pixels"
+        "-log p(x)", False, ".2f", _NATS, trivial="independent pixels"
     ),
     "negative_log_density": Metric(
-        "-log p(x), a density, nats an image", False, ".2f", "probabilistic PCA"
+        "-log p(x), a density", False, ".2f", _NATS, trivial="probabilistic PCA"
     ),
-    "bits_per_dimension": Metric("bits a pixel", False, ".4f", "independent pixels"),
+    "bits_per_dimension": Metric("bits a pixel", False, ".4f", trivial="independent pixels"),
     "active_units": Metric("active units of the code", None, ".0f"),
-    "negative_elbo": Metric("-ELBO, nats an image", False, ".1f"),
-    "kl": Metric("KL term, nats an image", None, ".1f"),
+    "negative_elbo": Metric("-ELBO", False, ".1f", _NATS),
+    "kl": Metric("KL term", None, ".1f", _NATS),
     "absolute_error": Metric("absolute error", False, ".4g"),
     "loss": Metric("loss", False, ".4f"),
-    "target_share": Metric("taken for target, worse way", True, ".3f", "the image as it is"),
-    "target_share_a_to_b": Metric("  A taken for B", True, ".3f"),
-    "target_share_b_to_a": Metric("  B taken for A", True, ".3f"),
-    "cycle_error": Metric("cycle error, mean |x - x''|", False, ".4f", "the image as it is"),
+    "target_share": Metric(
+        "classified as target, worse direction", True, ".3f", trivial="the image as it is"
+    ),
+    "target_share_a_to_b": Metric("  A classified as B", True, ".3f"),
+    "target_share_b_to_a": Metric("  B classified as A", True, ".3f"),
+    "cycle_error": Metric(
+        "cycle error, mean |x - x''|", False, ".4f", trivial="the image as it is"
+    ),
     "correlation_a_to_b": Metric("correlation of A, A to B", None, ".3f"),
     "correlation_b_to_a": Metric("correlation of B, B to A", None, ".3f"),
     "change_a_to_b": Metric("change of A (of its spread)", None, ".3f"),
     "change_b_to_a": Metric("change of B (of its spread)", None, ".3f"),
-    # Of made images, `kid[features]/what made them`.
+    # Of generated images, `kid[features]/what generated them`.
     "kid": Metric("KID", False, ".4g"),
     "fid": Metric("FID", False, ".4g"),
-    "taken": Metric("taken for target", True, ".3f"),
+    "taken": Metric("classified as target", True, ".3f"),
 }
+_BY_COLUMN = ("accuracy", "absolute_error", "loss")
+"""`accuracy_gender` is the accuracy of the attribute `gender`."""
 
 
-def describe(name: str) -> Metric:
-    """The metric of that name; an unknown one, of a user's own method, is better when lower.
+def find(name: str, own: Mapping[str, Metric] | None = None) -> Metric | None:
+    """The metric of that name; None where nobody has described it.
 
-    `accuracy_gender` is the accuracy of the attribute `gender`; `kid[features]/prior` is a KID.
+    Args:
+        name: such as `accuracy`, `accuracy_gender` or `kid[features]/prior`.
+        own: those of the method (`Method.metrics`), which come first.
     """
+    if own and name in own:
+        return own[name]
     if name in METRICS:
         return METRICS[name]
     of_features = name.partition("[")[0]
     if of_features != name and of_features in METRICS:
-        return replace(METRICS[of_features], label=name)
-    for kind in ("accuracy", "absolute_error", "loss"):
+        return replace(METRICS[of_features], wording=name)
+    for kind in _BY_COLUMN:
         if name.startswith(f"{kind}_"):
-            label = f"{METRICS[kind].label}, {name.removeprefix(f'{kind}_')}"
-            return replace(METRICS[kind], label=label, trivial="")
-    return Metric(name, False, ".4g")
+            wording = f"{METRICS[kind].wording}, {name.removeprefix(f'{kind}_')}"
+            return replace(METRICS[kind], wording=wording, trivial="")
+    return None
 
 
-def better(name: str, new: float, old: float | None) -> bool:
+def describe(name: str, own: Mapping[str, Metric] | None = None) -> Metric:
+    """As `find`; a name that nobody has described is neither better high nor low."""
+    return find(name, own) or Metric(name)
+
+
+def better(
+    name: str, new: float, old: float | None, own: Mapping[str, Metric] | None = None
+) -> bool:
     """Whether `new` is an improvement; the first always is, NaN never."""
-    if new != new:
-        return False
-    if old is None:
-        return True
-    return new > old if describe(name).higher_is_better else new < old
+    return describe(name, own).better(new, old)
+
+
+def to_plain(own: Mapping[str, Metric]) -> dict[str, dict[str, Any]]:
+    """A method's own metrics, for summary.json: what reads it need not load the method."""
+    return {name: asdict(metric) for name, metric in own.items()}
+
+
+def metrics_of(summary: Mapping[str, Any]) -> dict[str, Metric]:
+    """The method's own metrics, from a run's summary.json."""
+    return {name: Metric(**fields) for name, fields in summary.get("metrics", {}).items()}

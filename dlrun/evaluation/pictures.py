@@ -1,30 +1,21 @@
-"""Pictures of what a method does, always of the same val images: a run can be leafed through."""
+"""Pictures of what a method does, always of the same val images, so that a run can be followed."""
 
 from collections.abc import Sequence
 from dataclasses import fields
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from dlrun.data.rows import domain_rows
-from dlrun.data.table import DataSet, PixelScale
-from dlrun.data.views import View
+from dlrun.data.table import DataSet, PixelScale, Table, domain_rows
 from dlrun.evaluation.captions import with_captions
 from dlrun.evaluation.code_pictures import from_mixture, interpolations, traversals
 from dlrun.evaluation.evaluate import DIRECTIONS
 from dlrun.evaluation.features import nearest
 from dlrun.evaluation.inference import Inference
-from dlrun.evaluation.survey import weighed
-from dlrun.methods.capabilities import (
-    Decodes,
-    Embeds,
-    Predicts,
-    Reconstructs,
-    Samples,
-    Translates,
-    Weighs,
-)
+from dlrun.methods.abilities import Decodes, Embeds, Predicts, Reconstructs, Samples, Translates
+from dlrun.methods.hooks import HasSamplingWeights
 from dlrun.randomness import seed_everything
 
 COLUMNS = 12
@@ -56,8 +47,8 @@ def pictures(inference: Inference, seed: int) -> dict[str, Tensor]:
             found["samples_mixture"] = grid(drawn.split(COLUMNS))
         if isinstance(method, Translates):
             found["translations"] = _translations(inference, method)
-        if isinstance(method, Weighs) and bool(method.weights.any()):
-            rows, captions = weighed(data.train, method.weights, COLUMNS)
+        if isinstance(method, HasSamplingWeights) and bool(method.weights.any()):
+            rows, captions = most_and_least_drawn(data.train, method.weights, COLUMNS)
             found["weights"] = with_captions(grid(rows), captions)
         if isinstance(method, Predicts) and method.classifies and table.labels is not None:
             found["predictions"] = _predictions(inference, method)
@@ -66,9 +57,9 @@ def pictures(inference: Inference, seed: int) -> dict[str, Tensor]:
     return found
 
 
-def view_picture(batch: View, scale: PixelScale) -> Tensor:
+def view_picture(batch: Any, scale: PixelScale) -> Tensor:
     """What the network is shown: one row for each image of a batch's view."""
-    parts = [getattr(batch, field.name) for field in fields(batch)]  # type: ignore[arg-type]
+    parts = [getattr(batch, field.name) for field in fields(batch)]
     images = [part for part in parts if isinstance(part, Tensor) and part.ndim == 4]
     rows = [scale.to_unit(image[:COLUMNS]) for image in images]
     return grid(rows)
@@ -85,6 +76,24 @@ def grid(rows: Sequence[Tensor]) -> Tensor:
         blank = torch.ones(count - len(row), *cells.shape[1:])
         lines.append(torch.cat([*cells, *blank], dim=2))
     return torch.cat(lines, dim=1)[:, :-_GAP, :-_GAP]
+
+
+def most_and_least_drawn(
+    table: Table, weights: Tensor, columns: int
+) -> tuple[list[Tensor], list[str]]:
+    """Two rows each of the images with the largest and the smallest weights, and their captions.
+
+    Images in [0, 1]; those of weight 0 are drawn otherwise.
+    """
+    order = weights.argsort(descending=True, stable=True)[: int((weights > 0).sum())]
+    rows: list[Tensor] = []
+    captions = []
+    for chosen, name in ((order, "most"), (order.flip(0), "least")):
+        chosen = chosen[: 2 * columns].to(table.images.device)
+        for part in table.images[chosen].float().div(255).split(columns):
+            rows.append(part)
+            captions.append(f"drawn {name}")
+    return rows, captions
 
 
 def _translations(inference: Inference, method: Translates) -> Tensor:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from dlrun.data.table import PixelScale
+from dlrun.methods.abilities import PredictsTasks
 from dlrun.methods.base import Method
-from dlrun.methods.capabilities import PredictsTasks
 from dlrun.use import TrainedModel
 from dlrun.use.model import LABEL
 

@@ -1,1 +1,1 @@
-"""One file a family of losses."""
+"""Losses: functions of tensors, chosen by `loss=`."""

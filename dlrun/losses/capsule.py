@@ -1,19 +1,23 @@
 """Lengths of capsules against class labels (Sabour, Frosst and Hinton 2017, arXiv 1710.09829)."""
 
-from dataclasses import dataclass
+from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
+from dlrun.losses.base import loss
 from dlrun.options import Fraction, NonNegative
 
 
-def margin_loss(
-    lengths: Tensor,
-    labels: Tensor,
-    upper: float = 0.9,
-    lower: float = 0.1,
-    down_weight: float = 0.5,
+def _check(options: Any) -> None:
+    """Raises ValueError where the bounds are the wrong way round."""
+    if options.lower > options.upper:
+        raise ValueError(f"lower: got {options.lower:g}, expected at most upper, {options.upper:g}")
+
+
+@loss("lengths", check=_check)
+def margin(
+    lengths: Tensor, labels: Tensor, *, upper: Fraction, lower: Fraction, down_weight: NonNegative
 ) -> Tensor:
     """`sum_k T_k max(0, m+ - |v_k|)^2 + lambda (1 - T_k) max(0, |v_k| - m-)^2` (equation 4).
 
@@ -34,31 +38,3 @@ def margin_loss(
     present = F.one_hot(labels, lengths.shape[1]).float()
     short, long = F.relu(upper - lengths).square(), F.relu(lengths - lower).square()
     return (present * short + down_weight * (1 - present) * long).sum(1)
-
-
-class Margin(nn.Module):
-    """`margin_loss`: the true class's capsule long, each other one short."""
-
-    kind = "lengths"
-
-    @dataclass(frozen=True)
-    class Config:
-        upper: Fraction
-        lower: Fraction
-        down_weight: NonNegative
-
-        def __post_init__(self) -> None:
-            """Raises ValueError where the bounds are the wrong way round."""
-            if self.lower > self.upper:
-                raise ValueError(
-                    f"lower: got {self.lower:g}, expected at most upper, {self.upper:g}"
-                )
-
-    def __init__(self, config: Config) -> None:
-        super().__init__()
-        self.config = config
-
-    def forward(self, lengths: Tensor, labels: Tensor) -> Tensor:
-        """Of lengths (B, K) and int64 labels (B,): one loss an image, (B,), float32."""
-        c = self.config
-        return margin_loss(lengths, labels, c.upper, c.lower, c.down_weight)

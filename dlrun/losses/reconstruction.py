@@ -1,9 +1,9 @@
 """Likelihoods of images: `-log p(x | decoder's output)`, summed over pixels, in nats an image.
 
-Each also says what picture the output stands for (`mean`), and whether it is of black and white
-(`binary`) or a density of numbers. All are per image, (B,), never a mean
-over pixels: the KL term beside them is a sum, and a mean would change beta by half the number of
-pixels.
+Classes, since each also says what picture the output stands for (`mean`) and whether it is a
+likelihood of black and white (`binary`) or a density of numbers. All are per image, (B,), never a
+mean over pixels: the KL term beside them is a sum, and a mean would change beta by half the number
+of pixels.
 """
 
 import math

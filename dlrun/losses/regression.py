@@ -1,93 +1,45 @@
 """Numbers against numbers (the lecture notes' 4.5 to 4.7), and logits against one-hot labels.
 
-The modules take either: outputs (B,) against numbers (B,), or outputs (B, K) against class labels
-(B,), whose one-hot rows are the numbers then, averaged over classes. Training on those goes about
-as well as cross-entropy (Hui and Belkin 2021, arXiv 2006.07322).
+Either outputs (B,) against numbers (B,), or outputs (B, K) against class labels, int64 (B,), whose
+one-hot rows are the numbers then, averaged over classes: one loss an image, (B,), float32. Training
+on those goes about as well as cross-entropy (Hui and Belkin 2021, arXiv 2006.07322).
 """
 
-from abc import ABC, abstractmethod
-from dataclasses import dataclass
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
+from dlrun.losses.base import loss
 from dlrun.options import Positive
 
 
+@loss("logits", "values")
 def squared_error(output: Tensor, target: Tensor) -> Tensor:
-    """`(x - y)^2`. Of output and target, both (...): (...), float32."""
-    return (output.float() - target.float()).square()
+    """`(x - y)^2`."""
+    return _of_each(F.mse_loss(*_pair(output, target), reduction="none"))
 
 
+@loss("logits", "values")
 def absolute_error(output: Tensor, target: Tensor) -> Tensor:
-    """`|x - y|`. Of output and target, both (...): (...), float32."""
-    return (output.float() - target.float()).abs()
+    """`|x - y|`."""
+    return _of_each(F.l1_loss(*_pair(output, target), reduction="none"))
 
 
-def huber(output: Tensor, target: Tensor, delta: float) -> Tensor:
+@loss("logits", "values")
+def huber(output: Tensor, target: Tensor, *, delta: Positive) -> Tensor:
     """`e^2 / 2` up to |e| = delta, `delta (|e| - delta / 2)` beyond (Huber 1964), e = x - y.
 
-    delta has the unit of the target. Of output and target, both (...): (...), float32.
+    delta has the unit of the target.
     """
-    return F.huber_loss(output.float(), target.float(), reduction="none", delta=delta)
+    return _of_each(F.huber_loss(*_pair(output, target), reduction="none", delta=delta))
 
 
-class OfEach(nn.Module, ABC):
-    """Gives `terms`, elementwise of outputs and targets, as one loss an image."""
-
-    kind = ("logits", "values")
-
-    @dataclass(frozen=True)
-    class Config:
-        pass
-
-    def __init__(self, config: Config) -> None:
-        super().__init__()
-        self.config = config
-
-    @abstractmethod
-    def terms(self, output: Tensor, target: Tensor) -> Tensor:
-        """Of two of the same shape, (...): (...), float32."""
-
-    def forward(self, output: Tensor, target: Tensor) -> Tensor:
-        """Of (B,) and float (B,), or (B, K) and int64 (B,): one loss an image, (B,), float32."""
-        terms = self.terms(output, _target(output, target))
-        return terms if terms.ndim == 1 else terms.mean(1)
+def _of_each(terms: Tensor) -> Tensor:
+    return terms if terms.ndim == 1 else terms.mean(1)
 
 
-class SquaredError(OfEach):
-    """`(x - y)^2`."""
-
-    def terms(self, output: Tensor, target: Tensor) -> Tensor:
-        """See `squared_error`."""
-        return squared_error(output, target)
-
-
-class AbsoluteError(OfEach):
-    """`|x - y|`."""
-
-    def terms(self, output: Tensor, target: Tensor) -> Tensor:
-        """See `absolute_error`."""
-        return absolute_error(output, target)
-
-
-class Huber(OfEach):
-    """Squared near zero, absolute beyond `delta`."""
-
-    @dataclass(frozen=True)
-    class Config(OfEach.Config):
-        delta: Positive
-
-    config: Config
-
-    def terms(self, output: Tensor, target: Tensor) -> Tensor:
-        """See `huber`."""
-        return huber(output, target, self.config.delta)
-
-
-def _target(output: Tensor, target: Tensor) -> Tensor:
-    """In the output's shape.
+def _pair(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Both in the output's shape, float32.
 
     Raises:
         TypeError: the target is neither of a float type nor int64.
@@ -103,4 +55,5 @@ def _target(output: Tensor, target: Tensor) -> Tensor:
             f"got output {tuple(output.shape)} and {target.dtype} target {tuple(target.shape)}, "
             f"expected {expected}"
         )
-    return F.one_hot(target, output.shape[1]) if labels else target
+    wanted = F.one_hot(target, output.shape[1]) if labels else target
+    return output.float(), wanted.float()

@@ -1,8 +1,8 @@
-"""Autoencoder: an image through a few numbers and back (Hinton and Salakhutdinov 2006).
+"""Autoencoder: an image to a short code and back (Hinton and Salakhutdinov 2006).
 
-Trained from end to end, without their layer-by-layer start, which ReLU and Adam make needless.
-With `noise` or `masked` it is the denoising one (Vincent et al. 2008): what is damaged goes in,
-what was whole is wanted. As many principal components are the yardstick beside it.
+Trained end to end, without their layer-by-layer pretraining, which ReLU and Adam make needless.
+With `noise` or `masked` it is the denoising one (Vincent et al. 2008): a damaged image goes in, the
+intact one is the target. Its baseline is as many principal components.
 
 Expect: docs/results.md, "autoencoder".
 """
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from dlrun.data.views import Images
+from dlrun.data.batches import Images
 from dlrun.methods.base import Builder, Method, Update
 from dlrun.options import Count, Fraction, NonNegative
 
@@ -42,7 +42,7 @@ class Autoencoder(Method):
         self.code_dim = config.code
 
     def step(self, batch: Images, update: Update) -> dict[str, Tensor]:
-        """The loss of the whole image given the damaged one, summed over pixels."""
+        """The loss of the intact image given the damaged one, summed over pixels."""
         code = self.encoder(self.damaged(batch.image))
         loss = self.loss(self.decoder(code), batch.image).mean()
         update.minimize(loss)

@@ -6,31 +6,25 @@ from typing import Any, ClassVar, Protocol, Self
 
 from torch import Tensor, nn
 
+from dlrun.data.batches import Batch, Labelled
 from dlrun.data.info import DataInfo
 from dlrun.data.table import Pixels
-from dlrun.data.views import Labelled, View
 from dlrun.errors import UserError
-from dlrun.losses.build import build_loss
-from dlrun.methods.trained import Trained, freeze, load_backbone
-from dlrun.models.build import build_model
-from dlrun.options import Choice
+from dlrun.losses.base import bind
+from dlrun.models.pretrained import Pretrained, freeze, load_backbone
+from dlrun.options import Choice, Metric
+from dlrun.registry import lookup
 
 
 class Update(Protocol):
-    """The one way to train, under the precision and the accumulation that the run has."""
+    """The one way to train, under the run's precision and accumulation."""
 
     step: int
     """Optimizer steps taken before this one."""
-    optimizer: str
-    """By the name of its option: sgd, adam, lars ..."""
-
-    @property
-    def top_rate(self) -> float:
-        """The main optimizer's learning rate at the schedule's top, scaled to the batch."""
 
     @property
     def progress(self) -> float:
-        """`step` as a share of the whole run, in [0, 1]."""
+        """`step` as a fraction of the whole run, in [0, 1]."""
 
     def minimize(self, loss: Tensor, name: str = "main") -> None:
         """Backward into the parameters of optimizer `name` only, and its step.
@@ -48,8 +42,8 @@ class Section(Protocol):
         """With `values` in the place of its own."""
 
 
-def _nothing_trained(reference: str) -> Trained:
-    raise UserError(f"{reference}: trained weights cannot be looked up here")
+def _nothing_pretrained(reference: str) -> Pretrained:
+    raise UserError(f"{reference}: pretrained weights cannot be looked up here")
 
 
 @dataclass
@@ -65,11 +59,11 @@ class Builder:
     """Images of the train split."""
     augmented: bool = True
     """Whether an image looks different each time it is shown."""
-    trained: Callable[[str], Trained] = _nothing_trained
-    """What a run or a file, given as text in the config, has learnt."""
+    pretrained: Callable[[str], Pretrained] = _nothing_pretrained
+    """The weights of a run or a file, which the config names."""
     built: list[nn.Module] = field(default_factory=list)
     report: list[str] = field(default_factory=list)
-    """What was loaded from where, a line each, for people."""
+    """Lines for people: what was loaded from where, what the options amount to."""
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -82,33 +76,39 @@ class Builder:
         return len(self.info.class_names)
 
     def model(self) -> Any:
-        """A network of the model group; each call another one.
+        """A network of the model group; each call builds another one.
 
         An nn.Module with what its kind promises: an encoder has `feature_dim`, an autoencoder
-        `encoder`, `decoder(code_dim)` and `hidden_dim`. It is fresh, unless `init_from` in its
-        options names weights to begin with.
+        `encoder`, `decoder(code_dim)` and `hidden_dim`, a decoder `code_dim`. It is freshly
+        initialised, unless `init_from` in its options names weights to start from.
         """
         return self.network(self.model_choice)
 
     def network(self, choice: Choice) -> nn.Module:
-        """A network of a nested group, such as `method.discriminator`."""
-        network: nn.Module = build_model(choice, self.image_shape, self.num_classes)
+        """A network of a nested group, such as `method.discriminator`.
+
+        Raises:
+            UserError: it does not fit images of that size, or the weights do not fit it.
+        """
+        model = lookup("model", choice.name)
+        network: nn.Module = model(choice.options, self.image_shape, self.num_classes)
         init_from = getattr(choice.options, "init_from", None)
         if init_from is not None:
-            self.report += load_backbone(network, self.trained(init_from), self.info)
+            self.report += load_backbone(network, self.pretrained(init_from), self.info)
         if getattr(choice.options, "freeze", None) == "backbone":
             freeze(network)
-            begun = "as loaded" if init_from else "as initialised: it has learnt nothing"
-            self.report.append(f"model.freeze=backbone: its weights and statistics stay {begun}")
+            start = "as loaded" if init_from else "at their random initialisation"
+            self.report.append(f"model.freeze=backbone: weights and statistics stay {start}")
         self.built.append(network)
         return network
 
     def loss(self) -> Any:
-        """The loss of the loss group.
+        """The loss of the loss group, to be called: what of, its kind says.
 
-        An nn.Module with what its kind promises: one of images has `mean(output)`.
+        One of images has `mean(output)` besides, one of distillation `compares` and `regressor`.
+        Its options are `.config`.
         """
-        return build_loss(self.loss_choice)
+        return bind(lookup("loss", self.loss_choice.name), self.loss_choice.options)
 
 
 class Method(nn.Module):
@@ -120,29 +120,29 @@ class Method(nn.Module):
 
     Config: ClassVar[Any]
     """A frozen dataclass: the options, with types and ranges from `dlrun.options`."""
-    view: ClassVar[type[View]] = Labelled
-    """What a batch is."""
+    view: ClassVar[type[Batch]] = Labelled
+    """What a batch is: a class of `dlrun.data.batches`, or one of your own."""
     model_kind: ClassVar[str] = "encoder"
-    """Which models fit: encoder, autoencoder, generator, capsules."""
+    """Which models fit: encoder, autoencoder, decoder, generator, capsules."""
     loss_kind: ClassVar[str | None] = None
     """Which losses fit: logits, distillation, triplets, lengths, images, vectors, scores."""
     pixels: ClassVar[Pixels] = "standardized"
-    """In which range its images are."""
+    """The range of its images."""
     key_metric: ClassVar[str | None] = None
     """The val metric that chooses the best epoch; None: the last epoch is the best."""
     reporting_only: ClassVar[tuple[str, ...]] = ()
     """Options that only serve the final report: 0 or false in the trials of a study."""
-    cpu_bf16: ClassVar[bool] = False
-    """Whether bf16 is faster on the CPU, and as good as fp32 by docs/results.md."""
+    metrics: ClassVar[dict[str, Metric]] = {}
+    """Describes the numbers of its own that `validate` gives, by name."""
     parts: ClassVar[dict[str, str]] = {}
-    """What others may take over: `backbone` and `head` to the beginning of their state's names."""
+    """What other runs may load: `backbone` and `head` to a prefix of the names in its state."""
     inference: ClassVar[tuple[str, ...]] = ("",)
-    """Beginnings of its state's names that its capabilities need; what is left only trains."""
+    """Prefixes of the names in its state that its abilities need; the rest only trains."""
     classifies: bool = True
     """Whether `predict`, where there is one, gives the data set's classes."""
 
     @classmethod
-    def view_for(cls, config: Any) -> type[View]:
+    def view_for(cls, config: Any) -> type[Batch]:
         """What a batch is under these options."""
         return cls.view
 
@@ -182,11 +182,11 @@ class Method(nn.Module):
         """Once per optimizer step, without gradients: a moving average, a queue."""
 
     def probabilities(self, output: Tensor) -> Tensor:
-        """What `predict` gives (B, K) as probabilities of the classes (B, K)."""
+        """The output of `predict` (B, K) as probabilities of the classes (B, K)."""
         return output.float().softmax(1)
 
     def train(self, mode: bool = True) -> Self:
-        """Training mode, in which what is frozen stays in eval mode: its batch norm would drift."""
+        """Training mode, in which frozen networks stay in eval mode: batch norm would drift."""
         super().train(mode)
         for module in self.modules():
             if getattr(module, "frozen", False):

@@ -1,11 +1,11 @@
 """BYOL: Bootstrap Your Own Latent (Grill et al. 2020, arXiv 2006.07733).
 
-The online network predicts what the target network makes of another view of the same image; the
+The online network predicts the target network's projection of another view of the same image; the
 target follows the online network as a moving average. Otherwise than in the lecture notes: their
 notebook has neither a predictor nor a projector in its target (`method.predictor=none` and
 `method.target_projector=false` show what that costs), concatenates the two views, which mixes their
 batch norm statistics, and decays at a fixed rate. Otherwise than in the paper: the heads are
-narrower (1024 against 4096), as small images are usually trained.
+narrower (1024 against 4096), as is usual for small images.
 
 Expect: docs/results.md, "byol".
 """
@@ -19,16 +19,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dlrun.data.views import HeldOut, TwoViews
+from dlrun.data.batches import EvalBatch, TwoViews
 from dlrun.errors import UserError
 from dlrun.losses.classification import cross_entropy
 from dlrun.methods.base import Builder, Method, Update
-from dlrun.methods.collapse import collapse_warnings
-from dlrun.methods.ema import target_of, update_average
+from dlrun.models.ema import frozen_copy, update_average
 from dlrun.options import Choice, Count, Fraction, Group
 
 # The authors' code, configs/byol.py: by how many epochs the run has at most.
 TAU_PRESETS = ((70, 0.97), (600, 0.99), (math.inf, 0.996))
+# Of projections that have collapsed to a point or a line: their std over the healthy 1/sqrt(D), and
+# their effective rank.
+LEAST_SPREAD, LEAST_RANK = 0.1, 2.0
+# From this decay on the target hardly moves, which is right at the end of a run alone.
+STILL, NEARLY_OVER = 0.9999, 0.8
 
 
 def head(below: int, hidden: int, above: int) -> nn.Module:
@@ -45,7 +49,7 @@ def head(below: int, hidden: int, above: int) -> nn.Module:
 
 
 def preset_tau(epochs: float) -> float:
-    """The decay at the start that suits a run of so many epochs: .97 for 40, .99 for 300."""
+    """The decay at the start for a run of so many epochs: .97 for 40, .99 for 300."""
     return next(tau for most, tau in TAU_PRESETS if epochs <= most)
 
 
@@ -70,7 +74,6 @@ class BYOL(Method):
     model_kind = "encoder"
     loss_kind = "vectors"
     key_metric = "knn"
-    cpu_bf16 = True
     parts: ClassVar[dict[str, str]] = {"backbone": "online.0."}
     inference = ("online.0.",)
 
@@ -86,11 +89,8 @@ class BYOL(Method):
         self.predictor: nn.Module = nn.Identity()
         if config.predictor == "mlp":
             self.predictor = head(config.projection, config.hidden, config.projection)
-        if config.target_projector:
-            self.target = target_of(self.online)
-        elif config.projection == f.feature_dim:
-            self.target = target_of(nn.Sequential(f))
-        else:
+        self.target = frozen_copy(self.online if config.target_projector else nn.Sequential(f))
+        if not config.target_projector and config.projection != f.feature_dim:
             raise UserError(
                 f"method.projection: got {config.projection}; without a target projector it must "
                 f"be the model's feature width, {f.feature_dim}"
@@ -99,7 +99,7 @@ class BYOL(Method):
         self.probe = nn.Linear(f.feature_dim, build.num_classes) if build.num_classes else None
 
     def parameter_groups(self) -> dict[str, Iterable[nn.Parameter]]:
-        """The online network and its predictor; the probe; the target only follows."""
+        """The online network and its predictor; the probe. The target is not trained."""
         groups: dict[str, Iterable[nn.Parameter]] = {
             "main": [*self.online.parameters(), *self.predictor.parameters()]
         }
@@ -121,10 +121,10 @@ class BYOL(Method):
         loss = (self.loss(q1, z1) + self.loss(q2, z2)).mean()  # equation 2, symmetrised: in [0, 8]
         update.minimize(loss)
         spread = F.normalize(z1.float(), dim=1).std(0).mean()  # 1/sqrt(D) healthy, 0 collapsed
-        told = {"loss": loss, "target_std": spread}
+        metrics = {"loss": loss, "target_std": spread}
         if self.probe is not None and batch.label is not None:
-            told["probe_accuracy"] = self.learn_probe(h.detach(), batch.label, update)
-        return told
+            metrics["probe_accuracy"] = self.learn_probe(h.detach(), batch.label, update)
+        return metrics
 
     def learn_probe(self, features: Tensor, label: Tensor, update: Update) -> Tensor:
         """A linear classifier beside the training, which learns nothing from it: its accuracy."""
@@ -150,7 +150,7 @@ class BYOL(Method):
         projections: Tensor = self.online(image)
         return projections
 
-    def validate(self, batch: HeldOut) -> dict[str, Tensor]:
+    def validate(self, batch: EvalBatch) -> dict[str, Tensor]:
         """The online probe on held-out images."""
         if self.probe is None or batch.label is None:
             return {}
@@ -158,6 +158,14 @@ class BYOL(Method):
         return {"probe_accuracy": right.float()}
 
     def warnings(self, numbers: dict[str, float], update: Update) -> list[str]:
-        """A collapse and its likely cause, or a target that stands still."""
-        tau, width = decay(self.tau, update.progress), self.config.projection
-        return collapse_warnings(numbers, width, tau, update, self.config.predictor != "none")
+        """Projections that have collapsed, which the loss does not show; a target that stays."""
+        width, tau = self.config.projection, decay(self.tau, update.progress)
+        spread, rank = numbers.get("projection_std", 1.0), numbers.get("projection_rank", math.inf)
+        if spread < LEAST_SPREAD / math.sqrt(width) or rank < LEAST_RANK:
+            return [
+                f"the projections have collapsed (std {spread:.2g}, healthy is about "
+                f"{width**-0.5:.2g}; rank {rank:.1f} of {width}): see docs/troubleshooting.md"
+            ]
+        if tau > STILL and update.progress < NEARLY_OVER:
+            return [f"tau is {tau:.5f}: the target does not follow the online network"]
+        return []

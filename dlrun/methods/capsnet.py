@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from dlrun.data.views import HeldOut, Labelled
+from dlrun.data.batches import EvalBatch, Labelled
 from dlrun.methods.base import Builder, Method, Update
 from dlrun.models.capsnet import Decoder
 from dlrun.options import NonNegative
@@ -35,11 +35,10 @@ class CapsNet(Method):
     loss_kind = "lengths"
     pixels = "unit"
     key_metric = "accuracy"
-    cpu_bf16 = True
 
     reconstruct: Callable[[Tensor], Tensor] | None = None
-    """The image through the longest capsule, in [0, 1]. Only where there is a decoder: `None` in
-    the class is how a method disclaims one of its capabilities."""
+    """The image through the longest capsule, in [0, 1]. None, and so no ability, without
+    a decoder."""
 
     def __init__(self, config: Config, build: Builder) -> None:
         super().__init__()
@@ -57,14 +56,14 @@ class CapsNet(Method):
         v = self.capsules(batch.image)
         lengths = _lengths(v)
         loss = margin = self.loss(lengths, batch.label).mean()
-        told = {"margin": margin}
+        metrics = {"margin": margin}
         if self.decoder is not None:
             error = _squared_error(self.decoder(_only(v, batch.label)), batch.image).mean()
             loss = margin + self.config.reconstruction_weight * error
-            told["reconstruction"] = error
+            metrics["reconstruction"] = error
         update.minimize(loss)
         accuracy = (lengths.argmax(1) == batch.label).float().mean()
-        return {"loss": loss, **told, "accuracy": accuracy}
+        return {"loss": loss, **metrics, "accuracy": accuracy}
 
     def predict(self, image: Tensor) -> Tensor:
         """The lengths (B, K), in [0, 1): scores, and no logits of a distribution."""
@@ -80,22 +79,22 @@ class CapsNet(Method):
         return v.flatten(1)
 
     def _reconstruct(self, image: Tensor) -> Tensor:
-        """By the longest capsule: here the class is not known."""
+        """From the longest capsule, since the class is not known here."""
         assert self.decoder is not None
         v = self.capsules(image)
         picture: Tensor = self.decoder(_only(v, _lengths(v).argmax(1)))
         return picture
 
-    def validate(self, batch: HeldOut) -> dict[str, Tensor]:
+    def validate(self, batch: EvalBatch) -> dict[str, Tensor]:
         """Both losses apart; the squared error is that of `reconstruct`, summed over pixels."""
         v = self.capsules(batch.image)
-        lengths, told = _lengths(v), {}
+        lengths, metrics = _lengths(v), {}
         if batch.label is not None:
-            told["margin"] = self.loss(lengths, batch.label)
+            metrics["margin"] = self.loss(lengths, batch.label)
         if self.decoder is not None:
             picture = self.decoder(_only(v, lengths.argmax(1)))
-            told["reconstruction"] = _squared_error(picture, batch.image)
-        return told
+            metrics["reconstruction"] = _squared_error(picture, batch.image)
+        return metrics
 
 
 def _lengths(v: Tensor) -> Tensor:

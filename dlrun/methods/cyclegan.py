@@ -21,21 +21,16 @@ from typing import Annotated
 import torch
 from torch import Tensor, nn
 
-from dlrun.data.views import HeldOut, Unpaired
+from dlrun.data.batches import EvalBatch, Unpaired
+from dlrun.methods.abilities import Direction
 from dlrun.methods.base import Builder, Method, Update
-from dlrun.methods.capabilities import Direction
-from dlrun.methods.image_pool import ImagePool
-from dlrun.methods.translation import (
-    Signs,
-    change,
-    correlation,
-    guessing,
-    summary,
-    translation_warnings,
-)
+from dlrun.models.image_pool import ImagePool
 from dlrun.options import Choice, Group, NonNegative, Whole
 
-_MEMORY = 0.99  # of the discriminators' mean losses, over about a hundred steps
+MEMORY = 0.99  # of the discriminators' mean losses, over about a hundred steps
+INVERTED = -0.1  # correlation; untrained generators reach about -0.1 by chance
+UNCHANGED = 0.1  # mean absolute change, as a fraction of the image's own spread
+SATURATED = 0.1  # of the loss of a discriminator that guesses
 
 
 def l1(x: Tensor, y: Tensor) -> Tensor:
@@ -61,7 +56,6 @@ class CycleGAN(Method):
     loss_kind = "scores"
     pixels = "symmetric"
     key_metric = "target_share"
-    cpu_bf16 = True
     inference = ("G_AB.", "G_BA.")
 
     def __init__(self, config: Config, build: Builder) -> None:
@@ -74,10 +68,13 @@ class CycleGAN(Method):
         self.pool_B = ImagePool(config.pool, build.image_shape)
         self.gan_loss = build.loss()
         self.domains = build.info.domains
-        self.guessing = guessing(self.gan_loss)
+        self.guessing = getattr(self.gan_loss, "guessing", 0.0)
         self.register_buffer("recent_losses", torch.full((2,), self.guessing))
-        field = getattr(self.D_A, "receptive_field", None)
-        build.report += summary(build.info, config.cycle, config.identity, config.pool, field)
+        sizes = " and ".join(f"{domain.name} ({domain.images:,} images)" for domain in self.domains)
+        build.report.append(
+            f"domains A and B: {sizes}; generators' loss: adversarial + {config.cycle:g} cycle + "
+            f"{config.cycle * config.identity:g} identity"
+        )
 
     def parameter_groups(self) -> dict[str, Iterable[nn.Parameter]]:
         """One optimizer for both generators, one for each discriminator, as in the notes."""
@@ -111,7 +108,7 @@ class CycleGAN(Method):
         update.minimize(loss_D_A, "discriminator_A")
 
         now = torch.stack([loss_D_A, loss_D_B]).detach().float()
-        self.recent_losses.lerp_(now, 1 - _MEMORY)
+        self.recent_losses.lerp_(now, 1 - MEMORY)
         return {
             "generators": loss_G,
             "adversarial": loss_G_AB + loss_G_BA,
@@ -132,31 +129,64 @@ class CycleGAN(Method):
         generator = self.G_AB if direction == "a_to_b" else self.G_BA
         return (generator(image).float() + 1) / 2  # type: ignore[no-any-return]
 
-    def validate(self, batch: HeldOut) -> dict[str, Tensor]:
+    def validate(self, batch: EvalBatch) -> dict[str, Tensor]:
         """How a translation compares with its image, of the images of either domain."""
-        told: dict[str, Tensor] = {}
+        metrics: dict[str, Tensor] = {}
         if batch.label is None:
-            return told
+            return metrics
         for domain, generator, way in zip(
             self.domains, (self.G_AB, self.G_BA), ("a_to_b", "b_to_a"), strict=False
         ):
             x = batch.image[batch.label == domain.label]
             if len(x):
                 y = generator(x)
-                told |= {f"correlation_{way}": correlation(x, y), f"change_{way}": change(x, y)}
-        return told
+                metrics[f"correlation_{way}"] = correlation(x, y)
+                metrics[f"change_{way}"] = change(x, y)
+        return metrics
 
     def warnings(self, numbers: dict[str, float], update: Update) -> list[str]:
-        """Inverted colours, translations that are their images, a discriminator that knows all."""
-        if not self.domains:
-            return []
-        signs = Signs(
-            names=(self.domains[0].name, self.domains[1].name),
-            numbers=numbers,
-            losses=tuple(float(loss) for loss in self.recent_losses),
-            guessing=self.guessing,
-            cycle=self.config.cycle,
-            identity=self.config.identity,
-            discriminator=self.config.discriminator.options,
-        )
-        return translation_warnings(signs)
+        """Inverted colours, translations that are their images, saturated discriminators."""
+        lines, names = [], [domain.name for domain in self.domains]
+        for way, ends in (("a_to_b", names), ("b_to_a", names[::-1])):
+            correlated = numbers.get(f"correlation_{way}", 0.0)
+            changed = numbers.get(f"change_{way}", 1.0)
+            if correlated < INVERTED:
+                lines.append(
+                    f"{' to '.join(ends)} inverts colours (correlation of an image and its "
+                    f"translation {correlated:.2f}); this rarely recovers: restart with a larger "
+                    f"method.identity than {self.config.identity:g}, or another seed"
+                )
+            if changed < UNCHANGED:
+                lines.append(
+                    f"{' to '.join(ends)} returns its input (changed by {changed:.0%} of an "
+                    "image's spread); lower method.identity or method.cycle"
+                )
+        for name, loss in zip(names, self.recent_losses, strict=False):
+            if loss < SATURATED * self.guessing:
+                lines.append(
+                    f"the discriminator of {name} is saturated (loss {float(loss):.2g}, guessing "
+                    f"gives {self.guessing:.2g}), so its generator learns little; make it smaller, "
+                    "or raise method.pool"
+                )
+        return lines
+
+
+def correlation(x: Tensor, y: Tensor) -> Tensor:
+    """Pearson's over the pixels and channels of each image, in [-1, 1].
+
+    Of (B, C, H, W) twice: (B,); 0 where one of the two has a single colour.
+    """
+    x, y = (image.float().flatten(1) for image in (x, y))
+    x, y = x - x.mean(1, keepdim=True), y - y.mean(1, keepdim=True)
+    norms: Tensor = x.norm(dim=1) * y.norm(dim=1)
+    return (x * y).sum(1) / norms.clamp_min(1e-8)
+
+
+def change(x: Tensor, y: Tensor) -> Tensor:
+    """Mean |y - x| over mean |x - mean(x)|: 1 is as far away as the image's mean colour.
+
+    Of (B, C, H, W) twice: (B,).
+    """
+    x, y = (image.float().flatten(1) for image in (x, y))
+    spread = (x - x.mean(1, keepdim=True)).abs().mean(1)
+    return (y - x).abs().mean(1) / spread.clamp_min(1e-3)

@@ -1,38 +1,40 @@
 """DB-VAE: a classifier that debiases itself through its own latent space (Amini et al. 2019, AIES).
 
-One encoder gives the class and the code; a separate decoder gives the image back. Images of
-interest, by default those of the positive class, are learnt by the autoencoder too, `L_y + I_f(y)
-L_VAE`; at the start of each epoch they are looked at, and those that lie where few codes do are
-drawn more often. Half of a batch is drawn so, the other half uniformly from the rest.
+One encoder gives the class and the code; a separate decoder reconstructs the image. Images of
+interest, by default those of the positive class, train the autoencoder too, `L_y + I_f(y) L_VAE`.
+Before each epoch their codes are computed, and those where few codes lie are drawn more often
+(`methods/resampling.py`): half of a batch is drawn by weight, the other half uniformly from the
+rest.
 
-Otherwise than in the paper: what `methods/resampling.py` says of the weights; the losses' weights,
-which it does not state, are `method.classification` and `method.beta` beside a sum over pixels in
-nats. With two classes the encoder gives one logit, as there. With more it gives one for each class,
-cross-entropy takes the place of its binary form, and the positive class is the one debiased against
-the rest; the head still tells all of them apart. Without a positive class all images are of
-interest, and whole batches are drawn by weight.
+Otherwise than in the paper: the losses' weights, which it does not state, are
+`method.classification` and `method.beta` beside a sum over pixels in nats. With two classes the
+encoder gives one logit, as there; with more it gives one for each class, and cross-entropy takes
+the place of its binary form. Without a positive class all images are of interest, and whole batches
+are drawn by weight.
 
 Expect: docs/results.md, "dbvae".
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
 
-from dlrun.data.rows import positive_rows
+from dlrun.data.batches import Batches, EvalBatch, Labelled
+from dlrun.data.order import Order, WeightedOrder
 from dlrun.data.table import Table
-from dlrun.data.views import HeldOut, Weighted
 from dlrun.errors import UserError
 from dlrun.losses.classification import cross_entropy
 from dlrun.losses.divergence import gaussian_kl
 from dlrun.methods.base import Builder, Method, Section, Update
+from dlrun.methods.hooks import Over
 from dlrun.methods.resampling import (
     Combine,
     balanced_weights,
     effective_sample_size,
     latent_weights,
+    positive_rows,
     uniform_weights,
 )
 from dlrun.options import Count, Fraction, NonEmpty, NonNegative, Positive, Range, Whole
@@ -41,8 +43,43 @@ LABEL = "label"
 FEW = 0.1  # of the images that are drawn by weight; with fewer effective ones, warn
 
 
+@dataclass(frozen=True)
+class HalfWeighted(Labelled):
+    """As `Labelled`; the first, larger half are positives, drawn by the method's `weights`.
+
+    With replacement; the others come in shuffled passes. Without a positive class the whole batch
+    is drawn by weight.
+    """
+
+    @classmethod
+    def order(cls, batches: Batches) -> tuple[WeightedOrder, Order | None]:
+        """Of the images that are drawn by weight, and of the others, where there are any."""
+        positives, others = positive_rows(batches.data.train, batches.data.positive)
+        method: Any = batches.method
+        weighted = WeightedOrder(lambda: method.weights, positives, batches.seed, "by weight")
+        if not len(others):
+            return weighted, None
+        if batches.size < 2:
+            raise UserError(
+                "batch_size: got 1, but half of it are positives and half are others; expected an "
+                "integer >= 2"
+            )
+        length = max(len(others), batches.size)
+        return weighted, Order(others, length, batches.seed, "others")
+
+    @classmethod
+    def draw(cls, batches: Batches, number: int) -> Self:
+        """A batch."""
+        weighted, others = batches.order
+        half = batches.size // 2 if others else 0
+        rows = batches.shard(weighted.batch(number, batches.size - half))
+        if others:
+            rows = torch.cat([rows, batches.shard(others.batch(number, half))])
+        return cls.of(batches, rows)
+
+
 class DBVAE(Method):
-    """Encoder to (logit, mu, log sigma^2), decoder of its own, weights of the train images."""
+    """Encoder to (logit, mu, log sigma^2), a separate decoder, weights of the train images."""
 
     @dataclass(frozen=True)
     class Config:
@@ -63,7 +100,7 @@ class DBVAE(Method):
         balance: tuple[NonEmpty, ...] | None
         controls: bool
 
-    view = Weighted
+    view = HalfWeighted
     model_kind = "autoencoder"
     loss_kind = "images"
     pixels = "unit"
@@ -86,10 +123,7 @@ class DBVAE(Method):
         self.weights: Tensor
         self.register_buffer("weights", torch.zeros(build.rows, dtype=torch.float64))
         if self.positive is None:
-            build.report.append(
-                "dataset.positive is not set: images of all classes are debiased, and whole "
-                "batches are drawn by weight"
-            )
+            build.report.append("dataset.positive is not set: images of all classes are debiased")
 
     @classmethod
     def prerequisites(cls, plain: dict[str, Any], section: Section) -> dict[str, dict[str, Any]]:
@@ -118,7 +152,7 @@ class DBVAE(Method):
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Logits (B, K), and mu and log sigma^2 of q(z|x), each (B, latent); float32.
 
-        The one logit of two classes stands against 0 of the negative one.
+        The one logit of two classes is compared with 0 for the negative class.
         """
         h = self.encoder(x)
         logit = self.fc_logit(h).float()
@@ -128,8 +162,33 @@ class DBVAE(Method):
         limit = self.config.logvar_limit
         return logit, self.fc_mu(h).float(), self.fc_logvar(h).float().clamp(-limit, limit)
 
-    def step(self, batch: Weighted, update: Update) -> dict[str, Tensor]:
-        """Equation 1 of all images, its second part only of those of interest."""
+    def before_epoch(self, table: Table, over: Over) -> dict[str, Tensor]:
+        """Section 3.3: the codes of the images of interest, their histograms, the weights."""
+        config, rows = self.config, positive_rows(table, self.positive)[0]
+        mu = over(lambda x: self.encode(x)[1], rows)
+        if config.resampling == "none":
+            weights = uniform_weights(mu)
+        elif config.resampling == "attribute":
+            assert table.labels is not None
+            columns = table.attributes | {LABEL: table.labels}
+            weights = balanced_weights([columns[name][rows] for name in config.balance or ()])
+        else:
+            weights = latent_weights(
+                mu, config.bins, config.alpha, config.combine, config.top, config.clip
+            )
+        if config.resampling == "shuffled":  # as uneven, but blind
+            weights = weights[torch.randperm(len(weights), device=weights.device)]
+        self.weights.zero_()
+        self.weights[rows] = weights
+        size = effective_sample_size(weights)
+        return {
+            "effective_sample_size": size,
+            "effective_fraction": size / len(weights),
+            "code": mu,
+        }
+
+    def step(self, batch: HalfWeighted, update: Update) -> dict[str, Tensor]:
+        """Equation 1: L_y of all images, L_VAE of those of interest."""
         x, y = batch.image, batch.label
         logits, mu, logvar = self.encode(x)
         z = mu + torch.exp(0.5 * logvar) * torch.randn_like(mu)
@@ -137,7 +196,7 @@ class DBVAE(Method):
         reconstruction, kl = self.loss(self.decoder(z), x), gaussian_kl(mu, logvar)
         vae = reconstruction + self.config.beta * kl
         indicated = self.indicated(logits, y, batch.attributes)
-        # Not a product: an infinite loss of an image that is passed over would be NaN.
+        # Not a product: an infinite loss of an image that does not count would be NaN.
         masked = torch.where(indicated, vae, 0)
         loss = (self.config.classification * classification + masked).mean()
         update.minimize(loss)
@@ -152,7 +211,7 @@ class DBVAE(Method):
         }
 
     def indicated(self, logits: Tensor, y: Tensor, attributes: dict[str, Tensor]) -> Tensor:
-        """I_f(y): which images (B,), bool, the autoencoder learns."""
+        """I_f(y): which images (B,), bool, train the autoencoder."""
         config = self.config
         if config.indicator == "attribute":
             assert config.attribute is not None
@@ -160,38 +219,6 @@ class DBVAE(Method):
         if config.indicator == "unsure":
             return logits.detach().softmax(1).amax(1) < config.confidence
         return torch.ones_like(y, dtype=torch.bool) if self.positive is None else y == self.positive
-
-    # --- which images are drawn ---
-
-    def surveyed(self, table: Table) -> Tensor:
-        """The rows that are debiased, int64 (M,)."""
-        return positive_rows(table, self.positive)[0]
-
-    def glance(self, image: Tensor) -> Tensor:
-        """mu (B, latent)."""
-        return self.encode(image)[1]
-
-    def survey(self, table: Table, rows: Tensor, seen: Tensor) -> dict[str, Tensor]:
-        """Weighs the rows anew by their codes `seen` (M, latent)."""
-        config = self.config
-        if config.resampling == "none":
-            drawn = uniform_weights(seen)
-        elif config.resampling == "attribute":
-            assert table.labels is not None
-            columns = table.attributes | {LABEL: table.labels}
-            drawn = balanced_weights([columns[name][rows] for name in config.balance or ()])
-        else:
-            drawn = latent_weights(
-                seen, config.bins, config.alpha, config.combine, config.top, config.clip
-            )
-        if config.resampling == "shuffled":  # as uneven, but blind
-            drawn = drawn[torch.randperm(len(drawn), device=drawn.device)]
-        self.weights.zero_()
-        self.weights[rows] = drawn
-        size = effective_sample_size(drawn)
-        return {"effective_sample_size": size, "effective_share": size / len(drawn)}
-
-    # --- what it can do when it is trained ---
 
     def predict(self, image: Tensor) -> Tensor:
         """Logits (B, K)."""
@@ -218,7 +245,7 @@ class DBVAE(Method):
         """n images of z from the prior, in [0, 1]."""
         return self.decode(torch.randn(n, self.code_dim, device=self.fc_mu.weight.device))
 
-    def validate(self, batch: HeldOut) -> dict[str, Tensor]:
+    def validate(self, batch: EvalBatch) -> dict[str, Tensor]:
         """L_y of all images; the bound at beta = 1, nats, of those of interest."""
         assert batch.label is not None
         logits, mu, logvar = self.encode(batch.image)
@@ -233,19 +260,18 @@ class DBVAE(Method):
         }
 
     def warnings(self, numbers: dict[str, float], update: Update) -> list[str]:
-        """A few images that are drawn over and over; codes that say nothing of the image."""
-        lines, rows = [], self.weights > 0
-        size, images = float(effective_sample_size(self.weights)), int(rows.sum())
+        """A few images that are drawn over and over; codes that do not depend on the image."""
+        lines, images = [], int((self.weights > 0).sum())
+        size = float(effective_sample_size(self.weights))
         if images and size < FEW * images:
             lines.append(
-                f"resampling: of {images} images only {size:.0f} count (effective sample size), so "
-                f"a few are drawn over and over; a larger method.alpha than {self.config.alpha:g} "
-                "evens it out, or method.clip=0.01 where outliers set the bins"
+                f"resampling: only {size:.0f} of {images} images count (effective sample size); "
+                f"raise method.alpha above {self.config.alpha:g}"
             )
         if numbers.get("active_units", 1) < 1 and self.config.resampling == "latent":
             lines.append(
-                "posterior collapse: no number of the code depends on the image, so all are drawn "
-                "alike; a smaller method.beta or method.classification gives the code a use"
+                "posterior collapse: the code does not depend on the image, so all images are "
+                "drawn alike; lower method.beta or method.classification"
             )
         return lines
 
@@ -255,20 +281,18 @@ def _demand_columns(config: DBVAE.Config, build: Builder) -> None:
     classes = [name for name, column in build.info.attributes.items() if column.classes]
     if config.indicator == "attribute" and config.attribute not in classes:
         raise UserError(
-            f"method.attribute: got {config.attribute}, expected the column that "
-            f"method.indicator=attribute looks at, one of {_listed(classes)}"
+            f"method.attribute: got {config.attribute}, expected the column for "
+            f"method.indicator=attribute, one of {_listed(classes)}"
         )
-    if config.resampling == "attribute":
-        if not config.balance:
-            raise UserError(
-                "method.balance: got null, expected the columns that method.resampling=attribute "
-                f"balances, some of {_listed([LABEL, *classes])}"
-            )
-        for name in config.balance:
-            if name not in (LABEL, *classes):
-                raise UserError(
-                    f"method.balance: got {name!r}, expected some of {_listed([LABEL, *classes])}"
-                )
+    if config.resampling != "attribute":
+        return
+    known = [LABEL, *classes]
+    wrong = [name for name in config.balance or () if name not in known]
+    if wrong or not config.balance:
+        raise UserError(
+            f"method.balance: got {repr(wrong[0]) if wrong else 'null'}, expected the columns that "
+            f"method.resampling=attribute balances, some of {_listed(known)}"
+        )
 
 
 def _listed(names: list[str]) -> str:

@@ -1,7 +1,4 @@
-"""Which triplets a batch is turned into.
-
-An anchor, a positive of its class and a negative of another one.
-"""
+"""Which triplets are mined from a batch: an anchor, a positive of its class, and a negative."""
 
 from typing import Literal
 
@@ -51,7 +48,7 @@ def distances(embedding: Tensor) -> Tensor:
 
 
 def _drawn(allowed: Tensor) -> Tensor:
-    """Of each row of (N, B), one column that is allowed, uniformly."""
+    """For each row of (N, B), one of the allowed columns, uniformly."""
     score = torch.rand(allowed.shape, device=allowed.device)
     return _farthest(score, allowed)
 

@@ -1,10 +1,10 @@
-"""How often each image is drawn: rare ones more often. Pure functions, float64.
+"""DB-VAE's weights: how often each image is drawn, rare ones more often. Pure functions, float64.
 
-Amini et al. 2019 (AIES), section 3.3, as their code has it, with two repairs. Their histograms are
-densities of raw means, so that alpha weighs by the unit's scale: a unit that has collapsed has a
-tiny range, a huge density, and no alpha that smooths it. Here they are probabilities of bins of
-standardised means, and units that carry nothing are passed over. Their paper multiplies over units,
-which over- and underflows at a hundred of them; their code takes the largest, and so does `max`.
+Amini et al. 2019 (AIES), section 3.3, as their code has it, with two corrections. Their histograms
+are densities of raw means, so that alpha weighs by the unit's scale: a unit that has collapsed has
+a tiny range, a huge density, and no alpha that smooths it. Here they are probabilities of bins of
+standardised means, and inactive units are left out. Their paper multiplies over units, which over-
+and underflows at a hundred of them; their code takes the largest, and so does `max`.
 """
 
 from typing import Literal
@@ -12,41 +12,55 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from dlrun.data.table import Table
+from dlrun.errors import UserError
+
 Combine = Literal["max", "product", "topk", "mean"]
 
 ACTIVE = 1e-2  # Burda et al. 2016, arXiv 1509.00519, section 5.2: variance of the posterior's mean
 
 
+def positive_rows(table: Table, positive: int | None) -> tuple[Tensor, Tensor]:
+    """The rows of the positive class and all others, int64 each; without one, all rows and none.
+
+    Raises:
+        UserError: no image is positive.
+    """
+    labels = table.labels
+    if positive is None or labels is None:
+        rows = torch.arange(len(table), device=table.images.device)
+        return rows, rows[:0]
+    found = (labels == positive).nonzero()[:, 0], (labels != positive).nonzero()[:, 0]
+    if not len(found[0]):
+        raise UserError("dataset.positive: no train image has that class")
+    return found
+
+
 def bin_rarity(mu: Tensor, bins: int, alpha: float, clip: float = 0.0) -> Tensor:
     """For each active unit, how rare each image is along it: (N, A), each column sums to 1.
 
-    `p = 1 / (h + alpha)` of the image's bin, h being the share of the images in it.
+    `p = 1 / (h + alpha)` of the image's bin, h being the fraction of the images in it.
 
     Args:
         mu: (N, D) means of the posterior; of their units only A are active.
         bins: equally wide ones for each unit.
-        alpha: smoothing, in shares of the images: the larger, the nearer to uniform.
-        clip: share at either end that does not widen the bins, but falls into the outermost.
+        alpha: smoothing, a fraction of the images: the larger, the nearer to uniform.
+        clip: fraction at either end that does not widen the bins, but falls into the outermost.
     """
     z = mu.double()
-    spread = z.var(0, correction=0)
-    active = spread > ACTIVE
-    z = ((z - z.mean(0))[:, active] / spread[active].sqrt()).T.contiguous()  # (A, N)
+    variance = z.var(0, correction=0)
+    active = variance > ACTIVE
+    z = ((z - z.mean(0))[:, active] / variance[active].sqrt()).T.contiguous()  # (A, N)
     edges = torch.linspace(0, 1, bins + 1, dtype=z.dtype, device=z.device)[1:-1]
-    low, high = _ends(z, clip)
-    place = torch.searchsorted(low + (high - low) * edges, z, right=True)  # open at both ends
-    share = torch.stack([(place == k).sum(1) for k in range(bins)], 1).double() / z.shape[1]
-    smoothed = share + alpha
+    in_order, outside = z.sort(1).values, int(clip * (z.shape[1] - 1))
+    low = in_order[:, outside, None]
+    high = in_order[:, z.shape[1] - 1 - outside, None]
+    index = torch.searchsorted(low + (high - low) * edges, z, right=True)  # open at both ends
+    fraction = torch.stack([(index == k).sum(1) for k in range(bins)], 1).double() / z.shape[1]
+    smoothed = fraction + alpha
     smoothed = smoothed / smoothed.sum(1, keepdim=True)
-    rarity = 1 / smoothed.gather(1, place)
+    rarity = 1 / smoothed.gather(1, index)
     return (rarity / rarity.sum(1, keepdim=True)).T
-
-
-def _ends(z: Tensor, clip: float) -> tuple[Tensor, Tensor]:
-    """Where the bins of each unit begin and end, (A, 1) and (A, 1), of (A, N)."""
-    in_order = z.sort(1).values
-    outside = int(clip * (z.shape[1] - 1))
-    return in_order[:, outside, None], in_order[:, z.shape[1] - 1 - outside, None]
 
 
 def latent_weights(
@@ -68,8 +82,8 @@ def latent_weights(
         if combine == "topk":
             logs = logs.topk(min(top, logs.shape[1]), 1).values
         return logs.sum(1).softmax(0)
-    joined = rarity.amax(1) if combine == "max" else rarity.mean(1)
-    return joined / joined.sum()
+    combined = rarity.amax(1) if combine == "max" else rarity.mean(1)
+    return combined / combined.sum()
 
 
 def uniform_weights(like: Tensor) -> Tensor:

@@ -3,14 +3,14 @@
 Two (Bromley et al. 1993, "Signature verification using a Siamese time delay neural network"; with
 the contrastive loss, Hadsell, Chopra and LeCun 2006, "Dimensionality reduction by learning an
 invariant mapping") or three images (triplets: Schroff et al. 2015, FaceNet, arXiv 1503.03832) go
-through one and the same network, and a loss draws the like together and pushes the unlike apart.
-Batches are made of a few images of each of many classes, and their triplets are chosen in the batch
+through one and the same network, and a loss pulls positives together and pushes negatives apart.
+Batches hold a few images of each of many classes, and their triplets are mined in the batch
 (Hermans et al. 2017, arXiv 1703.07737). With `method.positives=view` no labels are needed: the two
-views of an image are like, all else is unlike.
+views of an image are positives, all other images negatives.
 
 Otherwise than in FaceNet: one positive is drawn for each anchor, where they use all; a batch is 128
-images, theirs 1,800. Otherwise than in Hermans et al.: the encoder is small and begins anew, and
-the embedding is normalised, unless `method.normalize=false`.
+images, theirs 1,800. Otherwise than in Hermans et al.: the encoder is small and starts from random
+weights, and the embedding is normalised, unless `method.normalize=false`.
 
 Expect: docs/results.md, "siamese".
 """
@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dlrun.data.views import Grouped, TwoViews, View
+from dlrun.data.batches import Batch, Grouped, TwoViews
 from dlrun.errors import UserError
 from dlrun.methods.base import Builder, Method, Update
 from dlrun.methods.mining import Mining, mine
@@ -43,7 +43,6 @@ class Siamese(Method):
     model_kind = "encoder"
     loss_kind = "triplets"
     key_metric = "recall_at_1"
-    cpu_bf16 = True
     parts: ClassVar[dict[str, str]] = {"backbone": "encoder."}
 
     def __init__(self, config: Config, build: Builder) -> None:
@@ -54,7 +53,7 @@ class Siamese(Method):
         self.loss = build.loss()
 
     @classmethod
-    def view_for(cls, config: Any) -> type[View]:
+    def view_for(cls, config: Any) -> type[Batch]:
         """Images in groups of one class, or two views of each."""
         return TwoViews if config.positives == "view" else Grouped
 
@@ -64,7 +63,7 @@ class Siamese(Method):
         return F.normalize(z, dim=1) if self.config.normalize else z
 
     def step(self, batch: Grouped | TwoViews, update: Update) -> dict[str, Tensor]:
-        """Embed, mine, compare; 0 for a batch of which no triplet can be made."""
+        """Embed, mine, compare; 0 for a batch that has no triplet."""
         z, label = self._embedded(batch)
         a, p, n = mine(z, label, self.config.mining)
         losses = self.loss(z[a], z[p], z[n])
@@ -80,12 +79,12 @@ class Siamese(Method):
         }
 
     def _embedded(self, batch: Grouped | TwoViews) -> tuple[Tensor, Tensor]:
-        """Embeddings (B, D), and what is equal of two images that are like (B,)."""
+        """Embeddings (B, D), and labels (B,) that are equal for images that are alike."""
         if isinstance(batch, TwoViews):
             if len(batch.index) < 2:
                 raise UserError(
-                    "batch_size: got 1, but the negatives of a view are the views of other images "
-                    "in its batch; expected an integer >= 2"
+                    "batch_size: got 1, but the negatives of a view are the other images of its "
+                    "batch; expected an integer >= 2"
                 )
             # Each view by itself: batch statistics are not shared.
             return torch.cat([self(batch.first), self(batch.second)]), batch.index.repeat(2)

@@ -1,7 +1,7 @@
 """VAE: the variational autoencoder (Kingma and Welling 2014, arXiv 1312.6114).
 
 Everything is in nats: summed over pixels and over the code, averaged over the batch. beta weighs
-the KL term (Higgins et al. 2017); the figures on held-out images are always those of beta = 1, the
+the KL term (Higgins et al. 2017); the numbers of held-out images are always those of beta = 1, the
 bound itself. Otherwise than in the lecture notes: their decoder ends in a sigmoid and its loss is
 the squared error; here the decoder gives logits and the loss group decides what they mean
 (`loss=mse` with sigma = 1/sqrt(2) is theirs). The log-variance is clamped.
@@ -16,8 +16,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from dlrun.data.batches import EvalBatch, Images
 from dlrun.data.binarize import binarize
-from dlrun.data.views import HeldOut, Images
 from dlrun.losses.divergence import gaussian_kl, gaussian_kl_of_each
 from dlrun.methods.base import Builder, Method, Update
 from dlrun.options import Count, Fraction, NonNegative, Positive, Whole
@@ -61,13 +61,13 @@ class VAE(Method):
         self.likelihood_draws = 0 if pseudo else config.likelihood_draws
         if pseudo:
             build.report.append(
-                "the cross-entropy of grey values is a pseudo-likelihood: its nats compare with "
-                "nothing published; method.binarize=static or random makes it one"
+                "the cross-entropy of grey values is a pseudo-likelihood; method.binarize=static "
+                "or random makes it a likelihood"
             )
         if config.reduction == "mean":
             build.report.append(
-                f"method.beta={config.beta:g} beside a mean over {pixels} pixels is beta "
-                f"{config.beta * pixels:g} beside their sum, which is what papers state"
+                f"method.beta={config.beta:g} with a mean over {pixels} pixels is beta "
+                f"{config.beta * pixels:g} with their sum, as papers state it"
             )
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -82,8 +82,8 @@ class VAE(Method):
         return mu + std * torch.randn_like(std)
 
     def step(self, batch: Images, update: Update) -> dict[str, Tensor]:
-        """Equation 10 with beta in front of the KL term, which is let alone below the free bits."""
-        x = self.drawn(batch.image)
+        """Equation 10, with beta in front of the KL term, which is free below the free bits."""
+        x = self.target(batch.image)
         mu, logvar = self.encode(x)
         z = self.reparameterize(mu, logvar)
         reconstruction = self.loss(self.decoder(z), x).mean()
@@ -99,13 +99,14 @@ class VAE(Method):
         warmup = self.config.warmup
         return self.config.beta * min(1.0, progress / warmup) if warmup else self.config.beta
 
-    def drawn(self, x: Tensor) -> Tensor:
-        """What is trained on: grey values, their one draw in black and white, or a fresh one."""
-        return torch.bernoulli(x) if self.config.binarize == "random" else self.seen(x)
+    def target(self, x: Tensor, training: bool = True) -> Tensor:
+        """The image to learn: grey, binarised once and for all, or anew for each batch.
 
-    def seen(self, x: Tensor) -> Tensor:
-        """What held-out images are looked at as: of black and white always the one draw."""
-        return x if self.config.binarize == "none" else binarize(x)
+        Held-out images are never binarised anew.
+        """
+        if self.config.binarize == "none":
+            return x
+        return torch.bernoulli(x) if training and self.config.binarize == "random" else binarize(x)
 
     def bound(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """-log p(x|z) for one z from q(z|x), and KL(q(z|x) || p(z)): nats (B,) and (B,)."""
@@ -113,9 +114,9 @@ class VAE(Method):
         z = self.reparameterize(mu, logvar)
         return self.loss(self.decoder(z), x), gaussian_kl(mu, logvar)
 
-    def validate(self, batch: HeldOut) -> dict[str, Tensor]:
-        """The bound at beta = 1 in nats, whatever trains."""
-        reconstruction, kl = self.bound(self.seen(batch.image))
+    def validate(self, batch: EvalBatch) -> dict[str, Tensor]:
+        """The bound at beta = 1, nats."""
+        reconstruction, kl = self.bound(self.target(batch.image, training=False))
         return {"negative_elbo": reconstruction + kl, "kl": kl}
 
     def log_weights(self, image: Tensor, draws: int) -> Tensor:
@@ -123,7 +124,7 @@ class VAE(Method):
 
         Burda et al. 2016, arXiv 1509.00519, equation 8.
         """
-        x = self.seen(image)
+        x = self.target(image, training=False)
         mu, logvar = self.encode(x)
         noise = torch.randn(draws, *mu.shape, device=mu.device)
         z = mu + torch.exp(0.5 * logvar) * noise
@@ -136,12 +137,12 @@ class VAE(Method):
 
     @property
     def likelihood_metric(self) -> str:
-        """Of black and white a probability, of numbers a density."""
+        """A probability of black and white, a density of numbers."""
         return "negative_log_likelihood" if self.loss.binary else "negative_log_density"
 
     def posterior(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """mu and log sigma^2, each (B, latent)."""
-        return self.encode(self.seen(image))
+        return self.encode(self.target(image, training=False))
 
     def embed(self, image: Tensor) -> Tensor:
         """mu (B, latent)."""
@@ -165,7 +166,6 @@ class VAE(Method):
         if numbers.get("active_units", self.code_dim) > 0:
             return []
         return [
-            f"posterior collapse: none of the {self.code_dim} numbers of the code depends on the "
-            f"image (KL {numbers['kl']:.2g} nats). A smaller method.beta, method.warmup=0.2 or "
-            "method.free_bits=0.1 gives the code time to be of use"
+            f"posterior collapse: the code does not depend on the image (KL {numbers['kl']:.2g} "
+            "nats); lower method.beta, or set method.warmup=0.2 or method.free_bits=0.1"
         ]

@@ -51,15 +51,6 @@ class PatchGAN(nn.Module):
         self.layers = nn.Sequential(*layers)
         initialise(self)
 
-    @property
-    def receptive_field(self) -> int:
-        """Side, in pixels, of the patch that one score is about."""
-        field = 1
-        for layer in reversed(self.layers):
-            if isinstance(layer, nn.Conv2d):
-                field = (field - 1) * layer.stride[0] + layer.kernel_size[0]
-        return field
-
     def forward(self, x: Tensor) -> Tensor:
         """Scores; high means real."""
         scores: Tensor = self.layers(x)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dlrun.errors import UserError
-from dlrun.evaluation.metrics import METRICS, Metric, describe
+from dlrun.evaluation.metrics import METRICS, describe, find
 from dlrun.files import read_json
 from dlrun.runs.folder import RunFolder
 from dlrun.sweeps.plan import evaluations
@@ -89,8 +89,8 @@ def _objective(text: str) -> Objective:
         return Objective(name, direction == "max")
     if name in _COSTS:
         return Objective(name, _COSTS[name])
-    metric = describe(name)
-    if metric == Metric(name, False, ".4g"):  # what it returns for an unknown name
+    metric = find(name)
+    if metric is None:
         near = suggest(name, [*METRICS, *_COSTS], listed="no such metric is known")
         raise ValueError(f"unknown{near} For a metric of your own give min:{name} or max:{name}")
     if metric.higher_is_better is None:

@@ -7,15 +7,15 @@ from torch import nn
 
 from dlrun.config.schema import TrainConfig
 from dlrun.data.augment import is_random
+from dlrun.data.batches import Batches
 from dlrun.data.info import info_of
 from dlrun.data.open import open_dataset
-from dlrun.data.rows import domain_rows
-from dlrun.data.source import Source
-from dlrun.data.table import DataSet, PixelScale
+from dlrun.data.table import DataSet, PixelScale, domain_rows
 from dlrun.errors import UserError
+from dlrun.evaluation.metrics import describe
+from dlrun.methods.abilities import Predicts, Translates
 from dlrun.methods.base import Builder, Method
-from dlrun.methods.capabilities import Predicts, Translates, Weighs
-from dlrun.methods.trained import Trained
+from dlrun.models.pretrained import Pretrained
 from dlrun.options import Duration
 from dlrun.randomness import seed_everything
 from dlrun.registry import lookup
@@ -34,11 +34,11 @@ class Experiment:
     data: DataSet
     method: Method
     hardware: Hardware
-    source: Source
+    batches: Batches
     update: Update
     total_steps: int
     steps_per_epoch: int
-    trained: Callable[[str], Trained]
+    trained: Callable[[str], Pretrained]
     ranks: Ranks
     report: list[str]
     """What was loaded from where, for people."""
@@ -46,7 +46,7 @@ class Experiment:
     @property
     def scale(self) -> PixelScale:
         """Between the table's bytes and the method's range."""
-        return self.source.scale
+        return self.batches.scale
 
     def steps(self, duration: Duration) -> int:
         """A duration of the config in optimizer steps."""
@@ -54,7 +54,7 @@ class Experiment:
 
 
 def build_method(
-    config: TrainConfig, data: DataSet, trained: Callable[[str], Trained], epochs: float
+    config: TrainConfig, data: DataSet, trained: Callable[[str], Pretrained], epochs: float
 ) -> tuple[Method, Builder]:
     """The method as it is before its first step, on the CPU, and who built its networks.
 
@@ -83,6 +83,18 @@ def _demand_a_batch(config: TrainConfig, method: Method, ranks: Ranks) -> None:
             f"batch_size: got {config.batch_size}, but method {config.method.name} with model "
             f"{config.model.name} has batch norm, which needs two images; expected an integer >= "
             f"{2 * ranks.size}"
+        )
+
+
+def _demand_direction(config: TrainConfig) -> None:
+    """The metric that chooses the best epoch is better high or low. Raises UserError."""
+    cls: type[Method] = lookup("method", config.method.name)
+    key = cls.key_metric_for(config.method.options)
+    if key is not None and describe(key, cls.metrics).higher_is_better is None:
+        raise UserError(
+            f"method {config.method.name}: its key_metric {key!r} is not described, so nothing "
+            f'says whether higher is better; add metrics = {{"{key}": Metric("{key}", '
+            "higher_is_better=True)} to the class"
         )
 
 
@@ -142,7 +154,7 @@ def demand_shares(config: TrainConfig, ranks: Ranks) -> None:
 
 
 def assemble(
-    config: TrainConfig, trained: Callable[[str], Trained], ranks: Ranks = ALONE
+    config: TrainConfig, trained: Callable[[str], Pretrained], ranks: Ranks = ALONE
 ) -> Experiment:
     """Opens the data, builds the method, picks the hardware.
 
@@ -156,6 +168,7 @@ def assemble(
     """
     pick_device(config.hardware.device)  # a missing device is told before any data is read
     demand_shares(config, ranks)
+    _demand_direction(config)
     data = open_dataset(config.dataset, config.data_dir, config.bias, config.groups)
     steps_per_epoch, total = _length(config, data)
     method, build = build_method(config, data, trained, total / steps_per_epoch)
@@ -163,7 +176,7 @@ def assemble(
     _demand_an_end(config, method, data)
     _demand_both_domains(method, data)
     _demand_classes(config, method)
-    hardware = pick(config.hardware, method, build.built)
+    hardware = pick(config.hardware, config.method.name, build.built)
     method.to(hardware.device)
     method.to(memory_format=hardware.memory_format)
     if config.hardware.sync_batchnorm:
@@ -171,12 +184,7 @@ def assemble(
     if hardware.compile:
         compile_networks(method)
     data = data.to(data_device(config.hardware.data, hardware.device, data.bytes))
-    view = method.view_for(config.method.options)
-    source = Source(
-        data, view, config.augment, method.pixels, config.batch_size, config.seed,
-        hardware.device, hardware.memory_format, ranks.share,
-        method.weights if isinstance(method, Weighs) else None,
-    )  # fmt: skip
+    batches = Batches(data, method, config, hardware, ranks)
     optimizers = build_optimizers(
         config.optimizer,
         method.parameter_groups(),
@@ -194,10 +202,9 @@ def assemble(
             name: method.optimizers().get(name, config.optimizer).options.clip_norm
             for name in optimizers
         },
-        config.optimizer.name,
-        ranks,
+        ranks=ranks,
     )
     return Experiment(
-        config, data, method, hardware, source, update, total, steps_per_epoch, trained,
+        config, data, method, hardware, batches, update, total, steps_per_epoch, trained,
         ranks, [*data.report, *build.report],
     )  # fmt: skip

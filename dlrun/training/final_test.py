@@ -12,14 +12,15 @@ import torch
 
 from dlrun.config.check import to_plain_types
 from dlrun.errors import Interrupted
-from dlrun.evaluation.evaluate import evaluate, taught_classes, trivial
+from dlrun.evaluation.evaluate import evaluate, teacher_predictions, trivial
 from dlrun.evaluation.generated import generates
 from dlrun.evaluation.inference import Inference
+from dlrun.evaluation.metrics import to_plain
 from dlrun.files import cache_folder, read_json, write_json
 from dlrun.methods.base import Method
 from dlrun.runs.folder import RunFolder
+from dlrun.runs.loggers import Tracker
 from dlrun.runs.signals import StopRequest
-from dlrun.runs.tracking import Tracker
 from dlrun.training import checkpoint
 from dlrun.training.assemble import Experiment, build_method
 from dlrun.training.loop import Progress
@@ -60,7 +61,7 @@ def final_test(
     """
     config, method = experiment.config, experiment.method
     started = time.monotonic()
-    taught = taught_classes(inference_of(experiment, method), experiment.data.test)
+    taught = teacher_predictions(inference_of(experiment, method), experiment.data.test)
 
     def test(subject: Method) -> dict[str, float]:
         if stop.signal is not None:
@@ -105,6 +106,7 @@ def final_test(
         "peak_memory_bytes": _peak_memory(experiment),
         "hardware": experiment.hardware.line,
         "key_metric": key,
+        "metrics": to_plain(method.metrics),
         "best": {"step": progress.best_step or progress.step, "val": progress.best_value},
         "warnings": progress.warnings,
         "networks": networks,

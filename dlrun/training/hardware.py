@@ -14,6 +14,8 @@ from dlrun.errors import UserError
 from dlrun.methods.base import Method
 from dlrun.training.allocator import keep_freed_memory
 
+# Methods for which bf16 on the CPU is faster and as good as fp32: docs/results.md, "bf16".
+_CPU_BF16 = {"supervised", "multitask", "distill", "byol", "siamese", "capsnet", "cyclegan"}
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
 _NARROW = 16  # input channels; the kernels' own blocks are of 16
@@ -77,8 +79,8 @@ class Hardware:
                 os.environ.pop(_WORKSPACE, None)
 
 
-def pick(asked: HardwareConfig, method: Method, networks: list[nn.Module]) -> Hardware:
-    """Decides for one method on this machine.
+def pick(asked: HardwareConfig, method: str, networks: list[nn.Module]) -> Hardware:
+    """Decides for one method, by name, and its networks on this machine.
 
     Raises:
         UserError: a device or a precision was asked for that is not there.
@@ -165,10 +167,8 @@ def native_bf16(device: torch.device) -> bool:
     return False
 
 
-def pick_precision(
-    asked: str, device: torch.device, method: Method | type[Method]
-) -> tuple[str, str]:
-    """fp32, bf16 or fp16, and why.
+def pick_precision(asked: str, device: torch.device, method: str) -> tuple[str, str]:
+    """fp32, bf16 or fp16 for a method, by name, and why.
 
     Raises:
         UserError: it was asked for where it does not work.
@@ -187,7 +187,7 @@ def pick_precision(
             ("bf16", "native") if native_bf16(device) else ("fp16", "no native bf16; loss scaled")
         )
     if device.type == "cpu" and native_bf16(device):
-        if method.cpu_bf16:
+        if method in _CPU_BF16:
             return "bf16", "native, as good as fp32: docs/results.md"
         return "fp32", "bf16 is native, but not shown faster and as good here"
     return "fp32", "no native bf16"

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from dlrun.config.typed import Typed
 from dlrun.errors import UserError
-from dlrun.methods.trained import Trained
+from dlrun.models.pretrained import Pretrained
 from dlrun.options import Choice
 from dlrun.runs.folder import RunFolder
 from dlrun.runs.references import located
@@ -31,7 +31,7 @@ class Inputs:
         self.taken: dict[str, dict[str, Any]] = {}
         """What was looked up: what a checkpoint has to know of it to be rebuilt without it."""
 
-    def __call__(self, reference: str) -> Trained:
+    def __call__(self, reference: str) -> Pretrained:
         """The weights that `reference`, a run or a file, stands for.
 
         Raises:
@@ -51,18 +51,20 @@ class Inputs:
         return trained_of(content, reference, self.plain_dataset)
 
 
-def trained_of(content: dict[str, Any], reference: str, plain_dataset: dict[str, Any]) -> Trained:
+def trained_of(
+    content: dict[str, Any], reference: str, plain_dataset: dict[str, Any]
+) -> Pretrained:
     """What a checkpoint, or a plain state dict, says of itself and holds.
 
     Raises:
         UserError: it says too little, or names code and is a file.
     """
     if "state_dict" in content:
-        return Trained(reference, _prefixed(content["state_dict"]), _TORCHVISION_PARTS)
+        return Pretrained(reference, _prefixed(content["state_dict"]), _TORCHVISION_PARTS)
     plain = content["config"]
     # A checkpoint between two evaluations holds the numbers of weights that are no more.
     current = content["val_step"] == content["step"]
-    return Trained(
+    return Pretrained(
         source=reference,
         state=content["method"],
         parts=content["parts"],

@@ -2,27 +2,76 @@
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from dlrun.errors import RunFailed
+from dlrun.errors import RunFailed, UserError
 from dlrun.evaluation.evaluate import evaluate
 from dlrun.evaluation.inference import Inference
 from dlrun.evaluation.metrics import better
 from dlrun.evaluation.pictures import pictures, view_picture
-from dlrun.evaluation.survey import survey
-from dlrun.methods.capabilities import Surveys, Warns
+from dlrun.methods.hooks import BeforeEpoch, Warns
 from dlrun.randomness import seed_everything
 from dlrun.runs.folder import RunFolder
+from dlrun.runs.loggers import Tracker
 from dlrun.runs.progress import ProgressView
 from dlrun.runs.signals import StopRequest
 from dlrun.runs.status import StatusWriter
-from dlrun.runs.tracking import Tracker
 from dlrun.training import checkpoint
 from dlrun.training.assemble import Experiment
+
+_HISTOGRAMS = 16  # of as many columns of a value, those that vary most
+
+
+def take_step(experiment: Experiment, step: int) -> list[dict[str, Tensor]]:
+    """One optimizer step: its batches, drawn on the device, and the method's step on each.
+
+    Returns:
+        The metrics of each batch, tensors () on the device.
+    """
+    accumulate, update, metrics = experiment.config.accumulate, experiment.update, []
+    for part in range(accumulate):
+        number = step * accumulate + part
+        seed_everything(experiment.config.seed, "step", number, *experiment.ranks.purpose)
+        batch = experiment.batches.draw(number)
+        update.begin(step, last_batch=part == accumulate - 1)
+        with experiment.hardware.autocast():
+            found = experiment.method.step(batch, update)
+        metrics.append({name: value.detach() for name, value in found.items()})
+    update.finish()
+    with torch.no_grad():
+        experiment.method.after_update(update)
+    return metrics
+
+
+def before_epoch(experiment: Experiment, inference: Inference, step: int) -> dict[str, Tensor]:
+    """The method's look at the train split before the epoch that begins with `step`.
+
+    Under a seed of its own; nothing for a method that takes none.
+    """
+    method, table = experiment.method, experiment.data.train
+    if not isinstance(method, BeforeEpoch):
+        return {}
+    seed_everything(experiment.config.seed, "survey", step)
+
+    def over(function: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
+        with inference.evaluating():
+            return inference.over(table, function, rows)
+
+    with torch.no_grad():
+        return method.before_epoch(table, over)
+
+
+def widest(name: str, value: Tensor) -> dict[str, Tensor]:
+    """Of values (N,) themselves, of (N, D) the columns that vary most, by name and number."""
+    if value.ndim == 1:
+        return {name: value}
+    order = value.var(0, correction=0).argsort(descending=True)[:_HISTOGRAMS]
+    return {f"{name}/{column:02d}": value[:, column] for column in order.tolist()}
 
 
 @dataclass
@@ -75,9 +124,9 @@ class Loop:
         self.experiment.method.train()
         self._clock = time.monotonic()
         if not self.progress.step:
-            self._survey()
+            self._before_epoch()
         while not self.finished:
-            self._step(self.progress.step)
+            self.progress.pending += take_step(self.experiment, self.progress.step)
             self.progress.step += 1
             self._after_step()
             (signal,) = self.ranks.largest(stop.signal or 0)
@@ -100,21 +149,6 @@ class Loop:
             return False
         return progress.step - progress.best_step >= patience * self.eval_every
 
-    def _step(self, step: int) -> None:
-        """One optimizer step: its batches, drawn on the device, and the method's step."""
-        experiment, accumulate = self.experiment, self.experiment.config.accumulate
-        for part in range(accumulate):
-            number = step * accumulate + part
-            seed_everything(experiment.config.seed, "step", number, *self.ranks.purpose)
-            batch = experiment.source.batch(number)
-            experiment.update.begin(step, last_batch=part == accumulate - 1)
-            with experiment.hardware.autocast():
-                metrics = experiment.method.step(batch, experiment.update)
-            self.progress.pending.append({name: value.detach() for name, value in metrics.items()})
-        experiment.update.finish()
-        with torch.no_grad():
-            experiment.method.after_update(experiment.update)
-
     def _after_step(self) -> None:
         step = self.progress.step
         last = step == self.experiment.total_steps
@@ -124,7 +158,7 @@ class Loop:
         if step == 1:
             self._show_views()
         if step % self.experiment.steps_per_epoch == 0 and not last:
-            self._survey()  # here and not before the next step: a checkpoint holds what it found
+            self._before_epoch()  # now, so that the checkpoint holds what it found
         if evaluated:
             self._evaluate()
         if self.finished and self.progress.pending:  # out of patience
@@ -135,21 +169,21 @@ class Loop:
             self.save()
         self.status.beat(step)
 
-    def _survey(self) -> None:
-        """Before an epoch, of a method that looks at the train images then."""
-        method, step = self.experiment.method, self.progress.step
-        if not isinstance(method, Surveys):
-            return
-        seed_everything(self.experiment.config.seed, "survey", step)
-        numbers, histograms = survey(self.inference, method)
-        named = {f"survey/{name}": value for name, value in numbers.items()}
-        self.tracker.log(step, self._seconds(), named)
-        self.tracker.histograms(step, histograms)
+    def _before_epoch(self) -> None:
+        step = self.progress.step
+        found = before_epoch(self.experiment, self.inference, step)
+        numbers = {name: float(value) for name, value in found.items() if not value.ndim}
+        if numbers:
+            named = {f"epoch/{name}": value for name, value in numbers.items()}
+            self.tracker.log(step, self._seconds(), named)
+        for name, value in found.items():
+            if value.ndim:
+                self.tracker.histograms(step, widest(name, value))
 
     def _show_views(self) -> None:
         """What the network is shown; after the first step, so as not to delay it."""
         seed_everything(self.experiment.config.seed, "step", 0)
-        batch = self.experiment.source.batch(0)
+        batch = self.experiment.batches.draw(0)
         self.tracker.picture(0, "views", view_picture(batch, self.experiment.scale))
 
     def _seconds(self) -> float:
@@ -204,7 +238,7 @@ class Loop:
         experiment, progress = self.experiment, self.progress
         seed, main = experiment.config.seed, self.ranks.main
         numbers: dict[str, float] = self.ranks.from_main(
-            evaluate(self.inference, "val", seed, thorough=False) if main else {}
+            evaluate(self.inference, "val", seed, full=False) if main else {}
         )
         progress.val, progress.val_step = numbers, progress.step
         if numbers:
@@ -214,15 +248,21 @@ class Loop:
         drawn = pictures(self.inference, seed) if main else {}
         for name, picture in drawn.items():
             self.tracker.picture(progress.step, name, picture)
-        key = experiment.method.key_metric
-        if key is not None and key in numbers and better(key, numbers[key], progress.best_value):
+        method = experiment.method
+        key, own = method.key_metric, method.metrics
+        if key in own and numbers and key not in numbers:
+            raise UserError(
+                f"key_metric: {key!r} is not among the numbers of val: {', '.join(numbers)}; "
+                "expected one that validate() returns"
+            )
+        if key in numbers and better(key, numbers[key], progress.best_value, own):
             progress.best_value, progress.best_step = numbers[key], progress.step
             if main:
                 checkpoint.save(self.folder.best, self.content())
-        method = experiment.method
         if isinstance(method, Warns) and main:
             progress.warnings = method.warnings(numbers, experiment.update)
             self.view.warn(progress.warnings)
+            self.tracker.text(progress.step, "warnings", progress.warnings)
 
     def _save_due(self) -> bool:
         if self.save_seconds is None:

@@ -1,9 +1,9 @@
 """Optimizers by name. Their options are checked without torch, which is imported to build one."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from dlrun.errors import UserError
 from dlrun.options import Choice, Fraction, NonNegative, Positive, Range
@@ -16,18 +16,6 @@ if TYPE_CHECKING:
 Beta = Annotated[float, Range(0, 1, high_open=True)]
 
 
-class OptimizerKind(Protocol):
-    """What the registry's names in the group `optimizer` stand for."""
-
-    Config: type
-    reference_batch: ClassVar[int | None]
-    """The batch for which `lr` is stated; scaled linearly to the run's. None: as it is."""
-
-    @staticmethod
-    def build(groups: list[dict[str, Any]], config: Any, lr: float, fused: bool) -> "Optimizer":
-        """Over parameter groups that carry their own weight decay."""
-
-
 @dataclass(frozen=True)
 class BaseConfig:
     """Options of every optimizer."""
@@ -37,7 +25,25 @@ class BaseConfig:
     clip_norm: Positive | None
 
 
-class SGD:
+class TorchOptimizer:
+    """The class of torch.optim that has the same name; its options are torch's."""
+
+    Config: ClassVar[Any]
+    reference_batch: ClassVar[int | None] = None
+    """The batch for which `lr` is stated; scaled linearly to the run's. None: as it is."""
+
+    @classmethod
+    def build(
+        cls, groups: list[dict[str, Any]], config: Any, lr: float, fused: bool
+    ) -> "Optimizer":
+        """Over parameter groups that carry their own weight decay."""
+        from torch import optim
+
+        kind: type[Optimizer] = getattr(optim, cls.__name__)
+        return kind(groups, lr=lr, fused=fused, **_own(config))  # type: ignore[call-arg]
+
+
+class SGD(TorchOptimizer):
     """Stochastic gradient descent with momentum (Sutskever et al. 2013), as in torch.
 
     With `maximize` the weights climb and still decay, while the listing in the lecture notes adds
@@ -62,20 +68,8 @@ class SGD:
                     "optimizer.nesterov=false or optimizer.dampening=0"
                 )
 
-    reference_batch = None
 
-    @staticmethod
-    def build(groups: list[dict[str, Any]], config: Config, lr: float, fused: bool) -> "Optimizer":
-        """torch.optim.SGD."""
-        from torch import optim
-
-        return optim.SGD(
-            groups, lr=lr, momentum=config.momentum, dampening=config.dampening,
-            nesterov=config.nesterov, maximize=config.maximize, fused=fused,
-        )  # fmt: skip
-
-
-class Adam:
+class Adam(TorchOptimizer):
     """Kingma and Ba 2015."""
 
     @dataclass(frozen=True)
@@ -83,31 +77,13 @@ class Adam:
         betas: tuple[Beta, Beta]
         eps: Positive
 
-    reference_batch = None
-
-    @staticmethod
-    def build(groups: list[dict[str, Any]], config: Config, lr: float, fused: bool) -> "Optimizer":
-        """torch.optim.Adam."""
-        from torch import optim
-
-        return optim.Adam(groups, lr=lr, betas=config.betas, eps=config.eps, fused=fused)
-
 
 class AdamW(Adam):
     """Loshchilov and Hutter 2019."""
 
-    @staticmethod
-    def build(
-        groups: list[dict[str, Any]], config: Adam.Config, lr: float, fused: bool
-    ) -> "Optimizer":
-        """torch.optim.AdamW."""
-        from torch import optim
-
-        return optim.AdamW(groups, lr=lr, betas=config.betas, eps=config.eps, fused=fused)
-
 
 class LARS:
-    """You, Gitman and Ginsburg 2017."""
+    """You, Gitman and Ginsburg 2017; our own, since torch has none."""
 
     @dataclass(frozen=True)
     class Config(BaseConfig):
@@ -118,15 +94,15 @@ class LARS:
 
     @staticmethod
     def build(groups: list[dict[str, Any]], config: Config, lr: float, fused: bool) -> "Optimizer":
-        """Our own; torch has none."""
-        from dlrun.training.lars import LARS as Implementation
+        """Biases and norms are not adapted."""
+        from dlrun.training import lars
 
         flagged = [{**group, "adapt": _is_weights(group)} for group in groups]
-        return Implementation(flagged, lr=lr, momentum=config.momentum, trust=config.trust)
+        return lars.LARS(flagged, lr=lr, **_own(config))
 
 
 class Muon:
-    """Jordan 2024: orthogonal steps for weights, AdamW's for biases and norms."""
+    """Jordan 2024: orthogonal steps for weights; our own, since torch's is for matrices alone."""
 
     @dataclass(frozen=True)
     class Config(BaseConfig):
@@ -140,18 +116,23 @@ class Muon:
 
     @staticmethod
     def build(groups: list[dict[str, Any]], config: Config, lr: float, fused: bool) -> "Optimizer":
-        """Our own; torch's is for matrices alone."""
-        from dlrun.training.muon import Muon as Implementation
+        """Biases and norms take AdamW's steps, at a rate of their own."""
+        from dlrun.training import muon
 
-        flagged = [
-            {**group, "orthogonal": True, "lr": lr}
-            if _is_weights(group)
-            else {**group, "orthogonal": False, "lr": config.adamw_lr}
-            for group in groups
-        ]
-        return Implementation(
-            flagged, lr, config.momentum, config.nesterov, config.betas, config.eps
-        )
+        flagged = []
+        for group in groups:
+            orthogonal = _is_weights(group)
+            own_lr = lr if orthogonal else config.adamw_lr
+            flagged.append({**group, "orthogonal": orthogonal, "lr": own_lr})
+        options = _own(config)
+        del options["adamw_lr"]
+        return muon.Muon(flagged, lr=lr, **options)
+
+
+def _own(config: Any) -> dict[str, Any]:
+    """The options that not every optimizer has."""
+    common = {field.name for field in fields(BaseConfig)}
+    return {f.name: getattr(config, f.name) for f in fields(config) if f.name not in common}
 
 
 def build_optimizers(
@@ -163,23 +144,23 @@ def build_optimizers(
 ) -> "dict[str, Optimizer]":
     """One optimizer for each of a method's parameter groups, over what is not frozen.
 
-    Biases and norms (one dimension or none) get no weight decay, under LARS no rate of their own
-    and under Muon AdamW; they are told by their shape, since names like 'bn' miss some.
+    Biases and norms (one dimension or none) get no weight decay, LARS does not adapt them and Muon
+    leaves them to AdamW; they are recognised by their shape, since names like 'bn' miss some.
 
     Args:
-        choice: for every group that has none of its own.
+        choice: for every group without one in `own`.
         parameters: by the group's name.
         batch: images of one optimizer step.
         fused: whether torch's fused kernels are there.
         own: instead of `choice`, by the group's name.
 
     Raises:
-        UserError: nothing of a group is left to train, or `own` names a group that is not there.
+        UserError: nothing of a group is left to train, or `own` names an unknown group.
     """
     for name in own:
         if name not in parameters:
             raise UserError(
-                f"an optimizer of its own for {name!r}, but the method's parameter_groups() has "
+                f"optimizers() names {name!r}, but the method's parameter_groups() has "
                 f"{', '.join(parameters)}"
             )
     return {
@@ -191,7 +172,7 @@ def build_optimizers(
 def _build(
     choice: Choice, name: str, parameters: "Iterable[nn.Parameter]", batch: int, fused: bool
 ) -> "Optimizer":
-    kind: OptimizerKind = lookup("optimizer", choice.name)
+    kind = lookup("optimizer", choice.name)
     options = choice.options
     lr = options.lr * (batch / kind.reference_batch if kind.reference_batch else 1)
     trained = [p for p in parameters if p.requires_grad]
@@ -206,7 +187,8 @@ def _build(
         {"params": weights, "weight_decay": options.weight_decay},
         {"params": vectors, "weight_decay": 0.0},
     ]
-    return kind.build([group for group in groups if group["params"]], options, lr, fused)
+    optimizer: Optimizer = kind.build([g for g in groups if g["params"]], options, lr, fused)
+    return optimizer
 
 
 def _is_weights(group: dict[str, Any]) -> bool:

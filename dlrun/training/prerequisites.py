@@ -21,7 +21,7 @@ from dlrun.data.open import open_dataset
 from dlrun.errors import ConfigError, UserError
 from dlrun.files import read_json
 from dlrun.methods.base import Method
-from dlrun.methods.trained import Trained
+from dlrun.models.pretrained import Pretrained
 from dlrun.options import Choice
 from dlrun.registry import lookup
 from dlrun.runs.folder import RunFolder
@@ -169,10 +169,10 @@ def _rehearse(config: TrainConfig, needed: list[Prerequisite]) -> None:
         return
     data = open_dataset(config.dataset, config.data_dir, config.bias, config.groups)
 
-    def untrained(reference: str) -> Trained:
+    def untrained(reference: str) -> Pretrained:
         own = next(one.config for one in needed if one.role == reference)
         network = build_method(_from_scratch(own), data, untrained, 1.0)[0]
-        return Trained(
+        return Pretrained(
             source=own.model.name,
             state=network.state_dict(),
             parts=network.parts,

@@ -21,10 +21,10 @@ from dlrun.files import write_json
 from dlrun.runs import provenance
 from dlrun.runs.folder import RunFolder
 from dlrun.runs.log import Log
+from dlrun.runs.loggers import LoggedRun, Tracker, is_logged, open_loggers
 from dlrun.runs.progress import ProgressView
 from dlrun.runs.signals import StopRequest
 from dlrun.runs.status import StatusWriter
-from dlrun.runs.tracking import Tracker, is_hparam
 from dlrun.text import flatten
 from dlrun.training import checkpoint
 from dlrun.training.assemble import Experiment, assemble
@@ -115,7 +115,9 @@ def _train(
                 own, hardware.line, experiment.data.checksum, plain, progress.run
             )
             status.status.step, status.status.total = progress.step, experiment.total_steps
-            tracker = Tracker(own, progress.step, flatten(plain, is_hparam))
+            run = LoggedRun(own.path, progress.step, flatten(plain, is_logged))
+            loggers = open_loggers(config.logger, run) if ranks.main else []
+            tracker = Tracker(own, progress.step, loggers)
             _announce(log, experiment, folder, progress)
             try:
                 view = ProgressView(

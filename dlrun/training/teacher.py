@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from dlrun.errors import UserError
-from dlrun.evaluation.evaluate import taught_classes
+from dlrun.evaluation.evaluate import teacher_predictions
 from dlrun.evaluation.features import share_equal
 from dlrun.evaluation.inference import BATCH, Inference
-from dlrun.methods.capabilities import Teaches
+from dlrun.methods.hooks import HasTeacher
 
 _ROUNDS = 5  # of timing
 _TOLERANCE = 0.01  # another precision or machine turns a few images in a thousand
@@ -32,13 +32,13 @@ def verify_teacher(inference: Inference) -> str | None:
         UserError: they do not agree.
     """
     method, table = inference.method, inference.data.val
-    if not isinstance(method, Teaches):
+    if not isinstance(method, HasTeacher):
         return None
     recorded, source = method.source.accuracy, method.source
     if not len(table) or recorded is None:
         reason = "there is no val split" if recorded is not None else "none was recorded"
         return f"teacher: its accuracy was not measured again, {reason}"
-    taught = taught_classes(inference, table)
+    taught = teacher_predictions(inference, table)
     if taught is None or table.labels is None:
         return None
     measured = share_equal(taught, table.labels.cpu())
@@ -73,7 +73,7 @@ def side_by_side(
         taught: the classes (N,) that the teacher predicts; None of one without a classifier.
     """
     method, table = inference.method, inference.data.test
-    if not isinstance(method, Teaches):
+    if not isinstance(method, HasTeacher):
         return None
     speeds = _images_per_second(inference, {"teacher": method.teacher, "student": method.student})
     assert table.labels is not None

@@ -21,7 +21,6 @@ class Update:
         total: optimizer steps of the whole run.
         accumulate: batches whose gradients make one optimizer step.
         clip_norm: largest norm of an optimizer's gradients, or None; or one for each by name.
-        optimizer: the name of the option that the optimizers are of.
         ranks: the processes that gradients are averaged over.
     """
 
@@ -33,11 +32,10 @@ class Update:
         total: int,
         accumulate: int = 1,
         clip_norm: float | Mapping[str, float | None] | None = None,
-        optimizer: str = "",
         ranks: Ranks = ALONE,
     ) -> None:
         self.optimizers, self.hardware, self.rate = optimizers, hardware, rate
-        self.optimizer, self.ranks = optimizer, ranks
+        self.ranks = ranks
         self.total, self.accumulate = total, accumulate
         if not isinstance(clip_norm, Mapping):
             clip_norm = dict.fromkeys(optimizers, clip_norm)
@@ -61,11 +59,6 @@ class Update:
     def learning_rate(self) -> float:
         """Of the first optimizer's first group, now."""
         return float(next(iter(self.optimizers.values())).param_groups[0]["lr"])
-
-    @property
-    def top_rate(self) -> float:
-        """Of the first optimizer's first group, at the schedule's top."""
-        return next(iter(self._base_rates.values()))[0]
 
     def begin(self, step: int, last_batch: bool = True) -> None:
         """Before a batch of optimizer step `step`; only its last batch moves the weights."""

@@ -12,7 +12,7 @@ from dlrun.config.typed import Typed
 from dlrun.data.open import open_dataset
 from dlrun.data.table import DataSet, Table
 from dlrun.errors import ConfigError, UserError
-from dlrun.methods.capabilities import Predicts, PredictsTasks, Told, Translates
+from dlrun.methods.abilities import Predicts, PredictsTasks, TaskSpec, Translates
 from dlrun.use.model import LABEL, TrainedModel
 
 
@@ -113,7 +113,7 @@ def matched(model: TrainedModel, data: DataSet) -> tuple[DataSet, bool]:
     return data, not known
 
 
-def _match_column(data: DataSet, task: Told, model: TrainedModel) -> DataSet:
+def _match_column(data: DataSet, task: TaskSpec, model: TrainedModel) -> DataSet:
     """`data` with the model's numbers for the named values of a column.
 
     Raises:

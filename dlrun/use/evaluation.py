@@ -107,5 +107,6 @@ def autocast_of(model: TrainedModel) -> AbstractContextManager[object]:
     precision = model.config["hardware"]["precision"]
     if precision == "fp16" and model.device.type == "cpu":
         precision = "auto"
-    dtype = _DTYPES.get(pick_precision(precision, model.device, model.method)[0])
+    name = model.config["method"]["name"]
+    dtype = _DTYPES.get(pick_precision(precision, model.device, name)[0])
     return torch.autocast(model.device.type, dtype=dtype, enabled=dtype is not None)

@@ -10,7 +10,7 @@ from dlrun.config.typed import Typed
 from dlrun.data.info import DataInfo
 from dlrun.errors import UserError
 from dlrun.methods.base import Builder, Method
-from dlrun.methods.trained import Trained
+from dlrun.models.pretrained import Pretrained
 from dlrun.registry import lookup
 from dlrun.runs.folder import RunFolder
 from dlrun.runs.select import find_run
@@ -111,7 +111,7 @@ def _rebuild(
     cls: type[Method] = lookup("method", choices["method"].name)
     build = Builder(
         choices["model"], choices["loss"], info, float(plain.get("epochs", 1)),
-        content.get("rows", 0), trained=_Shapes(content["inputs"]),
+        content.get("rows", 0), pretrained=_Shapes(content["inputs"]),
     )  # fmt: skip
     with torch.random.fork_rng(devices=[]):  # building draws initial weights
         method = cls(choices["method"].options, build)
@@ -138,7 +138,7 @@ class _Shapes:
     def __init__(self, inputs: dict[str, dict[str, Any]]) -> None:
         self.inputs = inputs
 
-    def __call__(self, reference: str) -> Trained:
+    def __call__(self, reference: str) -> Pretrained:
         """The run of that reference, with zeros for weights."""
         outline = self.inputs[reference]
         state = {name: torch.zeros(()).expand(shape) for name, shape in outline["shapes"].items()}

@@ -11,18 +11,18 @@ from torch import Tensor
 from dlrun.data.info import DataInfo
 from dlrun.data.table import PixelScale
 from dlrun.errors import UserError
-from dlrun.methods.base import Method
-from dlrun.methods.capabilities import (
+from dlrun.methods.abilities import (
     Decodes,
     Direction,
     Embeds,
-    Infers,
+    HasPosterior,
     Predicts,
     PredictsTasks,
     Reconstructs,
     Samples,
     Translates,
 )
+from dlrun.methods.base import Method
 from dlrun.randomness import seed_everything
 from dlrun.registry import lookup, names
 from dlrun.use.images import Image, to_bytes
@@ -253,7 +253,7 @@ class TrainedModel:
                 deviation on; None: those of the prior, N(0, 1), if the method has one.
         """
         method: Decodes = self.require("traverse")
-        if codes is None and not isinstance(self.method, Infers):
+        if codes is None and not isinstance(self.method, HasPosterior):
             raise UserError(f"{self} has no prior; give codes=model.embed(images)")
         width = method.code_dim
         centre = torch.zeros(width) if codes is None else codes.mean(0)

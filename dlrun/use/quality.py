@@ -18,8 +18,7 @@ from dlrun.config.compose import compose_plain
 from dlrun.config.schema import TrainConfig
 from dlrun.console import Console
 from dlrun.data.open import open_dataset
-from dlrun.data.rows import domain_rows
-from dlrun.data.table import DataSet
+from dlrun.data.table import DataSet, domain_rows
 from dlrun.errors import UserError
 from dlrun.evaluation.extractor import (
     Extractor,
@@ -30,7 +29,7 @@ from dlrun.evaluation.extractor import (
 from dlrun.evaluation.generated import FEWEST, Quality, generates
 from dlrun.evaluation.inference import Inference
 from dlrun.files import cache_folder, read_json, write_json
-from dlrun.methods.capabilities import Translates
+from dlrun.methods.abilities import Translates
 from dlrun.runs.folder import RunFolder
 from dlrun.runs.status import read_status
 from dlrun.training import checkpoint

@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from dlrun.data.sources.decoding import open_picture, stretched
-from dlrun.methods.capabilities import Direction
+from dlrun.methods.abilities import Direction
 from dlrun.use.model import TrainedModel
 from dlrun.use.pictures import save, to_picture
 from dlrun.use.stream import Read, stream

@@ -49,7 +49,7 @@ def test_byol_then_a_probe_then_a_student_by_run_ids(dlrun: Dlrun, tmp_path: Pat
     )  # fmt: skip
     probe = run_of(tmp_path, "supervised")
     assert "model.init_from: all" in told
-    assert "not taken: online, predictor, target, probe" in " ".join(told.split())
+    assert "not loaded: online, predictor, target, probe" in " ".join(told.split())
     begun, after = weights(byol, "best"), weights(probe)
     backbone = [name for name in after if name.startswith("encoder.")]
     assert backbone
@@ -101,7 +101,7 @@ def test_a_teacher_that_is_not_what_it_was_is_refused(dlrun: Dlrun, tmp_path: Pa
     [
         (("method=supervised", "model.init_from=nothing"), "nothing: no run of that name"),
         (("method=distill", "method.teacher=nothing"), "nothing: no run of that name"),
-        (("method=supervised", "method.tasks=[label,age]"), "method.tasks: got 'age', expected"),
+        (("method=multitask", "method.tasks=[label,age]"), "method.tasks: got 'age', expected"),
         (("method=distill", "loss=cross_entropy"), "needs a loss of kind distillation"),
     ],
 )
@@ -125,7 +125,7 @@ def test_a_plain_state_dict_of_torchvision_is_taken_over(dlrun: Dlrun, tmp_path:
         "dataset.val_fraction=0", "hardware=cpu",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
-    assert "not taken: network.fc.bias, network.fc.weight" in " ".join(result.stdout.split())
+    assert "not loaded: network.fc.bias, network.fc.weight" in " ".join(result.stdout.split())
     run = run_of(tmp_path, "supervised")
     assert torch.equal(
         weights(run)["encoder.network.layer1.0.conv1.weight"],

@@ -120,7 +120,7 @@ class TestTrainHelp:
                 ("distill", "model@method.teacher_model=wrn40_2", "loss=hint", "optimizer=muon"),
                 ("siamese", "loss=contrastive", "model=vgg8", "schedule=one_cycle"),
                 ("capsnet", "model.routing=1"),
-                ("supervised", "loss@method.value_loss=huber", "model=torchvision", "loss=focal"),
+                ("multitask", "loss@method.value_loss=huber", "model=torchvision", "loss=focal"),
                 ("byol", "optimizer@method.probe_optimizer=adamw", "model=cnn"),
             ]
         ],

@@ -67,7 +67,7 @@ def test_an_unknown_verb(dlrun: Dlrun, tmp_path: Path, arguments: list[str], lin
             ["method=byoll", "optimizer.lr=fast", "epoch=3"],  # the README's example
             ["3 things are wrong with the configuration; nothing was started",
              "method=byoll: no such method. Did you mean method=byol? There are autoencoder, byol, "
-             "capsnet, cyclegan, dbvae, distill, siamese, supervised, vae",
+             "capsnet, cyclegan, dbvae, distill, multitask, siamese, supervised, vae",
              "epoch: unknown key. Did you mean epochs?",
              "optimizer.lr: got fast, expected a number > 0"],
         ),

@@ -44,15 +44,15 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "dataset=image_folder", faces(folder / "images"), "dataset.size=16",
         "dataset.attributes=attributes.csv", f"data_dir={folder / 'cache'}",
     )  # fmt: skip
-    save_run(folder / "a", "supervised", *options, "method.tasks=[age,label,hair,glasses]")
-    save_run(folder / "b", "supervised", *options, "method.tasks=[age,hair]")
+    save_run(folder / "a", "multitask", *options, "method.tasks=[age,label,hair,glasses]")
+    save_run(folder / "b", "multitask", *options, "method.tasks=[age,hair]")
     return folder
 
 
 def rows(outputs: Path, which: str, *words: str) -> list[dict[str, str]]:
     out = outputs / "out.csv"
     images = str(outputs / "images" / "cat")
-    given = ["predict", "the-sup", images, "--outputs", str(outputs / which), "-o", str(out)]
+    given = ["predict", "the-mul", images, "--outputs", str(outputs / which), "-o", str(out)]
     assert run([*given, *words]) == 0
     return list(csv.DictReader(out.read_text().splitlines()))
 
@@ -64,7 +64,7 @@ def test_each_task_has_its_columns_with_its_words(outputs: Path) -> None:
         "hair", "hair_probability", "hair_2", "hair_probability_2",
         "glasses", "glasses_probability", "glasses_2", "glasses_probability_2", "error",
     ]  # fmt: skip
-    model = dlrun.load(outputs / "a/fashion_mini/supervised/the-supervised", device="cpu")
+    model = dlrun.load(outputs / "a/fashion_mini/multitask/the-multitask", device="cpu")
     told = model.predict_tasks([row["file"] for row in found])
     with torch.no_grad():  # by hand: the heads of the network, and the spread of the column
         images = torch.stack([model._bytes(row["file"])[0][0] for row in found])
@@ -95,13 +95,13 @@ def test_a_run_that_has_not_learnt_the_class(
     outputs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert list(rows(outputs, "b")[0]) == ["file", "age", "hair", "hair_probability", "error"]
-    model = dlrun.load(outputs / "b/fashion_mini/supervised/the-supervised", device="cpu")
+    model = dlrun.load(outputs / "b/fashion_mini/multitask/the-multitask", device="cpu")
     image = outputs / "images" / "cat" / "0.png"
     with pytest.raises(
         UserError, match="was trained on age, hair and not on the class; use predict_tasks"
     ):
         model.predict(image)
-    given = ["predict", "the-sup", str(image), "--outputs", str(outputs / "b")]
+    given = ["predict", "the-mul", str(image), "--outputs", str(outputs / "b")]
     assert run([*given, "--format", "jsonl"]) == 0
     assert json.loads(capsys.readouterr().out).keys() == {
         "file", "age", "hair", "hair_probability",
@@ -113,7 +113,7 @@ def test_a_terminal_shows_all_of_them(
 ) -> None:
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
     images = str(outputs / "images" / "cat" / "0.png")
-    assert run(["predict", "the-sup", images, "--outputs", str(outputs / "a")]) == 0
+    assert run(["predict", "the-mul", images, "--outputs", str(outputs / "a")]) == 0
     line = capsys.readouterr().out
     assert all(f"  {task} " in line for task in ("age", "hair", "glasses")) and "cat/0.png" in line
 
@@ -143,7 +143,7 @@ def test_another_data_set_goes_by_its_words(
         root = tmp_path / "-".join(hair)
         options = ["dataset=image_folder", faces(root, hair, columns), f"data_dir={root / 'x'}"]
         options += ["dataset.attributes=attributes.csv", "--outputs", str(outputs / "b")]
-        assert run(["evaluate", "the-sup", "--split", "test", "--json", *options]) == 0
+        assert run(["evaluate", "the-mul", "--split", "test", "--json", *options]) == 0
         (row,) = json.loads(capsys.readouterr().out)
         return float(row["numbers"]["accuracy_hair"])
 
@@ -158,7 +158,7 @@ def test_another_data_set_goes_by_its_words(
 
 def test_a_number_is_exported_in_its_own_unit(outputs: Path) -> None:
     """An age is some tens: a difference of 1e-4 counts in standard deviations."""
-    model = dlrun.load(outputs / "a/fashion_mini/supervised/the-supervised", device="cpu")
+    model = dlrun.load(outputs / "a/fashion_mini/multitask/the-multitask", device="cpu")
     units = {name: graph.unit for name, graph in graphs(model, model.method).items()}
     std = model.info.attributes["age"].std
     assert std > 2 and units == {

@@ -14,7 +14,8 @@ from browser import browser, find_all, page_text, wait_for
 
 from dlrun.config.compose import compose_plain
 from dlrun.runs.folder import RunFolder
-from dlrun.runs.tracking import Tracker, is_hparam
+from dlrun.runs.loggers import LoggedRun, Tracker, is_logged
+from dlrun.runs.tensorboard import TensorBoard
 from dlrun.text import flatten
 
 JOBS = {  # folders and what the command line gave
@@ -34,7 +35,8 @@ def sweep(tmp_path: Path) -> Path:
         run = RunFolder(folder / name)
         run.path.mkdir(parents=True)
         run.prepare(plain)
-        tracker = Tracker(run, 0, flatten(plain, is_hparam))
+        logged = LoggedRun(run.path, 0, flatten(plain, is_logged))
+        tracker = Tracker(run, 0, [TensorBoard(TensorBoard.Config(), logged)])
         for step in (1, 2):
             tracker.log(step, step, {"train/loss": 1 / step, f"val/of_{method}": value})
         tracker.scalars(2, {f"test/best/of_{method}": value})

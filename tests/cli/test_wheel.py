@@ -133,7 +133,7 @@ OWN = '''
 
     from dlrun.data.sources.base import DataSource, SourceConfig, Splits
     from dlrun.data.table import Table
-    from dlrun.data.views import Labelled
+    from dlrun.data.batches import Labelled
     from dlrun.methods.base import Method
     from dlrun.options import Count, Positive
 

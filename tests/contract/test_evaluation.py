@@ -10,7 +10,7 @@ from dlrun.evaluation.evaluate import evaluate, trivial
 from dlrun.evaluation.inference import Inference
 from dlrun.evaluation.metrics import METRICS
 from dlrun.evaluation.pictures import pictures
-from dlrun.methods.capabilities import Weighs
+from dlrun.methods.hooks import HasSamplingWeights
 from dlrun.training.assemble import Experiment
 
 every_method = pytest.mark.parametrize("name", SMALL)
@@ -19,7 +19,7 @@ every_method = pytest.mark.parametrize("name", SMALL)
 def small_inference(made: Experiment) -> Inference:
     """Over every twelfth train image, but of a method that weighs them, and every fourth of val."""
     data = made.data
-    every = 1 if isinstance(made.method, Weighs) else 12
+    every = 1 if isinstance(made.method, HasSamplingWeights) else 12
     train = data.train.subset(torch.arange(0, len(data.train), every))
     val = data.val.subset(torch.arange(0, len(data.val), 4))
     return replace(inference_of(made), data=replace(data, train=train, val=val))
@@ -76,6 +76,7 @@ def test_pictures_for_what_it_can_do(name: str) -> None:
         set(found)
         == {
             "supervised": {"predictions"},
+            "multitask": {"predictions"},
             "distill": {"predictions"},
             "byol": {"neighbours"},
             "siamese": {"neighbours"},

@@ -138,7 +138,7 @@ def test_programs_of_each_kind_of_network_against_what_the_verbs_give(
 def test_each_task_is_a_program(tmp_path: Path, few: None) -> None:
     """A column of classes, coloured by the bias, and the label."""
     options = ("bias=colour", "method.tasks=[label,colour]")
-    model = saved(tmp_path / "m.pt", *SMALL["supervised"], *options)
+    model = saved(tmp_path / "m.pt", *SMALL["multitask"], *options)
     exported(model, tmp_path / "e", "torch_export")
     assert {path.stem for path in (tmp_path / "e").glob("*.pt2")} == {
         "predict", "predict_colour", "embed",

@@ -11,7 +11,7 @@ from harness import experiment, inference_of, take_step
 from torch.nn import functional as F
 
 from dlrun.config.check import to_plain_types
-from dlrun.evaluation.evaluate import evaluate, taught_classes, trivial
+from dlrun.evaluation.evaluate import evaluate, teacher_predictions, trivial
 from dlrun.evaluation.features import share_equal
 from dlrun.methods.dbvae import DBVAE
 from dlrun.training import checkpoint
@@ -25,10 +25,10 @@ def trained(*overrides: str) -> tuple[Experiment, Numbers, Numbers, Numbers]:
     """The experiment at its end; test figures before training, after it, and the trivial ones."""
     made = experiment(*overrides)
     inference = inference_of(made)
-    untrained = evaluate(inference, "test", seed=0, thorough=False)
+    untrained = evaluate(inference, "test", seed=0, full=False)
     for step in range(made.total_steps):
         take_step(made, step)
-    numbers = evaluate(inference, "test", seed=0, thorough=False)
+    numbers = evaluate(inference, "test", seed=0, full=False)
     return made, untrained, numbers, trivial(made.data, "test", numbers)
 
 
@@ -58,7 +58,7 @@ def test_distill(tmp_path: Path) -> None:
     assert numbers["accuracy"] > 0.7
     inference = inference_of(made)
     assert evaluate(inference, "test", seed=0)["agreement"] > 0.85  # more often than it is right
-    said, labels = taught_classes(inference, made.data.test), made.data.test.labels
+    said, labels = teacher_predictions(inference, made.data.test), made.data.test.labels
     assert said is not None and labels is not None
     assert share_equal(said, labels) == taught["accuracy"]
 

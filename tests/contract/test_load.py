@@ -23,6 +23,7 @@ from dlrun.training.run import describe
 
 CAN = {
     "supervised": ("predict", "embed"),
+    "multitask": ("predict", "embed"),
     "distill": ("predict", "embed"),
     "byol": ("embed",),
     "siamese": ("embed",),
@@ -143,7 +144,7 @@ def test_what_it_cannot_do_is_told_with_who_can(tmp_path: Path) -> None:
 
 
 def test_attributes_come_back_too(tmp_path: Path) -> None:
-    made, content = saved(tmp_path / "s.pt", *SMALL["supervised"])
+    made, content = saved(tmp_path / "s.pt", *SMALL["multitask"])
     content["data"]["attributes"] = {"gender": {"classes": 2, "mean": 0.4, "std": 0.5}}
     content["config"]["method"]["tasks"] = ["label", "gender"]
     head = {

@@ -13,9 +13,9 @@ from torch.nn import functional as F
 
 import dlrun.methods
 from dlrun.config.check import _kinds
-from dlrun.data.views import Grouped, HeldOut, TwoViews
+from dlrun.data.batches import EvalBatch, Grouped, TwoViews
 from dlrun.errors import UserError
-from dlrun.methods import capabilities
+from dlrun.methods import abilities, hooks
 from dlrun.methods.base import Method
 from dlrun.options import Choice
 from dlrun.registry import lookup, names
@@ -267,7 +267,7 @@ def test_it_learns_one_batch(
     """
     made = of(case, precision, *more, f"steps={steps}", "schedule=constant")
     torch.manual_seed(0)
-    batch = made.source.batch(0)
+    batch = made.batches.draw(0)
     floor = 0.0
     if case == "vae":
         grey = batch.image.flatten(1)
@@ -323,41 +323,28 @@ def test_a_batch_of_one_is_enough_elsewhere(case: str) -> None:
     assert all(value.isfinite() for value in take_step(made, 0).values())
 
 
-# --- capabilities --------------------------------------------------------------------------------
+# --- abilities and hooks -------------------------------------------------------------------------
 
 EXPECTED = {
-    "supervised": {"Predicts", "PredictsTasks", "Embeds", "Validates"},
-    "distill": {"Predicts", "Embeds", "Validates", "Teaches"},
-    "byol": {"Embeds", "Validates", "Projects", "Warns"},
+    "supervised": {"Predicts", "Embeds", "Validates"},
+    "multitask": {"Predicts", "PredictsTasks", "Embeds", "Validates"},
+    "distill": {"Predicts", "Embeds", "Validates", "HasTeacher"},
+    "byol": {"Embeds", "Validates", "HasProjection", "Warns"},
     "siamese": {"Embeds"},
     "siamese views": {"Embeds"},
     "capsnet": {"Predicts", "Embeds", "Validates", "Reconstructs"},
     "capsnet without decoder": {"Predicts", "Embeds", "Validates"},
     "autoencoder": {"Embeds", "Reconstructs", "Decodes"},
     "vae": {
-        "Embeds",
-        "Validates",
-        "Reconstructs",
-        "Samples",
-        "Decodes",
-        "Infers",
-        "Likely",
-        "Warns",
+        "Embeds", "Validates", "Reconstructs", "Samples", "Decodes", "HasPosterior",
+        "HasLikelihood", "Warns",
     },
     "dbvae": {
-        "Predicts",
-        "Embeds",
-        "Validates",
-        "Reconstructs",
-        "Samples",
-        "Decodes",
-        "Infers",
-        "Warns",
-        "Weighs",
-        "Surveys",
+        "Predicts", "Embeds", "Validates", "Reconstructs", "Samples", "Decodes", "HasPosterior",
+        "Warns", "BeforeEpoch", "HasSamplingWeights",
     },
     "cyclegan": {"Translates", "Validates", "Warns"},
-}
+}  # fmt: skip
 
 
 def test_of_every_method_is_known_what_it_can_do() -> None:
@@ -366,15 +353,15 @@ def test_of_every_method_is_known_what_it_can_do() -> None:
 
 @pytest.mark.parametrize("name", EXPECTED)
 @both_precisions
-def test_capabilities_do_what_their_protocol_says(name: str, precision: str) -> None:
+def test_abilities_do_what_their_protocol_says(name: str, precision: str) -> None:
     made = of(name, precision)
     take_step(made, 0)  # so that a student is no more what its teacher is
     method = made.method.eval()
     protocols = {
         key: value
-        for key, value in vars(capabilities).items()
-        if getattr(value, "_is_runtime_protocol", False)
-        and value.__module__ == capabilities.__name__
+        for module in (abilities, hooks)
+        for key, value in vars(module).items()
+        if getattr(value, "_is_runtime_protocol", False) and value.__module__ == module.__name__
     }
     found = {key for key, protocol in protocols.items() if isinstance(method, protocol)}
     assert found == EXPECTED[name]
@@ -385,22 +372,22 @@ def test_capabilities_do_what_their_protocol_says(name: str, precision: str) -> 
             assert method.classifies
             assert method.predict(image).shape == (5, 10)
         if "PredictsTasks" in found:
-            told = method.predict_tasks(image)
+            answers = method.predict_tasks(image)
             assert [(task.name, task.classes) for task in method.tasks] == [("label", 10)]
-            assert set(told) == {"label"} and told["label"].shape == (5, 10)
-            assert told["label"].float().sum(1).tolist() == pytest.approx([1] * 5, abs=1e-2)
-        if "Teaches" in found:
+            assert set(answers) == {"label"} and answers["label"].shape == (5, 10)
+            assert answers["label"].float().sum(1).tolist() == pytest.approx([1] * 5, abs=1e-2)
+        if "HasTeacher" in found:
             assert method.teach(image).shape == (5, 10)
             assert not torch.equal(method.teach(image), method.predict(image))
             assert method.student(image).shape == method.teacher(image).shape == (5, 10)
             assert method.source.parts
-        for capability, function in (("Embeds", "embed"), ("Projects", "project")):
+        for capability, function in (("Embeds", "embed"), ("HasProjection", "project")):
             if capability in found:
                 features = getattr(method, function)(image)
                 assert features.shape[0] == 5
                 assert features.ndim == 2
         if "Validates" in found:
-            for values in method.validate(HeldOut(image, label)).values():
+            for values in method.validate(EvalBatch(image, label)).values():
                 assert values.ndim == 1
                 assert 1 <= len(values) <= 5  # fewer where it is not known of every image
                 assert values.dtype == torch.float32
@@ -412,16 +399,13 @@ def test_capabilities_do_what_their_protocol_says(name: str, precision: str) -> 
         if "Decodes" in found:
             assert method.embed(image).shape == (5, method.code_dim)
             pictures.append(method.decode(torch.randn(5, method.code_dim)))
-        if "Infers" in found:
+        if "HasPosterior" in found:
             assert [part.shape for part in method.posterior(image)] == [(5, method.code_dim)] * 2
-        if "Likely" in found:
+        if "HasLikelihood" in found:
             assert method.log_weights(image, 2).shape == (2, 5)
             assert method.log_weights(image, 2).dtype == torch.float64
-        if "Surveys" in found:
-            assert method.glance(image).shape[0] == 5
+        if "HasSamplingWeights" in found:
             assert method.weights.shape == (len(made.data.train),)
-            rows = method.surveyed(made.data.train)
-            assert method.weights[rows].sum().item() == pytest.approx(1)
             assert method.weights.sum().item() == pytest.approx(1)
         if "Translates" in found:
             pictures += [method.translate(image, way) for way in ("a_to_b", "b_to_a")]
@@ -440,9 +424,9 @@ def test_what_a_class_says_of_itself_fits_what_its_config_chooses(case: str) -> 
     assert cls.loss_kind in _kinds(lookup("loss", config.loss.name))
     assert isinstance(config.method, Choice)
     assert isinstance(config.method.options, cls.Config)
-    assert made.source.kind is made.method.view_for(config.method.options)
+    assert made.batches.kind is made.method.view_for(config.method.options)
     expected = {"siamese views": TwoViews, "siamese": Grouped}.get(case)
-    assert expected in (None, made.source.kind)
+    assert expected in (None, made.batches.kind)
     assert made.method.view_for(config.method.options) is cls.view or case == "siamese views"
     assert set(made.method.optimizers()) <= set(made.method.parameter_groups())
 

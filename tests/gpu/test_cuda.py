@@ -67,7 +67,7 @@ def test_three_steps_are_finite_and_stay_on_the_gpu(name: str, precision: str) -
 def test_the_data_lie_on_the_gpu_and_batches_are_drawn_there(name: str) -> None:
     made = on_gpu(*SMALL[name])
     assert made.data.train.images.device.type == "cuda"
-    assert all(t.device.type == "cuda" for t in tensors_of(made.source.batch(0)))
+    assert all(t.device.type == "cuda" for t in tensors_of(made.batches.draw(0)))
 
 
 @every_method
@@ -76,9 +76,9 @@ def test_data_on_the_host_give_the_same_steps(name: str) -> None:
     host = on_gpu(*SMALL[name], "steps=20", "hardware.data=host")
     assert host.data.train.images.device == CPU
     torch.manual_seed(0)
-    first = resident.source.batch(0)
+    first = resident.batches.draw(0)
     torch.manual_seed(0)
-    second = host.source.batch(0)
+    second = host.batches.draw(0)
     for a, b in zip(tensors_of(first), tensors_of(second), strict=True):
         assert b.device.type == "cuda"
         assert torch.equal(a, b)
@@ -151,7 +151,7 @@ def test_resnets_and_their_images_are_channels_last() -> None:
     assert "channels_last" in made.hardware.line
     weight = made.method.encoder.stage1[0].conv1.weight
     assert weight.is_contiguous(memory_format=torch.channels_last)
-    batch = made.source.batch(0)
+    batch = made.batches.draw(0)
     assert batch.image.is_contiguous(memory_format=torch.channels_last)  # type: ignore[attr-defined]
     plain = on_gpu(*SMALL["supervised"], "hardware.memory_format=contiguous")
     losses = []
@@ -178,7 +178,7 @@ def test_a_step_does_not_wait_for_the_gpu(name: str) -> None:
     made = on_gpu(*SMALL[name], "steps=20")
     for step in range(2):  # first calls allocate and choose kernels
         take_step(made, step)
-    batch = made.source.batch(2)
+    batch = made.batches.draw(2)
     torch.cuda.synchronize()
     torch.cuda.set_sync_debug_mode("error")
     try:
@@ -190,8 +190,8 @@ def test_a_step_does_not_wait_for_the_gpu(name: str) -> None:
 @every_method
 def test_evaluation_agrees_with_the_processors(name: str) -> None:
     gpu, cpu = on_gpu(*SMALL[name]), experiment(*SMALL[name])
-    numbers = evaluate(inference_of(gpu), "val", seed=0, thorough=False)
-    expected = evaluate(inference_of(cpu), "val", seed=0, thorough=False)
+    numbers = evaluate(inference_of(gpu), "val", seed=0, full=False)
+    expected = evaluate(inference_of(cpu), "val", seed=0, full=False)
     assert numbers.keys() == expected.keys()
     # Rounding moves single images over a border, and a VAE draws its codes on the device.
     assert numbers == pytest.approx(expected, rel=0.02, abs=0.02)

@@ -4,23 +4,19 @@ import math
 
 import pytest
 import torch
+from parts import CPU
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dlrun.data.batches import Images
 from dlrun.data.info import DataInfo
-from dlrun.data.views import Images
 from dlrun.evaluation.linear import pca_squared_error
 from dlrun.methods.autoencoder import Autoencoder
 from dlrun.methods.base import Builder
 from dlrun.options import Choice
 from dlrun.registry import lookup
-from dlrun.training.hardware import Hardware
 from dlrun.training.update import Update
 
-CPU = Hardware(
-    device=torch.device("cpu"), precision="fp32", memory_format=torch.contiguous_format,
-    threads=1, compile=False, deterministic=False, anomaly=False, line="",
-)  # fmt: skip
 SHAPE = (1, 4, 4)
 
 

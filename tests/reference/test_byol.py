@@ -5,22 +5,18 @@ import math
 
 import pytest
 import torch
+from parts import CPU
 from torch import Tensor, nn
 
+from dlrun.data.batches import TwoViews
 from dlrun.data.info import DataInfo
-from dlrun.data.views import TwoViews
 from dlrun.errors import UserError
 from dlrun.methods.base import Builder
 from dlrun.methods.byol import BYOL
 from dlrun.options import Choice
 from dlrun.registry import lookup
-from dlrun.training.hardware import Hardware
 from dlrun.training.update import Update
 
-CPU = Hardware(
-    device=torch.device("cpu"), precision="fp32", memory_format=torch.contiguous_format,
-    threads=1, compile=False, deterministic=False, anomaly=False, line="",
-)  # fmt: skip
 TAU, TOTAL, LR = 0.9, 4, 0.2
 
 

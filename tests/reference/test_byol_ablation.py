@@ -8,22 +8,18 @@ import copy
 
 import pytest
 import torch
+from parts import CPU
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dlrun.config.check import check
 from dlrun.config.compose import compose_plain
+from dlrun.data.batches import TwoViews
 from dlrun.data.info import DataInfo
-from dlrun.data.views import TwoViews
 from dlrun.methods.base import Builder
 from dlrun.methods.byol import BYOL
-from dlrun.training.hardware import Hardware
 from dlrun.training.update import Update
 
-CPU = Hardware(
-    device=torch.device("cpu"), precision="fp32", memory_format=torch.contiguous_format,
-    threads=1, compile=False, deterministic=False, anomaly=False, line="",
-)  # fmt: skip
 BETA, RATE, BATCH, FEATURES = 0.99, 0.2, 8, 16
 
 

@@ -5,25 +5,22 @@ from pathlib import Path
 
 import pytest
 import torch
+from parts import CPU
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dlrun.data.batches import EvalBatch, Labelled
 from dlrun.data.info import DataInfo
 from dlrun.data.sources.fashion_mini import FashionMini
-from dlrun.data.views import HeldOut, Labelled
-from dlrun.losses.capsule import Margin
+from dlrun.methods.abilities import Embeds, Predicts, Reconstructs, Samples
 from dlrun.methods.base import Builder
-from dlrun.methods.capabilities import Embeds, Predicts, Reconstructs, Samples, Validates
 from dlrun.methods.capsnet import CapsNet
+from dlrun.methods.hooks import Validates
 from dlrun.models.capsnet import Capsules
 from dlrun.options import Choice
-from dlrun.training.hardware import Hardware
+from dlrun.registry import lookup
 from dlrun.training.update import Update
 
-CPU = Hardware(
-    device=torch.device("cpu"), precision="fp32", memory_format=torch.contiguous_format,
-    threads=1, compile=False, deterministic=False, anomaly=False, line="",
-)  # fmt: skip
 SHAPE, CLASSES, DIM, CLASS_DIM, ROUTING, WEIGHT = (1, 9, 9), 3, 2, 4, 3, 0.0005
 
 
@@ -39,7 +36,7 @@ def capsnet(
     )  # fmt: skip
     build = Builder(
         Choice("capsnet", model),
-        Choice("margin", Margin.Config(upper=0.9, lower=0.1, down_weight=0.5)),
+        Choice("margin", lookup("loss", "margin").Config(upper=0.9, lower=0.1, down_weight=0.5)),
         DataInfo(shape, tuple(str(k) for k in range(classes))),
     )
     return CapsNet(CapsNet.Config(decoder=decoder, reconstruction_weight=weight), build)
@@ -183,7 +180,7 @@ def test_training_decodes_the_true_classs_capsule_and_evaluation_the_longest() -
     method.eval()
     assert method.reconstruct is not None
     picture = method.reconstruct(batch.image)
-    told = method.validate(HeldOut(batch.image, batch.label))
+    told = method.validate(EvalBatch(batch.image, batch.label))
     for code, chosen in zip(codes, (batch.label, longest, longest), strict=True):
         expected = torch.zeros(8, CLASSES, CLASS_DIM)
         for row, k in enumerate(chosen.tolist()):
@@ -227,8 +224,8 @@ def test_it_reconstructs_only_with_a_decoder(decoder: bool) -> None:
     assert isinstance(method, Validates)
     assert not isinstance(method, Samples)
     parts = {"margin", "reconstruction"} if decoder else {"margin"}
-    assert method.validate(HeldOut(batch.image, batch.label)).keys() == parts
-    assert method.validate(HeldOut(batch.image)).keys() == parts - {"margin"}
+    assert method.validate(EvalBatch(batch.image, batch.label)).keys() == parts
+    assert method.validate(EvalBatch(batch.image)).keys() == parts - {"margin"}
     told = method.step(batch, adam(method))
     assert told.keys() == {"loss", "accuracy"} | parts
     assert decoder or told["loss"] == told["margin"]

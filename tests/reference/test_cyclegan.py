@@ -5,21 +5,17 @@ import copy
 
 import pytest
 import torch
+from parts import CPU
 from torch import Tensor, nn
 
+from dlrun.data.batches import Unpaired
 from dlrun.data.info import DataInfo
-from dlrun.data.views import Unpaired
 from dlrun.methods.base import Builder
 from dlrun.methods.cyclegan import CycleGAN
 from dlrun.options import Choice
 from dlrun.registry import lookup
-from dlrun.training.hardware import Hardware
 from dlrun.training.update import Update
 
-CPU = Hardware(
-    device=torch.device("cpu"), precision="fp32", memory_format=torch.contiguous_format,
-    threads=1, compile=False, deterministic=False, anomaly=False, line="",
-)  # fmt: skip
 SHAPE, STEPS, LR = (1, 16, 16), 4, 0.01
 
 

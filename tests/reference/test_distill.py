@@ -5,18 +5,18 @@ from typing import Any
 
 import pytest
 import torch
+from parts import network_of
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dlrun.data.batches import Labelled
 from dlrun.data.info import DataInfo
-from dlrun.data.views import Labelled
 from dlrun.errors import UserError
 from dlrun.methods.base import Builder, Update
-from dlrun.methods.classifier import Classifier, tapped
 from dlrun.methods.distill import Distill
 from dlrun.methods.supervised import Supervised
-from dlrun.methods.trained import Trained
-from dlrun.models.build import build_model
+from dlrun.models.classifier import Classifier, tapped
+from dlrun.models.pretrained import Pretrained
 from dlrun.options import Choice
 from dlrun.registry import lookup
 
@@ -30,14 +30,14 @@ def resnet(width: int) -> Choice:
     return Choice("resnet", config(depth=8, width=width, stem=None, init_from=None, freeze=None))
 
 
-def teacher(width: int = 6) -> Trained:
+def teacher(width: int = 6) -> Pretrained:
     torch.manual_seed(7)
-    network = Classifier(build_model(resnet(width), FACTS.image_shape, 10), 0.0, 10)
+    network = Classifier(network_of(resnet(width), FACTS.image_shape, 10), 0.0, 10)
     for module in network.modules():  # statistics that differ from a batch's
         if isinstance(module, nn.BatchNorm2d):
             assert module.running_mean is not None
             module.running_mean.normal_(0, 0.1)
-    return Trained(
+    return Pretrained(
         "outputs/teacher", network.state_dict(), {"backbone": "encoder.", "head": "head."},
         "supervised", resnet(width), FACTS, "standardized", 100,
     )  # fmt: skip
@@ -50,8 +50,10 @@ def loss_choice(name: str, **options: Any) -> Choice:
 KD = {"ce_weight": 0.25, "kd_weight": 0.75, "temperature": 2.0}
 
 
-def method(loss: Choice, source: Trained | None = None, width: int = 4, **options: Any) -> Distill:
-    build = Builder(resnet(width), loss, FACTS, trained=lambda _: source or teacher())
+def method(
+    loss: Choice, source: Pretrained | None = None, width: int = 4, **options: Any
+) -> Distill:
+    build = Builder(resnet(width), loss, FACTS, pretrained=lambda _: source or teacher())
     torch.manual_seed(0)
     config = {
         "teacher": "outputs/teacher", "teacher_model": resnet(6), "teacher_epochs": None,
@@ -64,9 +66,6 @@ def method(loss: Choice, source: Trained | None = None, width: int = 4, **option
 
 class PlainUpdate:
     """SGD and nothing else."""
-
-    optimizer = "sgd"
-    top_rate = 0.1
 
     def __init__(self, made: Distill) -> None:
         groups = made.parameter_groups()
@@ -215,15 +214,9 @@ def test_the_student_begins_as_it_would_alone() -> None:
     made = method(loss_choice("hint", ce_weight=1.0, kd_weight=100.0))
     build = Builder(resnet(4), loss_choice("cross_entropy", label_smoothing=0.0), FACTS)
     torch.manual_seed(0)
-    alone = Supervised(
-        Supervised.Config(
-            dropout=0.0, l1=0.0, l2=0.0, tasks=("label",), task_weights=None,
-            numbers=(),             value_loss=loss_choice("squared_error"),
-        ),
-        build,
-    )  # fmt: skip
+    alone = Supervised(Supervised.Config(dropout=0.0, l1=0.0, l2=0.0), build)
     encoder = {f"encoder.{name}": value for name, value in alone.encoder.state_dict().items()}
-    head = {f"head.{name}": value for name, value in alone.heads["label"].state_dict().items()}
+    head = {f"head.{name}": value for name, value in alone.head.state_dict().items()}
     own = made.student.state_dict()
     assert own.keys() == (encoder | head).keys()
     for name, value in (encoder | head).items():
@@ -240,26 +233,26 @@ def test_the_teachers_part_rises_over_the_warm_up() -> None:
     assert shares == [0.0, 0.2, 1.0, 1.0]
 
 
-def other(**changed: Any) -> Trained:
+def other(**changed: Any) -> Pretrained:
     source = teacher()
     fields = {name: getattr(source, name) for name in source.__dataclass_fields__}
-    return Trained(**(fields | changed))
+    return Pretrained(**(fields | changed))
 
 
 @pytest.mark.parametrize(
     ("source", "said"),
     [
         (other(info=DataInfo((3, 8, 8), CLASSES, (0.3,), (0.3,))), "images of"),
-        (other(info=DataInfo((1, 8, 8), CLASSES[:9], (0.3,), (0.3,))), "knows 9 classes"),
-        (other(info=DataInfo((1, 8, 8), CLASSES, (0.5,), (0.3,))), "normalised otherwise"),
-        (other(pixels="unit"), "normalised otherwise"),
+        (other(info=DataInfo((1, 8, 8), CLASSES[:9], (0.3,), (0.3,))), "on 9 classes"),
+        (other(info=DataInfo((1, 8, 8), CLASSES, (0.5,), (0.3,))), "normalised differently"),
+        (other(pixels="unit"), "normalised differently"),
         (other(model=None), "plain state dict"),
         (other(parts={"head": "head."}), "has no encoder"),
         (other(model=resnet(8)), "does not fit the model"),
         (other(parts={"backbone": "encoder."}), "compares logits, but .* has no classifier"),
     ],
 )
-def test_a_teacher_that_does_not_fit_is_refused(source: Trained, said: str) -> None:
+def test_a_teacher_that_does_not_fit_is_refused(source: Pretrained, said: str) -> None:
     with pytest.raises(UserError, match=said):
         method(loss_choice("kd", **KD, standardize=False), source)
 

@@ -7,23 +7,18 @@ from typing import Any
 
 import pytest
 import torch
+from parts import CPU
 from torch import Tensor, nn
 
+from dlrun.data.batches import Grouped, TwoViews
 from dlrun.data.info import DataInfo
-from dlrun.data.views import Grouped, TwoViews
 from dlrun.errors import UserError
-from dlrun.losses.metric import Contrastive, Triplet
 from dlrun.methods.base import Builder
 from dlrun.methods.siamese import Siamese
 from dlrun.options import Choice
 from dlrun.registry import lookup
-from dlrun.training.hardware import Hardware
 from dlrun.training.update import Update
 
-CPU = Hardware(
-    device=torch.device("cpu"), precision="fp32", memory_format=torch.contiguous_format,
-    threads=1, compile=False, deterministic=False, anomaly=False, line="",
-)  # fmt: skip
 LR, MARGIN, STEPS = 0.1, 0.02, 3
 LABEL = torch.tensor([0, 0, 1, 1, 1, 2, 0, 3])  # 2 and 3 have no positive
 
@@ -51,10 +46,11 @@ def distance(x: Tensor, y: Tensor) -> Tensor:
 LITERAL: dict[str, Callable[..., Tensor]] = {
     "triplet": triplet, "triplet squared": triplet_squared, "contrastive": contrastive,
 }  # fmt: skip
+TRIPLET = lookup("loss", "triplet").Config
 LOSSES = {
-    "triplet": Choice("triplet", Triplet.Config(MARGIN, squared=False)),
-    "triplet squared": Choice("triplet", Triplet.Config(MARGIN, squared=True)),
-    "contrastive": Choice("contrastive", Contrastive.Config(1.0)),
+    "triplet": Choice("triplet", TRIPLET(MARGIN, squared=False)),
+    "triplet squared": Choice("triplet", TRIPLET(MARGIN, squared=True)),
+    "contrastive": Choice("contrastive", lookup("loss", "contrastive").Config(1.0)),
 }
 
 

@@ -3,21 +3,16 @@
 import copy
 
 import torch
+from parts import CPU
 
+from dlrun.data.batches import Labelled
 from dlrun.data.info import DataInfo
-from dlrun.data.views import Labelled
 from dlrun.methods.base import Builder
 from dlrun.methods.supervised import Supervised
 from dlrun.options import Choice
 from dlrun.registry import lookup
-from dlrun.training.hardware import Hardware
 from dlrun.training.optimizers import build_optimizers
 from dlrun.training.update import Update
-
-CPU = Hardware(
-    device=torch.device("cpu"), precision="fp32", memory_format=torch.contiguous_format,
-    threads=1, compile=False, deterministic=False, anomaly=False, line="",
-)  # fmt: skip
 
 
 def test_steps_are_the_notes_loop() -> None:
@@ -28,13 +23,7 @@ def test_steps_are_the_notes_loop() -> None:
         Choice("cross_entropy", loss.Config(label_smoothing=0.0)),
         DataInfo((1, 28, 28), tuple("0123456789")),
     )
-    method = Supervised(
-        Supervised.Config(
-            dropout=0.0, l1=0.0, l2=0.0, tasks=("label",), task_weights=None, numbers=(),
-            value_loss=Choice("squared_error", lookup("loss", "squared_error").Config()),
-        ),
-        build,
-    )  # fmt: skip
+    method = Supervised(Supervised.Config(dropout=0.0, l1=0.0, l2=0.0), build)
     adam = lookup("optimizer", "adam").Config(
         lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, clip_norm=None
     )
@@ -45,7 +34,7 @@ def test_steps_are_the_notes_loop() -> None:
     model = torch.nn.Sequential(
         copy.deepcopy(method.encoder.layers[1]),
         torch.nn.ReLU(),
-        copy.deepcopy(method.heads["label"]),
+        copy.deepcopy(method.head),
     )
     optimizer = torch.optim.Adam(model.parameters())
     loss_fn = torch.nn.CrossEntropyLoss()
@@ -67,6 +56,6 @@ def test_steps_are_the_notes_loop() -> None:
         torch.testing.assert_close(metrics["loss"], loss, rtol=1e-6, atol=1e-6)
         share = (predictions.argmax(1) == batch_y).float().mean()
         assert metrics["accuracy"] == share
-        ours = [*method.encoder.parameters(), *method.heads.parameters()]
+        ours = [*method.encoder.parameters(), *method.head.parameters()]
         for p, q in zip(ours, model.parameters(), strict=True):
             torch.testing.assert_close(p, q, rtol=0, atol=1e-6)

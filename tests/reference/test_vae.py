@@ -9,24 +9,20 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from parts import CPU
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dlrun.data.batches import EvalBatch, Images
 from dlrun.data.binarize import binarize
 from dlrun.data.info import DataInfo
-from dlrun.data.views import HeldOut, Images
 from dlrun.losses.divergence import gaussian_kl
 from dlrun.methods.base import Builder
 from dlrun.methods.vae import VAE
 from dlrun.options import Choice
 from dlrun.registry import lookup
-from dlrun.training.hardware import Hardware
 from dlrun.training.update import Update
 
-CPU = Hardware(
-    device=torch.device("cpu"), precision="fp32", memory_format=torch.contiguous_format,
-    threads=1, compile=False, deterministic=False, anomaly=False, line="",
-)  # fmt: skip
 SHAPE, BETA = (1, 28, 28), 0.7
 REPORTS: list[list[str]] = []
 """What the last one told."""
@@ -236,7 +232,7 @@ def test_beta_weighs_the_kl_in_training_and_never_in_validation(beta: float) -> 
     torch.manual_seed(1)
     reconstruction, kl = method.bound(x)
     torch.manual_seed(1)
-    validated = method.validate(HeldOut(x))
+    validated = method.validate(EvalBatch(x))
     assert torch.equal(validated["negative_elbo"], reconstruction + kl)
     assert torch.equal(validated["kl"], kl)
     update = Update({"main": torch.optim.SGD(method.parameters(), lr=0.0)}, CPU, lambda _: 1.0, 1)
@@ -249,19 +245,19 @@ def test_binarized_pixels_are_black_or_white_and_grey_on_average() -> None:
     grey = torch.tensor([0.0, 0.25, 0.5, 1.0]).view(1, 1, 1, 4).expand(20_000, 1, 1, 4)
     method = vae(binarize="random")
     torch.manual_seed(0)
-    drawn = method.drawn(grey)
+    drawn = method.target(grey)
     assert set(drawn.unique().tolist()) == {0.0, 1.0}
     assert drawn.mean(0).flatten().tolist() == pytest.approx([0, 0.25, 0.5, 1], abs=0.015)
-    assert not torch.equal(method.drawn(grey), drawn)
-    assert vae().drawn(grey) is grey
+    assert not torch.equal(method.target(grey), drawn)
+    assert vae().target(grey) is grey
 
 
 def test_held_out_images_are_always_the_one_draw() -> None:
     x = torch.rand(6, *SHAPE)
     for how in ("static", "random"):
-        assert torch.equal(vae(binarize=how).seen(x), binarize(x))
-    assert torch.equal(vae(binarize="static").drawn(x), binarize(x))
-    assert vae().seen(x) is x
+        assert torch.equal(vae(binarize=how).target(x, training=False), binarize(x))
+    assert torch.equal(vae(binarize="static").target(x), binarize(x))
+    assert vae().target(x, training=False) is x
 
 
 def test_a_binarized_vae_is_trained_and_validated_on_black_and_white() -> None:
@@ -271,7 +267,7 @@ def test_a_binarized_vae_is_trained_and_validated_on_black_and_white() -> None:
     method.loss.register_forward_pre_hook(lambda module, given: seen.append(given[1]))
     update = Update({"main": torch.optim.SGD(method.parameters(), lr=0.0)}, CPU, lambda _: 1.0, 1)
     method.step(Images(x, torch.arange(4)), update)
-    method.validate(HeldOut(x))
+    method.validate(EvalBatch(x))
     assert [set(image.unique().tolist()) for image in seen] == [{0.0, 1.0}] * 2
 
 
@@ -338,8 +334,8 @@ def test_a_mean_over_pixels_is_told_as_the_beta_that_it_is() -> None:
     expected = found["reconstruction"] / 784 + 0.001 * found["kl"]
     assert found["loss"] == pytest.approx(expected, rel=1e-6)
     assert REPORTS[-1] == [
-        "method.beta=0.001 beside a mean over 784 pixels is beta 0.784 beside their sum, which is "
-        "what papers state"
+        "method.beta=0.001 with a mean over 784 pixels is beta 0.784 with their sum, as papers "
+        "state it"
     ]
 
 

@@ -14,13 +14,10 @@ from dlrun.config.check import check, to_plain_types
 from dlrun.config.compose import compose_plain
 from dlrun.config.schema import TrainConfig
 from dlrun.evaluation.inference import Inference
-from dlrun.evaluation.survey import survey
 from dlrun.methods.base import Method
-from dlrun.methods.capabilities import Surveys
-from dlrun.methods.trained import Trained
-from dlrun.randomness import seed_everything
+from dlrun.models.pretrained import Pretrained
 from dlrun.runs.folder import RunFolder
-from dlrun.training import checkpoint
+from dlrun.training import checkpoint, loop
 from dlrun.training.assemble import Experiment, assemble
 from dlrun.training.inputs import Inputs
 from dlrun.training.run import describe
@@ -53,9 +50,11 @@ DISTILL = (
     "batch_size=16",
 )  # fmt: skip
 
+MULTITASK = ("method=multitask", *SUPERVISED[1:])
+
 SMALL = {
-    "supervised": SUPERVISED, "distill": DISTILL, "byol": BYOL, "siamese": SIAMESE,
-    "capsnet": CAPSNET, "autoencoder": AUTOENCODER, "vae": VAE, "dbvae": DBVAE,
+    "supervised": SUPERVISED, "multitask": MULTITASK, "distill": DISTILL, "byol": BYOL,
+    "siamese": SIAMESE, "capsnet": CAPSNET, "autoencoder": AUTOENCODER, "vae": VAE, "dbvae": DBVAE,
     "cyclegan": CYCLEGAN,
 }  # fmt: skip
 """The smallest of each method."""
@@ -68,6 +67,10 @@ CASES: dict[str, tuple[str, ...]] = {
     "supervised squared": (*SUPERVISED, "loss=squared_error", "optimizer=muon"),
     "supervised frozen": (*SUPERVISED, "model.freeze=backbone"),
     "supervised transfer": (*SUPERVISED, f"model.init_from={TEACHER}"),
+    "multitask": MULTITASK,
+    "multitask of a column": (
+        *MULTITASK, "bias=flip", "method.tasks=[flip,label]", "method.task_weights=[0.5,1]",
+    ),
     "distill": DISTILL,
     "distill remembered": (*DISTILL, "augment=none"),
     "distill standardized": (*DISTILL, "loss=kd_standardized", "method.kd_warmup=0.5"),
@@ -128,7 +131,7 @@ def teacher() -> str:
     return str(folder / "teacher.pt")
 
 
-def _no_inputs(reference: str) -> Trained:
+def _no_inputs(reference: str) -> Pretrained:
     raise AssertionError(reference)
 
 
@@ -157,17 +160,10 @@ def inference_of(made: Experiment) -> Inference:
 
 
 def take_step(made: Experiment, step: int) -> dict[str, Tensor]:
-    """One optimizer step, as `training.loop` takes it; the metrics of its last batch."""
-    accumulate = made.config.accumulate
-    if step % made.steps_per_epoch == 0 and isinstance(made.method, Surveys):
-        seed_everything(made.config.seed, "survey", step)
-        survey(inference_of(made), made.method)
-    for part in range(accumulate):
-        number = step * accumulate + part
-        seed_everything(made.config.seed, "step", number)
-        batch = made.source.batch(number)
-        metrics = step_on(made, batch, step, last_batch=part == accumulate - 1)
-    return metrics
+    """One optimizer step, as the loop takes it; the metrics of its last batch."""
+    if step % made.steps_per_epoch == 0:
+        loop.before_epoch(made, inference_of(made), step)
+    return loop.take_step(made, step)[-1]
 
 
 def step_on(made: Experiment, batch: Any, step: int, last_batch: bool = True) -> dict[str, Tensor]:

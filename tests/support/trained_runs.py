@@ -36,7 +36,7 @@ def save_run(outputs: Path, method: str, *overrides: str) -> RunFolder:
     folder = RunFolder(outputs / "fashion_mini" / method / f"the-{method}")
     folder.prepare(plain)
     torch.manual_seed(0)
-    val = evaluate(inference_of(made, made.method), "val", made.config.seed, thorough=False)
+    val = evaluate(inference_of(made, made.method), "val", made.config.seed, full=False)
     content = describe(plain, made) | {"step": 5, "val": val, "val_step": 5}
     content["method"] = made.method.state_dict()
     checkpoint.save(folder.last, content)

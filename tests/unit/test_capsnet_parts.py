@@ -1,6 +1,7 @@
 """Capsules piece by piece: against procedure 1 in plain Python, by hand, and in odd places."""
 
 import math
+from functools import partial
 from typing import Any
 
 import pytest
@@ -15,11 +16,12 @@ from dlrun.config.check import check
 from dlrun.config.compose import compose_plain
 from dlrun.data.info import DataInfo
 from dlrun.errors import UserError
-from dlrun.losses.capsule import Margin, margin_loss
+from dlrun.losses.capsule import margin
 from dlrun.methods.base import Builder
 from dlrun.methods.capsnet import CapsNet
 from dlrun.models.capsnet import Capsules, Decoder, as_capsules, route, squash
 
+margin_loss = partial(margin, upper=0.9, lower=0.1, down_weight=0.5)
 few = settings(deadline=None, max_examples=25, derandomize=True)
 
 
@@ -359,7 +361,7 @@ def test_margin_loss_by_hand() -> None:
     labels = torch.tensor([0, 0, 0])
     expected = [0.0, 0.4**2 + 0.5 * 0.2**2, 0.9**2 + 0.5 * (0.9**2 + 0.9**2)]
     assert margin_loss(lengths, labels).tolist() == pytest.approx(expected, abs=1e-6)
-    module = Margin(Margin.Config(upper=0.8, lower=0.2, down_weight=0.25))
+    module = partial(margin, upper=0.8, lower=0.2, down_weight=0.25)
     expected = [0.0, 0.3**2 + 0.25 * 0.1**2, 0.8**2 + 0.25 * (0.8**2 + 0.8**2)]
     assert module(lengths, labels).tolist() == pytest.approx(expected, abs=1e-6)
 

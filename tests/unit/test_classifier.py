@@ -5,20 +5,20 @@ from typing import Any, cast
 
 import pytest
 import torch
+from parts import network_of
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dlrun.config.check import check
 from dlrun.config.compose import compose_plain
+from dlrun.data.batches import Labelled
 from dlrun.data.info import DataInfo
-from dlrun.data.views import Labelled
 from dlrun.errors import UserError
 from dlrun.methods.base import Builder
-from dlrun.methods.classifier import Classifier, demand_path, last_map, tapped
 from dlrun.methods.distill import Distill
-from dlrun.methods.memory import Memory
-from dlrun.methods.trained import Trained
-from dlrun.models.build import build_model
+from dlrun.models.classifier import Classifier, demand_path, last_map, tapped
+from dlrun.models.memory import Memory
+from dlrun.models.pretrained import Pretrained
 from dlrun.options import Choice
 
 
@@ -173,7 +173,7 @@ ENCODERS = {
 @pytest.mark.parametrize("name", ENCODERS)
 def test_the_last_map_of_the_models_on_board(name: str) -> None:
     config: Any = check(compose_plain(["method=supervised", f"model={name}"], None))
-    made = Classifier(build_model(config.model, (3, 32, 32), 10), 0.0, 10).eval()
+    made = Classifier(network_of(config.model, (3, 32, 32), 10), 0.0, 10).eval()
     x = torch.zeros(1, 3, 32, 32)
     path = last_map(made, x)
     assert path == ENCODERS[name]
@@ -221,16 +221,16 @@ def distill(*overrides: str, augmented: bool = False) -> Distill:
     )
     choice: Choice = config.model
     torch.manual_seed(7)
-    teacher = Classifier(build_model(choice, FACTS.image_shape, 3), 0.0, 3)
+    teacher = Classifier(network_of(choice, FACTS.image_shape, 3), 0.0, 3)
     for module in teacher.modules():
         if isinstance(module, nn.BatchNorm2d):
             cast(Tensor, module.running_mean).normal_(0, 0.1)
-    trained = Trained(
+    trained = Pretrained(
         "x", teacher.state_dict(), {"backbone": "encoder.", "head": "head."}, "supervised", choice,
         FACTS, "standardized", 1,
     )  # fmt: skip
     build = Builder(
-        choice, config.loss, FACTS, rows=ROWS, augmented=augmented, trained=lambda _: trained
+        choice, config.loss, FACTS, rows=ROWS, augmented=augmented, pretrained=lambda _: trained
     )
     torch.manual_seed(0)
     return Distill(config.method.options, build).train()
@@ -256,7 +256,7 @@ LOSSES = {
 class Spy:
     """Counts the images that go through a network, and takes plain steps."""
 
-    optimizer, top_rate, progress = "sgd", 0.1, 0.5
+    progress = 0.5
 
     def __init__(self, method: Distill) -> None:
         self.images: list[int] = []

@@ -1,32 +1,27 @@
-"""Telling a collapse and its likely cause; the probe that watches and does not touch."""
+"""Detecting a collapse, and the probe that watches the training without touching it."""
 
 import copy
 import math
 from contextlib import nullcontext
-from typing import Any
+from pathlib import Path
 
 import pytest
 import torch
+from parts import CPU
 from torch import Tensor, nn
 
 from dlrun.config.check import check
 from dlrun.config.compose import compose_plain
+from dlrun.data.batches import TwoViews
 from dlrun.data.info import DataInfo
 from dlrun.data.table import DataSet, PixelScale, Table
-from dlrun.data.views import TwoViews
 from dlrun.evaluation.evaluate import evaluate
 from dlrun.evaluation.inference import Inference
 from dlrun.methods.base import Builder
-from dlrun.methods.byol import BYOL, decay, preset_tau
-from dlrun.methods.collapse import is_collapsed, likely_causes, stands_still
-from dlrun.training.hardware import Hardware
+from dlrun.methods.byol import BYOL, preset_tau
 from dlrun.training.optimizers import build_optimizers
 from dlrun.training.update import Update
 
-CPU = Hardware(
-    device=torch.device("cpu"), precision="fp32", memory_format=torch.contiguous_format,
-    threads=1, compile=False, deterministic=False, anomaly=False, line="",
-)  # fmt: skip
 SHAPE, WIDTH, TOTAL = (1, 6, 6), 16, 100
 
 
@@ -46,59 +41,20 @@ def byol(*overrides: str, labelled: bool = True, epochs: float = 100) -> tuple[B
     optimizers = build_optimizers(
         config.optimizer, method.parameter_groups(), 256, fused=False, own=method.optimizers()
     )
-    return method, Update(optimizers, CPU, lambda step: 1.0, TOTAL, optimizer=config.optimizer.name)
+    return method, Update(optimizers, CPU, lambda step: 1.0, TOTAL)
 
 
 # --- what a collapse is --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("width", [2, 16, 256])
 @pytest.mark.parametrize(
-    ("share", "rank", "collapsed"),
+    ("spread", "rank", "collapsed"),
     [(1.0, 1.5, True), (1.0, 2.5, False), (0.05, 9.0, True), (0.2, 9.0, False), (0.0, 1.0, True)],
 )
-def test_a_point_or_a_line_is_a_collapse(
-    width: int, share: float, rank: float, collapsed: bool
-) -> None:
-    assert is_collapsed(share / math.sqrt(width), rank, width) == collapsed
-
-
-def test_a_healthy_run_has_no_likely_cause() -> None:
-    for optimizer, rate in (("lars", 0.4), ("sgd", 0.05), ("adam", 1e-3), ("adamw", 1e-3)):
-        assert likely_causes(0.99, 0.3, optimizer, rate, has_predictor=True) == []
-    assert likely_causes(0.99, 0.3, "an_own:Optimizer", 1e9, has_predictor=True) == []
-
-
-@pytest.mark.parametrize(
-    ("changed", "said"),
-    [
-        ({"has_predictor": False}, "there is no predictor (method.predictor=none)"),
-        ({"rate": 50.0}, "the learning rate is 50; lars is used with 0.02 to 10"),
-        ({"rate": 1e-3}, "the learning rate is 0.001; lars is used with 0.02 to 10"),
-        (
-            {"optimizer": "adam", "rate": 0.2},
-            "the learning rate is 0.2; adam is used with 1e-05 to 0.01",
-        ),
-        ({"tau": 1.0}, "tau is 1.00000 already, so the target does not follow"),
-        ({"tau": 0.0}, "tau is 0, so the target is the online network itself"),
-    ],
-)
-def test_each_cause_is_named(changed: dict[str, Any], said: str) -> None:
-    healthy: dict[str, Any] = {
-        "tau": 0.99, "progress": 0.3, "optimizer": "lars", "rate": 0.4, "has_predictor": True
-    }  # fmt: skip
-    assert likely_causes(**(healthy | changed)) == [said]
-
-
-def test_all_causes_are_named_at_once_and_a_missing_predictor_first() -> None:
-    causes = likely_causes(1.0, 0.0, "sgd", 90.0, has_predictor=False)
-    assert [cause.split()[0] for cause in causes] == ["there", "the", "tau"]
-
-
-def test_at_the_end_of_a_run_the_target_may_stand_still() -> None:
-    assert stands_still(1.0, 0.5)
-    assert not stands_still(1.0, 1.0)
-    assert not stands_still(0.9, 0.5)
+def test_a_point_or_a_line_is_a_collapse(spread: float, rank: float, collapsed: bool) -> None:
+    method, update = byol()
+    numbers = {"projection_std": spread / math.sqrt(WIDTH), "projection_rank": rank}
+    assert bool(method.warnings(numbers, update)) == collapsed
 
 
 # --- the decay -----------------------------------------------------------------------------------
@@ -116,14 +72,14 @@ def test_the_preset_follows_the_length_of_the_run(epochs: float, tau: float) -> 
 
 
 @pytest.mark.parametrize("epochs", [40, 100, 300, 1000])
-def test_no_preset_is_told_to_stand_still_at_any_moment(epochs: float) -> None:
-    tau = preset_tau(epochs)
-    for thousandth in range(1000):
-        progress = thousandth / 1000
-        assert not stands_still(decay(tau, progress), progress), progress
+def test_no_preset_is_said_to_stand_still_at_any_moment(epochs: float) -> None:
+    method, update = byol(epochs=epochs)
+    for step in range(TOTAL):
+        update.begin(step)
+        assert method.warnings({}, update) == []
 
 
-# --- a method that tells -------------------------------------------------------------------------
+# --- a method that warns -------------------------------------------------------------------------
 
 
 def inference(method: BYOL) -> Inference:
@@ -146,7 +102,7 @@ def constant(method: BYOL) -> None:
 
 
 def warnings(method: BYOL, update: Update) -> list[str]:
-    numbers = evaluate(inference(method), "val", 0, thorough=False)
+    numbers = evaluate(inference(method), "val", 0, full=False)
     assert {"projection_std", "projection_rank", "probe_accuracy", "knn"} <= numbers.keys()
     return method.warnings(numbers, update)
 
@@ -161,28 +117,14 @@ def test_a_healthy_run_gives_no_line(overrides: tuple[str, ...]) -> None:
     assert warnings(method, update) == []
 
 
-@pytest.mark.parametrize(
-    ("overrides", "step", "cause"),
-    [
-        (("method.predictor=none",), 30, "there is no predictor"),
-        (("optimizer.lr=100",), 30, "the learning rate is 100; lars"),
-        (("optimizer=adam", "optimizer.lr=0.5"), 30, "the learning rate is 0.5; adam"),
-        (("method.tau=1.0",), 30, "tau is 1.00000 already"),
-        (("method.tau=0.0",), 0, "tau is 0, so the target is the online network itself"),
-        ((), 30, "none of the usual ones"),
-    ],
-)
-def test_a_constant_encoder_is_a_collapse_and_the_cause_is_told(
-    overrides: tuple[str, ...], step: int, cause: str
-) -> None:
-    method, update = byol(*overrides)
+def test_a_constant_encoder_is_a_collapse() -> None:
+    method, update = byol()
     constant(method)
-    update.begin(step)
+    update.begin(30)
     (line,) = warnings(method, update)
     assert line.startswith("the projections have collapsed (std ")
-    assert f"healthy is about 0.25; rank 1.0 of {WIDTH}). Likely cause: " in line
-    tail = line.partition("Likely cause: ")[2]
-    assert tail.startswith(cause)
+    assert f"healthy is about 0.25; rank 1.0 of {WIDTH})" in line
+    assert (Path(__file__).parents[2] / line.partition("see ")[2]).is_file()
 
 
 def test_projections_on_a_line_are_a_collapse_though_they_are_spread() -> None:
@@ -195,11 +137,11 @@ def test_projections_on_a_line_are_a_collapse_though_they_are_spread() -> None:
     assert "collapsed" in line
 
 
-def test_a_target_that_stands_still_is_told_though_nothing_has_collapsed_yet() -> None:
+def test_a_target_that_stands_still_is_a_warning_though_nothing_has_collapsed_yet() -> None:
     method, update = byol("method.tau=1.0")
     update.begin(30)
     assert warnings(method, update) == [
-        "tau is 1.00000 already: the target does not follow the online network"
+        "tau is 1.00000: the target does not follow the online network"
     ]
     update.begin(TOTAL - 1)
     assert warnings(method, update) == []
@@ -271,7 +213,7 @@ def test_the_probes_loss_reaches_its_own_weights_and_no_others() -> None:
     seen: list[str] = []
 
     class Backward:
-        step, progress, top_rate, optimizer = 0, 0.0, 0.4, "lars"
+        step, progress = 0, 0.0
 
         def minimize(self, loss: Tensor, name: str = "main") -> None:
             seen.append(name)

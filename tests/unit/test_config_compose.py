@@ -24,15 +24,17 @@ from dlrun.errors import ConfigError
 from dlrun.sweeps.hydra import sweep
 
 CONF = Path(str(files("dlrun.conf")))
-METHODS = "autoencoder, byol, capsnet, cyclegan, dbvae, distill, siamese, supervised, vae"
+METHODS = (
+    "autoencoder, byol, capsnet, cyclegan, dbvae, distill, multitask, siamese, supervised, vae"
+)
 METHOD_LIST = f"There are {METHODS}"
 OPTIMIZERS = "There are adam, adam_gan, adamw, lars, muon, sgd"
 MODELS = (
-    "There are capsnet, cnn, conv_autoencoder, mlp, mlp_autoencoder, patchgan, patchgan16, "
-    "patchgan34, resnet110, resnet18, resnet20, resnet32, resnet32x4, resnet34, resnet44, "
-    "resnet50, resnet56, resnet6_generator, resnet8, resnet8x4, resnet9_generator, "
-    "resnet_generator, torchvision, tutorial_student, tutorial_teacher, unet_generator, vgg13, "
-    "vgg8, wrn16_2, wrn40_2"
+    "There are capsnet, cnn, conv_autoencoder, conv_decoder, mlp, mlp_autoencoder, mlp_decoder, "
+    "patchgan, patchgan16, patchgan34, resnet110, resnet18, resnet20, resnet32, resnet32x4, "
+    "resnet34, resnet44, resnet50, resnet56, resnet6_generator, resnet8, resnet8x4, "
+    "resnet9_generator, resnet_generator, torchvision, tutorial_student, tutorial_teacher, "
+    "unet_generator, vgg13, vgg8, wrn16_2, wrn40_2"
 )
 
 
@@ -223,8 +225,8 @@ def test_every_mistake_of_every_kind_at_once() -> None:
         "fashion_mini, fashion_mnist, image_folder, mnist, two_domains",
         "lr: unknown key. Did you mean optimizer.lr?",
         "foo: unknown key; expected one of method, model, loss, dataset, optimizer, schedule, "
-        "augment, bias, hardware, groups, seed, epochs, steps, batch_size, accumulate, log_every, "
-        "eval_every, patience, checkpoint_every, name, outputs, data_dir",
+        "augment, bias, hardware, logger, groups, seed, epochs, steps, batch_size, accumulate, "
+        "log_every, eval_every, patience, checkpoint_every, name, outputs, data_dir",
         "optimizer.betas: got [0.9], expected [a number in [0, 1), a number in [0, 1)]",
         "seed: got true, expected an integer >= 0",
         "steps: got 0, expected an integer >= 1 or null",
@@ -442,3 +444,16 @@ def test_a_group_without_options() -> None:
 
 def test_refusals_are_those_of_hydra_omegaconf_and_yaml() -> None:
     assert not issubclass(ConfigError, REFUSALS)
+
+
+# --- several options of one group ----------------------------------------------------------------
+
+
+def test_several_loggers_at_once_or_none() -> None:
+    assert list(compose_plain([])["logger"]) == ["tensorboard"]
+    assert compose_plain(["logger=[]"])["logger"] == compose_plain(["logger=none"])["logger"] == {}
+    assert list(compose_plain(["logger=[none,tensorboard]"])["logger"]) == ["tensorboard"]
+    with pytest.raises(ConfigError, match="logger=tensorbord: no such logger"):
+        compose_plain(["logger=[none,tensorbord]"])
+    with pytest.raises(ConfigError, match=r"method=\[vae, byol\]: no such method"):
+        compose_plain(["method=[vae,byol]"])

@@ -1,22 +1,18 @@
 """Batches in groups of one class."""
 
 from collections import Counter
-from dataclasses import fields
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from parts import batches_of
 from torch import Tensor
 
-from dlrun.data.augment_options import AugmentConfig, ViewConfig
-from dlrun.data.groups import GROUP, GroupOrder, groups_per_class
-from dlrun.data.source import Source
+from dlrun.data.batches import Batches, Grouped
+from dlrun.data.order import GROUP, GroupOrder, groups_per_class
 from dlrun.data.table import DataSet, Table, pixel_statistics
-from dlrun.data.views import Grouped
 from dlrun.errors import UserError
-
-PLAIN = ViewConfig(**{field.name: 0 for field in fields(ViewConfig)} | {"crop": None})  # type: ignore[arg-type]
 
 
 def order(labels: list[int] | Tensor, seed: int = 0, purpose: str = "groups") -> GroupOrder:
@@ -30,11 +26,11 @@ def order(labels: list[int] | Tensor, seed: int = 0, purpose: str = "groups") ->
 def test_an_epoch_is_groups_of_one_class_that_show_every_image(
     labels: list[int], seed: int, epoch: int
 ) -> None:
-    grouped = order(labels, seed)
-    rows = grouped.epoch(epoch)
-    assert rows.dtype == torch.int64 and len(rows) == grouped.length
+    made = order(labels, seed)
+    rows = made.epoch(epoch)
+    assert rows.dtype == torch.int64 and len(rows) == made.length
     counts = Counter(labels)
-    assert grouped.length == sum(4 * -(-n // 4) for n in counts.values())
+    assert made.length == sum(4 * -(-n // 4) for n in counts.values())
     for group in rows.view(-1, GROUP).tolist():
         assert len({labels[row] for row in group}) == 1
         assert len(set(group)) == min(GROUP, counts[labels[group[0]]])  # none twice without need
@@ -55,9 +51,9 @@ def test_a_short_last_group_is_filled_from_the_classs_own_beginning() -> None:
 
 
 def test_a_class_of_one_image_repeats_it() -> None:
-    grouped = order([0, 1, 1, 1, 1])
-    assert grouped.length == 8
-    assert sorted(grouped.epoch(0).view(2, 4).sort(1).values.tolist()) == [[0] * 4, [1, 2, 3, 4]]
+    made = order([0, 1, 1, 1, 1])
+    assert made.length == 8
+    assert sorted(made.epoch(0).view(2, 4).sort(1).values.tolist()) == [[0] * 4, [1, 2, 3, 4]]
 
 
 def test_an_order_is_a_function_of_seed_epoch_and_purpose() -> None:
@@ -76,8 +72,8 @@ def test_an_order_is_a_function_of_seed_epoch_and_purpose() -> None:
 
 
 def test_every_epoch_mixes_images_within_and_between_groups() -> None:
-    grouped = order(torch.arange(80) % 2)
-    epochs = [grouped.epoch(epoch).view(-1, GROUP).tolist() for epoch in range(10)]
+    made = order(torch.arange(80) % 2)
+    epochs = [made.epoch(epoch).view(-1, GROUP).tolist() for epoch in range(10)]
     together = [{frozenset(group) for group in epoch} for epoch in epochs]
     assert len(together[0] & together[1]) == 0  # 20 of 180,000 possible groups
     classes = {tuple(group[0] % 2 for group in epoch) for epoch in epochs}
@@ -85,19 +81,19 @@ def test_every_epoch_mixes_images_within_and_between_groups() -> None:
 
 
 def test_batches_count_on_over_epochs_without_the_incomplete_one() -> None:
-    grouped = order(torch.arange(20) % 2)  # 24 draws: 2 batches of 9
-    assert grouped.length == 24
-    assert torch.equal(grouped.batch(1, 9), grouped.epoch(0)[9:18])
-    assert torch.equal(grouped.batch(2, 9), grouped.epoch(1)[:9])
+    made = order(torch.arange(20) % 2)  # 24 draws: 2 batches of 9
+    assert made.length == 24
+    assert torch.equal(made.batch(1, 9), made.epoch(0)[9:18])
+    assert torch.equal(made.batch(2, 9), made.epoch(1)[:9])
 
 
 @pytest.mark.parametrize("classes", [2, 5, 10])
 def test_a_batch_holds_as_many_classes_as_it_can(classes: int) -> None:
     labels = torch.arange(classes * 12) % classes
-    grouped, size = order(labels), GROUP * classes
+    made, size = order(labels), GROUP * classes
     firsts = set()
     for number in range(30):
-        shown = labels[grouped.batch(number, size)]
+        shown = labels[made.batch(number, size)]
         assert shown.bincount().tolist() == [GROUP] * classes
         firsts.add(int(shown[0]))
     assert len(firsts) > 1  # in an order that changes
@@ -130,29 +126,27 @@ def dataset(labels: list[int] | None) -> DataSet:
     return DataSet("own", train, train, train, names, None, mean, std, "0")
 
 
-def source(labels: list[int], size: int) -> Source:
-    augment = AugmentConfig(PLAIN, None)
-    return Source(dataset(labels), Grouped, augment, "unit", size, 0, torch.device("cpu"))
+def grouped(labels: list[int], size: int) -> Batches:
+    return batches_of(dataset(labels), Grouped, size)
 
 
 def test_the_view_shows_its_rows_with_their_labels() -> None:
     labels = [0, 1, 2] * 7
-    drawn = source(labels, 12)
-    assert (drawn.length, drawn.batches_per_epoch) == (24, 2)
+    drawn = grouped(labels, 12)
+    assert drawn.length == 24
     for number in range(5):
-        batch = drawn.batch(number)
+        batch = drawn.draw(number)
         assert isinstance(batch, Grouped) and batch.image.shape == (12, 1, 2, 3)
         assert torch.equal((batch.image[:, 0, 0, 0] * 255).round().long(), batch.index)
         assert torch.equal(batch.label, torch.tensor(labels)[batch.index])
-        assert torch.equal(batch.index, drawn.groups.batch(number, 12))
+        assert torch.equal(batch.index, drawn.order.batch(number, 12))
         assert (batch.label.view(3, 4) == batch.label.view(3, 4)[:, :1]).all()
     assert Grouped.needs_labels
 
 
 def test_a_size_that_cuts_groups_still_shows_whole_epochs() -> None:
-    drawn = source([0, 1] * 8, 9)
-    assert torch.equal(drawn.groups.epoch(0)[:9], drawn.batch(0).index)  # type: ignore[attr-defined]
-    assert drawn.batches_per_epoch == 1
+    drawn = grouped([0, 1] * 8, 9)
+    assert torch.equal(drawn.order.epoch(0)[:9], drawn.draw(0).index)  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("labels", [None, [0] * 9, [3] * 9])
@@ -163,5 +157,5 @@ def test_one_class_has_no_negatives(labels: list[int] | None) -> None:
 
 def test_a_batch_of_one_group_has_no_negatives() -> None:
     with pytest.raises(UserError, match=r"batch_size: got 7, .* of 4 of one class; .* >= 8"):
-        source([0, 1] * 8, 7).batch(0)
-    source([0, 1] * 8, 8).batch(0)
+        grouped([0, 1] * 8, 7).draw(0)
+    grouped([0, 1] * 8, 8).draw(0)

@@ -6,21 +6,22 @@ from typing import Any
 
 import pytest
 import torch
+from parts import PLAIN, batches_of
 
-from dlrun.data.augment_options import AugmentConfig, ViewConfig
-from dlrun.data.rows import domain_rows
-from dlrun.data.source import Source
-from dlrun.data.table import DataSet, Pixels, Table, pixel_statistics
-from dlrun.data.views import Grouped, HeldOut, Images, Labelled, TwoViews, Unpaired, View
+from dlrun.data.batches import (
+    Batch,
+    EvalBatch,
+    Grouped,
+    Images,
+    Labelled,
+    TwoViews,
+    Unpaired,
+)
+from dlrun.data.table import DataSet, Table, domain_rows, pixel_statistics
 from dlrun.errors import UserError
 from dlrun.randomness import seed_everything
 
-PLAIN = ViewConfig(
-    pad=0, crop=None, flip=0.0, jitter=0.0, brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0,
-    grayscale=0.0, blur=0.0, blur_from=0, solarize=0.0,
-)  # fmt: skip
-CPU = torch.device("cpu")
-VIEWS: dict[type[View], int] = {Images: 1, Labelled: 1, Grouped: 1, TwoViews: 2, Unpaired: 2}
+VIEWS: dict[type[Batch], int] = {Images: 1, Labelled: 1, Grouped: 1, TwoViews: 2, Unpaired: 2}
 """How many images of each row a view shows."""
 
 
@@ -44,19 +45,6 @@ def dataset(
     )  # fmt: skip
 
 
-def source(
-    data: DataSet,
-    view: type[View],
-    first: ViewConfig = PLAIN,
-    second: ViewConfig | None = None,
-    pixels: Pixels = "unit",
-    size: int = 8,
-    seed: int = 0,
-    **more: Any,
-) -> Source:
-    return Source(data, view, AugmentConfig(first, second), pixels, size, seed, CPU, **more)
-
-
 def rows_of(images: torch.Tensor) -> list[int]:
     """Which row each image is, by what it is filled with."""
     assert torch.equal(images, images[:, :1, :1, :1].expand_as(images))
@@ -68,14 +56,14 @@ def rows_of(images: torch.Tensor) -> list[int]:
     ("channels", "shape"), [(1, (28, 28)), (3, (32, 32)), (3, (6, 9)), (4, (5, 5))]
 )
 def test_every_view_of_every_kind_of_table(
-    view: type[View], channels: int, shape: tuple[int, int]
+    view: type[Batch], channels: int, shape: tuple[int, int]
 ) -> None:
     data = dataset(channels=channels, shape=shape)
     augmented = replace(
         PLAIN, pad=1, crop=(0.2, 1.0), flip=0.5, jitter=0.8, brightness=0.4, contrast=0.4,
         saturation=0.2, hue=0.1, grayscale=0.2, blur=0.5, solarize=0.2,
     )  # fmt: skip
-    batch = source(data, view, augmented, pixels="symmetric").batch(0)
+    batch = batches_of(data, view, first=augmented, pixels="symmetric").draw(0)
     parts = dict(vars(batch))
     assert parts.pop("attributes", {}) == {}
     for known in (parts.pop(name) for name in ("label", "index") if name in parts):
@@ -87,29 +75,29 @@ def test_every_view_of_every_kind_of_table(
 
 
 @pytest.mark.parametrize("view", [Images, Labelled, Grouped, TwoViews])
-def test_index_names_the_row_that_is_shown(view: type[View]) -> None:
-    batch: Any = source(dataset(), view).batch(3)
+def test_index_names_the_row_that_is_shown(view: type[Batch]) -> None:
+    batch: Any = batches_of(dataset(), view).draw(3)
     shown = batch.first if view is TwoViews else batch.image
     assert batch.index.dtype == torch.int64
     assert batch.index.tolist() == rows_of(shown)
 
 
 @pytest.mark.parametrize("view", [Labelled, Grouped, TwoViews])
-def test_labels_belong_to_their_images(view: type[View]) -> None:
+def test_labels_belong_to_their_images(view: type[Batch]) -> None:
     data = dataset((10, 11, 12), domains=None)
-    drawn = source(data, view, size=11)
+    drawn = batches_of(data, view, size=11)
     assert data.train.labels is not None
     for number in range(6):
-        batch: Any = drawn.batch(number)
+        batch: Any = drawn.draw(number)
         assert batch.label.dtype == torch.int64
         assert torch.equal(batch.label, data.train.labels[batch.index])
 
 
 def test_attributes_belong_to_their_images() -> None:
     columns = {"age": torch.rand(42), "kind": torch.arange(42) % 5, "none": torch.full((42,), -1)}
-    drawn = source(dataset(attributes=columns), Labelled)
+    drawn = batches_of(dataset(attributes=columns), Labelled)
     for number in range(6):
-        batch = drawn.batch(number)
+        batch = drawn.draw(number)
         assert isinstance(batch, Labelled) and batch.attributes.keys() == columns.keys()
         for name, column in columns.items():
             assert batch.attributes[name].dtype == column.dtype
@@ -118,19 +106,19 @@ def test_attributes_belong_to_their_images() -> None:
 
 def test_what_is_held_out_may_be_images_alone() -> None:
     image = torch.rand(3, 1, 4, 5)
-    one, other = HeldOut(image), HeldOut(image)
+    one, other = EvalBatch(image), EvalBatch(image)
     assert one.image is image and one.label is None and one.attributes == {}
     one.attributes["age"] = torch.zeros(3)
     assert other.attributes == {}
-    assert not hasattr(HeldOut, "draw")  # no method may ask for it in training
+    assert not hasattr(EvalBatch, "draw")  # no method may ask for it in training
 
 
 @pytest.mark.parametrize("view", [Images, TwoViews])
-def test_views_without_labels_need_none(view: type[View]) -> None:
-    drawn = source(dataset(labelled=False), view, size=6)
+def test_views_without_labels_need_none(view: type[Batch]) -> None:
+    drawn = batches_of(dataset(labelled=False), view, size=6)
     assert view.needs_labels is False
-    assert drawn.batches_per_epoch == 7
-    batches: list[Any] = [drawn.batch(number) for number in range(7)]
+    assert drawn.length // drawn.size == 7
+    batches: list[Any] = [drawn.draw(number) for number in range(7)]
     assert sorted(row for batch in batches for row in batch.index.tolist()) == list(range(42))
     assert all(getattr(batch, "label", None) is None for batch in batches)
 
@@ -140,28 +128,28 @@ def test_which_views_need_labels() -> None:
 
 
 def test_an_epoch_shows_each_image_once() -> None:
-    drawn = source(dataset(), Labelled, size=10)
-    assert (drawn.length, drawn.batches_per_epoch) == (42, 4)
-    rows = [row for number in range(4) for row in rows_of(drawn.batch(number).image)]  # type: ignore[attr-defined]
+    drawn = batches_of(dataset(), Labelled, size=10)
+    assert (drawn.length, drawn.length // drawn.size) == (42, 4)
+    rows = [row for number in range(4) for row in rows_of(drawn.draw(number).image)]  # type: ignore[attr-defined]
     assert len(set(rows)) == 40
 
 
 def test_two_views_are_drawn_apart_and_by_their_own_options() -> None:
     data = dataset()
-    batch = source(data, TwoViews, PLAIN, replace(PLAIN, solarize=1.0)).batch(0)
+    batch = batches_of(data, TwoViews, second=replace(PLAIN, solarize=1.0)).draw(0)
     assert isinstance(batch, TwoViews)
     assert rows_of(batch.first) == batch.index.tolist()
     assert torch.equal(batch.second, 1 - batch.first)
     dark = replace(PLAIN, jitter=1.0, brightness=0.05)  # never clamped
     torch.manual_seed(0)
-    batch = source(data, TwoViews, dark, None).batch(0)  # one set of options, two draws
+    batch = batches_of(data, TwoViews, first=dark).draw(0)  # one set of options, two draws
     assert isinstance(batch, TwoViews)
     assert ((batch.first - batch.second).abs().flatten(1).amax(1) > 0).all()
 
 
 @pytest.mark.parametrize("view", [Images, Labelled, Grouped])
-def test_other_views_use_the_first_options(view: type[View]) -> None:
-    batch: Any = source(dataset(), view, PLAIN, replace(PLAIN, solarize=1.0)).batch(0)
+def test_other_views_use_the_first_options(view: type[Batch]) -> None:
+    batch: Any = batches_of(dataset(), view, second=replace(PLAIN, solarize=1.0)).draw(0)
     assert rows_of(batch.image) == batch.index.tolist()
 
 
@@ -169,11 +157,11 @@ def test_domains_are_drawn_from_their_classes_and_never_paired() -> None:
     data = dataset((30, 12), domains=(1, 0))
     a_rows, b_rows = domain_rows(data)
     assert (len(a_rows), len(b_rows)) == (12, 30)
-    drawn = source(data, Unpaired, size=6)
-    assert (drawn.length, drawn.batches_per_epoch) == (30, 5)
+    drawn = batches_of(data, Unpaired, size=6)
+    assert (drawn.length, drawn.length // drawn.size) == (30, 5)
     shown_a, shown_b = [], []
     for number in range(5 * 200):
-        batch = drawn.batch(number)
+        batch = drawn.draw(number)
         assert isinstance(batch, Unpaired)
         shown_a += rows_of(batch.a)
         shown_b += rows_of(batch.b)
@@ -188,10 +176,10 @@ def test_domains_are_drawn_from_their_classes_and_never_paired() -> None:
 
 
 def test_domains_of_equal_size_do_not_share_an_order() -> None:
-    drawn = source(dataset((20, 20)), Unpaired, size=20)
+    drawn = batches_of(dataset((20, 20)), Unpaired, size=20)
     a_rows, b_rows = (rows.tolist() for rows in domain_rows(drawn.data))
     for number in range(10):
-        batch = drawn.batch(number)
+        batch = drawn.draw(number)
         assert isinstance(batch, Unpaired)
         places_a = [a_rows.index(row) for row in rows_of(batch.a)]
         places_b = [b_rows.index(row) for row in rows_of(batch.b)]
@@ -220,13 +208,17 @@ def test_domains_that_are_not_there() -> None:
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_a_batch_is_a_function_of_seed_and_number(view: type[View]) -> None:
+def test_a_batch_is_a_function_of_seed_and_number(view: type[Batch]) -> None:
     view_options = replace(PLAIN, flip=0.5, jitter=1.0, brightness=0.5)
 
     def draw(seed: int, number: int) -> torch.Tensor:
         seed_everything(seed, "step", number)
         return next(
-            iter(vars(source(dataset(), view, view_options, seed=seed).batch(number)).values())
+            iter(
+                vars(
+                    batches_of(dataset(), view, first=view_options, seed=seed).draw(number)
+                ).values()
+            )
         )
 
     assert torch.equal(draw(0, 9), draw(0, 9))
@@ -237,37 +229,37 @@ def test_a_batch_is_a_function_of_seed_and_number(view: type[View]) -> None:
 def test_pixels_arrive_in_the_methods_range() -> None:
     data = dataset()
     rows = torch.tensor([0, 41])
-    assert rows_of(source(data, Images).view(rows)) == [0, 41]
-    symmetric = source(data, Images, pixels="symmetric").view(rows)
+    assert rows_of(batches_of(data, Images).images(rows)) == [0, 41]
+    symmetric = batches_of(data, Images, pixels="symmetric").images(rows)
     assert symmetric[:, 0, 0, 0].tolist() == pytest.approx([200 / 127.5 - 1, 241 / 127.5 - 1])
-    standard = source(data, Images, pixels="standardized").view(torch.arange(42))
+    standard = batches_of(data, Images, pixels="standardized").images(torch.arange(42))
     assert float(standard.mean()) == pytest.approx(0, abs=1e-5)
     assert float(standard.std(correction=0)) == pytest.approx(1, abs=1e-4)
 
 
 def test_memory_format() -> None:
-    drawn = source(dataset(channels=3), Images, memory_format=torch.channels_last)
-    batch = drawn.batch(0)
+    drawn = batches_of(dataset(channels=3), Images, memory_format=torch.channels_last)
+    batch = drawn.draw(0)
     assert isinstance(batch, Images)
     assert batch.image.is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize(("view", "length"), [(Images, 42), (Grouped, 44), (Unpaired, 30)])
-def test_a_batch_larger_than_an_epoch(view: type[View], length: int) -> None:
-    assert source(dataset(), view, size=length).batches_per_epoch == 1
+def test_a_batch_larger_than_an_epoch(view: type[Batch], length: int) -> None:
+    assert batches_of(dataset(), view, size=length).length == length
     with pytest.raises(
         UserError,
         match=rf"batch_size: got {length + 1}, .* own has {length} .* \[1, {length}\]",
     ):
-        source(dataset(), view, size=length + 1)
+        batches_of(dataset(), view, size=length + 1)
 
 
 def test_drawing_leaves_the_table_as_it_is() -> None:
     data = dataset(channels=3)
     before = data.train.images.clone()
-    drawn = source(
-        data, TwoViews, replace(PLAIN, jitter=1.0, brightness=0.9), pixels="standardized"
+    drawn = batches_of(
+        data, TwoViews, first=replace(PLAIN, jitter=1.0, brightness=0.9), pixels="standardized"
     )
     for number in range(5):
-        drawn.batch(number)
+        drawn.draw(number)
     assert torch.equal(data.train.images, before)

@@ -15,7 +15,7 @@ from dlrun.config.compose import compose_plain
 from dlrun.config.schema import TrainConfig
 from dlrun.console import Console
 from dlrun.errors import Interrupted, UserError
-from dlrun.methods.trained import Trained
+from dlrun.models.pretrained import Pretrained
 from dlrun.runs.folder import RunFolder
 from dlrun.training import checkpoint
 from dlrun.training import loop as loop_module
@@ -205,7 +205,7 @@ def test_from_the_command_line(
     assert json.loads((path.parent / "status.json").read_text())["state"] == "completed"
 
 
-def nothing(reference: str) -> Trained:
+def nothing(reference: str) -> Pretrained:
     raise AssertionError(reference)
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from dlrun.methods.byol import decay
-from dlrun.methods.ema import target_of, update_average
+from dlrun.models.ema import frozen_copy, update_average
 
 
 def network(seed: int) -> nn.Module:
@@ -17,7 +17,7 @@ def network(seed: int) -> nn.Module:
 
 def test_a_target_begins_as_a_copy_that_no_gradient_reaches() -> None:
     online = network(0)
-    target = target_of(online)
+    target = frozen_copy(online)
     for p, q in zip(online.parameters(), target.parameters(), strict=True):
         assert torch.equal(p, q)
         assert p.data_ptr() != q.data_ptr()
@@ -27,7 +27,7 @@ def test_a_target_begins_as_a_copy_that_no_gradient_reaches() -> None:
 
 @pytest.mark.parametrize("tau", [0.0, 0.3, 0.5, 0.996, 1.0])
 def test_update_is_the_formula(tau: float) -> None:
-    target, online = target_of(network(0)), network(1)
+    target, online = frozen_copy(network(0)), network(1)
     before = [p.clone() for p in target.parameters()]
     source = [p.clone() for p in online.parameters()]
     update_average(target, online, tau)
@@ -38,7 +38,7 @@ def test_update_is_the_formula(tau: float) -> None:
 
 
 def test_tau_of_one_stands_still_and_of_zero_copies_bit_for_bit() -> None:
-    target, online = target_of(network(0)), network(1)
+    target, online = frozen_copy(network(0)), network(1)
     before = [p.clone() for p in target.parameters()]
     update_average(target, online, 1.0)
     assert all(torch.equal(p, q) for p, q in zip(target.parameters(), before, strict=True))
@@ -48,7 +48,7 @@ def test_tau_of_one_stands_still_and_of_zero_copies_bit_for_bit() -> None:
 
 
 def test_buffers_stay_each_networks_own() -> None:
-    target, online = target_of(network(0)), network(1)
+    target, online = frozen_copy(network(0)), network(1)
     online(torch.randn(8, 3))
     before = {name: buffer.clone() for name, buffer in target.named_buffers()}
     update_average(target, online, 0.5)

@@ -57,14 +57,14 @@ def inference(method: Method) -> Inference:
 
 def test_a_unit_is_active_where_its_mean_varies_from_image_to_image() -> None:
     method = Coded()
-    found = code_numbers(inference(method), method, data_set().val, thorough=False)
+    found = code_numbers(inference(method), method, data_set().val, full=False)
     assert found == {"active_units": 1.0}
 
 
 def test_the_terms_of_the_kl_add_up_to_it() -> None:
     method = Coded()
     subject = inference(method)
-    found = code_numbers(subject, method, subject.data.val, thorough=True)
+    found = code_numbers(subject, method, subject.data.val, full=True)
     mu, logvar = method.posterior(subject.data.val.images.float() / 255)
     assert sorted(found) == ["active_units", "kl/00", "kl/01", "kl/02"]
     total = sum(value for name, value in found.items() if name.startswith("kl/"))

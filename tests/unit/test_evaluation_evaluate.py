@@ -8,17 +8,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from dlrun.data.batches import EvalBatch
 from dlrun.data.table import DataSet, PixelScale, Table
-from dlrun.data.views import HeldOut
 from dlrun.errors import UserError
 from dlrun.evaluation import inference as inference_module
-from dlrun.evaluation.evaluate import DomainJudge, evaluate, taught_classes, trivial
+from dlrun.evaluation.evaluate import DomainNeighbours, evaluate, teacher_predictions, trivial
 from dlrun.evaluation.features import knn_predict, spread
 from dlrun.evaluation.inference import Inference
 from dlrun.evaluation.metrics import METRICS
 from dlrun.evaluation.retrieval import mean_average_precision, recall_at_k
 from dlrun.methods.base import Method
-from dlrun.methods.trained import Trained
+from dlrun.models.pretrained import Pretrained
 
 CPU = torch.device("cpu")
 
@@ -72,7 +72,7 @@ class Taught(Classifier):
     def __init__(self, with_classifier: bool = True) -> None:
         super().__init__()
         self.teacher, self.student = nn.Identity(), nn.Identity()
-        self.source = Trained("a run", {}, {})
+        self.source = Pretrained("a run", {}, {})
         self.with_classifier = with_classifier
 
     def teach(self, image: Tensor) -> Tensor | None:
@@ -124,7 +124,7 @@ class Grey(Known):
 class Validator(Known):
     """Its number is each image's label."""
 
-    def validate(self, batch: HeldOut) -> dict[str, Tensor]:
+    def validate(self, batch: EvalBatch) -> dict[str, Tensor]:
         assert batch.label is not None
         return {"label": batch.label.float(), "one": torch.ones(len(batch.image))}
 
@@ -136,7 +136,7 @@ class Sparse(Known):
         super().__init__()
         self.label = label
 
-    def validate(self, batch: HeldOut) -> dict[str, Tensor]:
+    def validate(self, batch: EvalBatch) -> dict[str, Tensor]:
         known = batch.label == self.label
         return {"brightness": batch.image.flatten(1).amax(1)[known]}
 
@@ -188,7 +188,7 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_accuracy_is_the_share_of_right_answers() -> None:
     data = data_set(val=20)  # 7, 7 and 6 of the classes
-    numbers = evaluate(inference(Classifier(), data), "val", seed=0, thorough=False)
+    numbers = evaluate(inference(Classifier(), data), "val", seed=0, full=False)
     assert numbers == {"accuracy": pytest.approx(7 / 20)}
     assert trivial(data, "val", numbers) == {"accuracy": pytest.approx(7 / 20)}
 
@@ -201,7 +201,7 @@ def test_thorough_adds_a_classifiers_features_and_the_probe() -> None:
     assert set(evaluate(inference(Raw(), data), "val", 0)) == {
         "knn", "linear_probe", "recall_at_1", "recall_at_5",
     }  # fmt: skip
-    assert set(evaluate(inference(Raw(), data), "val", 0, thorough=False)) == {"knn"}
+    assert set(evaluate(inference(Raw(), data), "val", 0, full=False)) == {"knn"}
 
 
 def test_what_is_no_class_has_no_accuracy() -> None:
@@ -216,7 +216,7 @@ def test_agreement_is_the_share_of_answers_that_are_the_teachers() -> None:
     assert numbers["agreement"] == pytest.approx(dark.mean().item())
     assert numbers["accuracy"] == pytest.approx(7 / 20)
     assert trivial(data, "val", numbers).keys() == numbers.keys() - {"agreement"}
-    assert set(evaluate(inference(Taught(), data), "val", 0, thorough=False)) == {"accuracy"}
+    assert set(evaluate(inference(Taught(), data), "val", 0, full=False)) == {"accuracy"}
     assert "agreement" not in evaluate(inference(Taught(with_classifier=False), data), "val", 0)
 
 
@@ -224,16 +224,16 @@ def test_what_a_teacher_says() -> None:
     data = data_set(val=20)
     said = (data.val.images[:, 0, 0, 0] > 127).long()
     method = Taught().train()
-    taught = taught_classes(inference(method, data), data.val)
+    taught = teacher_predictions(inference(method, data), data.val)
     assert taught is not None and torch.equal(taught, said)
     assert method.training
-    assert taught_classes(inference(Taught(with_classifier=False), data), data.val) is None
-    assert taught_classes(inference(Classifier(), data), data.val) is None
+    assert teacher_predictions(inference(Taught(with_classifier=False), data), data.val) is None
+    assert teacher_predictions(inference(Classifier(), data), data.val) is None
 
 
 def test_what_a_teacher_says_is_not_asked_again_where_it_is_known() -> None:
     data = data_set(val=20)
-    said = taught_classes(inference(Taught(), data), data.val)
+    said = teacher_predictions(inference(Taught(), data), data.val)
     assert said is not None
     numbers = evaluate(inference(Taught(), data), "val", 0)
     otherwise = evaluate(inference(Taught(), data), "val", 0, taught=1 - said)
@@ -242,7 +242,7 @@ def test_what_a_teacher_says_is_not_asked_again_where_it_is_known() -> None:
 
 def test_neighbours_of_a_method_that_is_judged_by_them_are_told_while_it_trains() -> None:
     data = data_set()
-    quick = evaluate(inference(Retrieves(), data), "test", 0, thorough=False)
+    quick = evaluate(inference(Retrieves(), data), "test", 0, full=False)
     assert set(quick) == {"knn", "recall_at_1", "recall_at_5"}
     numbers = evaluate(inference(Retrieves(), data), "test", 0)
     assert set(numbers) == {*quick, "linear_probe", "mean_average_precision"}
@@ -265,7 +265,7 @@ def test_neighbours_are_not_asked_for_where_no_class_has_two_images() -> None:
 @pytest.mark.parametrize("labelled", [True, False])
 def test_projections_are_told_by_how_far_they_spread(labelled: bool) -> None:
     data = data_set(labelled=labelled)
-    numbers = evaluate(inference(Projector(), data), "val", 0, thorough=False)
+    numbers = evaluate(inference(Projector(), data), "val", 0, full=False)
     assert numbers == pytest.approx(spread(data.val.images[:, 0, 0] / 255))
     assert numbers.keys() == {"projection_std", "projection_rank"} < METRICS.keys()
     assert 1 < numbers["projection_rank"] <= 4
@@ -409,7 +409,7 @@ def test_cycle_error_is_the_mean_difference_in_units_of_zero_to_one() -> None:
 
 def test_the_judge_goes_by_the_nearest_train_images_of_the_two_domains() -> None:
     data = data_set()
-    judge = DomainJudge(data)
+    judge = DomainNeighbours(data)
     assert judge.bank.shape == (40, 16)  # the third class is no part of it
     train = data.train.images.float().flatten(1) / 255
     labels = data.train.labels
@@ -425,7 +425,7 @@ def test_the_judge_goes_by_the_nearest_train_images_of_the_two_domains() -> None
 
 def test_the_judge_needs_two_domains() -> None:
     with pytest.raises(UserError, match="needs two domains"):
-        DomainJudge(data_set(labelled=False))
+        DomainNeighbours(data_set(labelled=False))
 
 
 # --- what an evaluation leaves alone -------------------------------------------------------------
@@ -541,7 +541,7 @@ def test_groups_of_what_a_classifier_says() -> None:
     assert (found["recall"], found["false_positive_rate"]) == (1, 1)
     assert found["precision"] == pytest.approx(1 / 3)
     assert found["group/half=1/n"] == 5 and found["group/half=1/negatives"] == 10
-    while_training = evaluate(inference(Classifier(), grouped), "val", 0, thorough=False)
+    while_training = evaluate(inference(Classifier(), grouped), "val", 0, full=False)
     assert while_training["worst_group_recall"] == 1 and "group/half=1/n" not in while_training
     without = evaluate(inference(Classifier(), data), "test", 0)
     assert not [key for key in without if "group" in key or key == "recall"]

@@ -28,8 +28,8 @@ def data_set(labels: list[int], positive: int | None, **columns: list[int]) -> D
     )  # fmt: skip
 
 
-def numbers(data: DataSet, predicted: list[int], thorough: bool = True) -> dict[str, float]:
-    return group_numbers(data, data.test, torch.tensor(predicted), thorough)
+def numbers(data: DataSet, predicted: list[int], full: bool = True) -> dict[str, float]:
+    return group_numbers(data, data.test, torch.tensor(predicted), full)
 
 
 def test_recall_precision_and_false_positives_by_hand() -> None:
@@ -124,7 +124,7 @@ def test_words_and_nothing_without_groups() -> None:
 
 def test_while_training_only_what_fits_a_line() -> None:
     data = data_set([1, 1, 0], 1, sex=[0, 1, 0])
-    found = numbers(data, [1, 0, 1], thorough=False)
+    found = numbers(data, [1, 0, 1], full=False)
     assert found == {"recall": 0.5, "false_positive_rate": 1.0, "worst_group_recall": 0.0}
 
 

@@ -1,10 +1,12 @@
 """Which way a number is better."""
 
+import json
 import math
 
 import pytest
 
-from dlrun.evaluation.metrics import METRICS, better, describe
+from dlrun.evaluation.metrics import METRICS, better, describe, find, metrics_of, to_plain
+from dlrun.options import Metric
 
 NAN = math.nan
 
@@ -24,8 +26,6 @@ NAN = math.nan
         ("accuracy", NAN, 0.5, False),
         ("negative_elbo", NAN, 100.0, False),
         ("negative_elbo", math.inf, 100.0, False),
-        ("my_own", 1.0, 2.0, True),
-        ("my_own", 2.0, 1.0, False),
     ],
 )
 def test_better(name: str, new: float, old: float | None, expected: bool) -> None:
@@ -42,8 +42,21 @@ def test_after_nan_the_first_number_is_the_best() -> None:
 
 def test_an_unknown_number_is_described_by_its_own_name() -> None:
     assert describe("accuracy") is METRICS["accuracy"]
-    assert describe("my_own").label == "my_own"
-    assert describe("my_own").arrow == "↓"
+    assert find("my_own") is None
+    assert describe("my_own") == Metric("my_own", None)
+    assert describe("my_own").arrow == ""
+
+
+OWN = {"f1": Metric("F1", True, ".3f"), "accuracy": Metric("my accuracy", False, unit="%")}
+
+
+def test_a_methods_own_metrics_come_first_and_survive_a_summary() -> None:
+    for own in (OWN, metrics_of({"metrics": json.loads(json.dumps(to_plain(OWN)))})):
+        assert (describe("f1", own).label, describe("f1", own).arrow) == ("F1", "↑")
+        assert describe("accuracy", own).label == "my accuracy, %"
+        assert better("f1", 0.9, 0.5, own) and not better("f1", 0.5, 0.9, own)
+        assert describe("knn", own) is METRICS["knn"]
+    assert metrics_of({}) == {}
 
 
 @pytest.mark.parametrize(

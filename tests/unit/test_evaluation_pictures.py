@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dlrun.data.batches import Images, TwoViews, Unpaired
 from dlrun.data.table import DataSet, PixelScale, Table
-from dlrun.data.views import Images, TwoViews, Unpaired
 from dlrun.evaluation.inference import Inference
 from dlrun.evaluation.pictures import COLUMNS, grid, pictures, view_picture
 from dlrun.methods.base import Method

@@ -12,8 +12,7 @@ from dlrun.config.compose import compose_plain
 from dlrun.config.schema import TrainConfig
 from dlrun.console import Console
 from dlrun.data.open import open_dataset
-from dlrun.data.rows import domain_rows
-from dlrun.data.table import DataSet, PixelScale, Table
+from dlrun.data.table import DataSet, PixelScale, Table, domain_rows
 from dlrun.evaluation.extractor import Extractor, digest_of, random_extractor
 from dlrun.evaluation.fidelity import frechet_distance, kernel_distance
 from dlrun.evaluation.generated import Quality, as_bytes, generates

@@ -27,14 +27,6 @@ ASKED = HardwareConfig(
 )  # fmt: skip
 
 
-class Plain(Method):
-    pass
-
-
-class ShownInBf16(Method):
-    cpu_bf16 = True
-
-
 class LikesChannelsLast(nn.Module):
     channels_last = True
 
@@ -65,7 +57,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
 
 
 def test_a_processor_alone(machine: Machine) -> None:
-    picked = pick(ASKED, Plain(), [])
+    picked = pick(ASKED, "vae", [])
     assert (picked.device.type, picked.precision) == ("cpu", "fp32")
     assert picked.memory_format == torch.contiguous_format
     threads = torch.get_num_threads()
@@ -79,7 +71,7 @@ def test_bf16_on_a_processor_that_has_it_for_methods_that_learn_as_well(
 ) -> None:
     machine(**{probe: True})
     assert native_bf16(torch.device("cpu"))
-    shown, other = pick(ASKED, ShownInBf16(), []), pick(ASKED, Plain(), [])
+    shown, other = pick(ASKED, "byol", []), pick(ASKED, "vae", [])
     assert shown.precision == "bf16"
     assert "bf16 (native, as good as fp32: docs/results.md)" in shown.line
     assert other.precision == "fp32"
@@ -103,7 +95,7 @@ def test_a_gpu_takes_bf16_where_it_is_native_and_else_scaled_fp16(
     machine: Machine, capability: tuple[int, int], precision: str
 ) -> None:
     machine(cuda=capability)
-    picked = pick(ASKED, Plain(), [])
+    picked = pick(ASKED, "vae", [])
     assert (picked.device.type, picked.precision) == ("cuda", precision)
     why = {"bf16": "native", "fp16": "no native bf16; loss scaled"}[precision]
     assert picked.line == f"GPU Example 100, {precision} ({why})"
@@ -112,14 +104,14 @@ def test_a_gpu_takes_bf16_where_it_is_native_and_else_scaled_fp16(
 def test_fp32_on_a_gpu_says_that_it_is_tf32_where_it_is(machine: Machine) -> None:
     asked = replace(ASKED, precision="fp32")
     machine(cuda=(9, 0))
-    assert pick(asked, Plain(), []).line.endswith("fp32 (as asked, products in TF32)")
+    assert pick(asked, "vae", []).line.endswith("fp32 (as asked, products in TF32)")
     machine(cuda=(7, 5))
-    assert pick(asked, Plain(), []).line.endswith("fp32 (as asked)")
+    assert pick(asked, "vae", []).line.endswith("fp32 (as asked)")
 
 
 def test_an_apple_gpu(machine: Machine) -> None:
     machine(mps=True)
-    picked = pick(ASKED, Plain(), [])
+    picked = pick(ASKED, "vae", [])
     assert (picked.device.type, picked.line) == ("mps", "Apple GPU, fp32 (no native bf16)")
 
 
@@ -129,7 +121,7 @@ def test_what_is_asked_for_is_taken(machine: Machine) -> None:
         ASKED, device="cpu", precision="bf16", memory_format="channels_last", threads=3,
         deterministic=True, anomaly=True,
     )  # fmt: skip
-    picked = pick(asked, Plain(), [])
+    picked = pick(asked, "vae", [])
     assert picked == Hardware(
         device=torch.device("cpu"), precision="bf16", memory_format=torch.channels_last,
         threads=3, compile=False, deterministic=True, anomaly=True,
@@ -142,22 +134,22 @@ def test_a_device_that_is_not_there_is_an_error(machine: Machine, device: str, w
     with pytest.raises(UserError, match=f"hardware.device: got {device}, but {words} was found"):
         pick_device(device)
     with pytest.raises(UserError, match="use hardware=auto or hardware=cpu"):
-        pick(replace(ASKED, device=device), Plain(), [])
+        pick(replace(ASKED, device=device), "vae", [])
 
 
 def test_fp16_on_the_processor_is_an_error(machine: Machine) -> None:
     with pytest.raises(UserError, match=r"hardware\.precision: got fp16 on the CPU"):
-        pick(replace(ASKED, precision="fp16"), Plain(), [])
+        pick(replace(ASKED, precision="fp16"), "vae", [])
 
 
 def test_channels_last_where_all_networks_gain_by_it(machine: Machine) -> None:
     yes, no = LikesChannelsLast(), nn.Identity()
     for networks, expected in (([yes, yes], True), ([yes, no], False), ([], False)):
-        picked = pick(ASKED, Plain(), networks)
+        picked = pick(ASKED, "vae", networks)
         assert (picked.memory_format == torch.channels_last) is expected
         assert ("channels_last" in picked.line) is expected
     asked = replace(ASKED, memory_format="contiguous")
-    assert pick(asked, Plain(), [yes]).memory_format == torch.contiguous_format
+    assert pick(asked, "vae", [yes]).memory_format == torch.contiguous_format
 
 
 class Narrow(LikesChannelsLast):
@@ -169,15 +161,13 @@ class Narrow(LikesChannelsLast):
 def test_channels_last_is_not_for_narrow_networks_on_the_cpu(machine: Machine) -> None:
     """Where torch's kernel writes out of bounds."""
     for channels, expected in ((8, False), (16, True)):
-        picked = pick(
-            replace(ASKED, device="cpu"), Plain(), [LikesChannelsLast(), Narrow(channels)]
-        )
+        picked = pick(replace(ASKED, device="cpu"), "vae", [LikesChannelsLast(), Narrow(channels)])
         assert (picked.memory_format == torch.channels_last) is expected
     asked = replace(ASKED, device="cpu", memory_format="channels_last")
     with pytest.raises(UserError, match="channels_last, but on the CPU torch writes out of bounds"):
-        pick(asked, Plain(), [Narrow(4)])
+        pick(asked, "vae", [Narrow(4)])
     machine(cuda=(8, 0))
-    assert pick(ASKED, Plain(), [Narrow(4)]).memory_format == torch.channels_last
+    assert pick(ASKED, "vae", [Narrow(4)]).memory_format == torch.channels_last
 
 
 # --- compiling -----------------------------------------------------------------------------------
@@ -194,7 +184,7 @@ def test_compiling_is_tried_on_the_device_before_it_is_promised(
 
     monkeypatch.setattr(torch, "compile", compiler)
     monkeypatch.setattr(torch, "zeros", lambda n, device: device.type)
-    picked = pick(replace(ASKED, compile=True), Plain(), [])
+    picked = pick(replace(ASKED, compile=True), "vae", [])
     assert tried == ["mps"]
     assert picked.compile
     assert picked.line.endswith(", compiled")
@@ -207,7 +197,7 @@ def test_a_compiler_that_does_not_work_is_told_and_left_out(
         raise RuntimeError("no g++ here\nand a long traceback")
 
     monkeypatch.setattr(torch, "compile", broken)
-    picked = pick(replace(ASKED, device="cpu", compile=True), Plain(), [])
+    picked = pick(replace(ASKED, device="cpu", compile=True), "vae", [])
     assert not picked.compile
     assert picked.line.endswith("NOT compiled (no working compiler: no g++ here)")
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dlrun.methods.image_pool import ImagePool
+from dlrun.models.image_pool import ImagePool
 
 SHAPE = (1, 2, 2)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from parts import network_of
 from torch import Tensor
 
 from dlrun.config.check import check, to_plain_types
@@ -17,7 +18,6 @@ from dlrun.data.info import Column, DataInfo, info_of
 from dlrun.data.table import DataSet, Table
 from dlrun.errors import UserError
 from dlrun.files import write_json
-from dlrun.models.build import build_model
 from dlrun.options import Choice
 from dlrun.registry import lookup
 from dlrun.runs.folder import RunFolder
@@ -35,7 +35,7 @@ def network() -> torch.nn.Module:
     config = lookup("model", "mlp").Config(
         hidden=(4,), batch_norm=True, init_from=None, freeze=None
     )
-    return build_model(Choice("mlp", config), SHAPE, 2)
+    return network_of(Choice("mlp", config), SHAPE, 2)
 
 
 def content(
@@ -225,7 +225,7 @@ def test_of_a_run_the_best_is_taken(inputs: Inputs) -> None:
     assert trained.state.keys() == expected.keys()
     assert all(torch.equal(trained.state[name], expected[name]) for name in expected)
     assert trained.model is not None and trained.model.options.hidden == (4,)
-    build_model(trained.model, SHAPE, 2).load_state_dict(trained.part("backbone") or {})
+    network_of(trained.model, SHAPE, 2).load_state_dict(trained.part("backbone") or {})
 
 
 def test_without_a_best_the_last_is_taken(inputs: Inputs) -> None:

@@ -1,6 +1,7 @@
 """Losses against values worked out by hand and against torch's own distributions."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -8,19 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from dlrun.losses import adversarial as formulas
-from dlrun.losses.adversarial import BinaryCrossEntropy, Hinge, LeastSquares, NoOptions
-from dlrun.losses.classification import CrossEntropy
+from dlrun.losses.adversarial import binary_cross_entropy, hinge, least_squares
+from dlrun.losses.classification import cross_entropy
+from dlrun.losses.embedding import cosine
 from dlrun.losses.reconstruction import Bernoulli, Gaussian
-from dlrun.losses.similarity import Cosine, normalized_squared_distance
 
 LOG_2 = math.log(2)
 finite = st.floats(-50, 50, width=32)
 wide = settings(deadline=None, max_examples=40, derandomize=True)
-
-
-def cross_entropy(smoothing: float = 0.0) -> CrossEntropy:
-    return CrossEntropy(CrossEntropy.Config(label_smoothing=smoothing))
 
 
 def gaussian(sigma: float) -> Gaussian:
@@ -28,8 +24,7 @@ def gaussian(sigma: float) -> Gaussian:
 
 
 bernoulli = Bernoulli(Bernoulli.Config())
-cosine = Cosine(Cosine.Config())
-adversarial = [cls(NoOptions()) for cls in (LeastSquares, BinaryCrossEntropy, Hinge)]
+adversarial = [least_squares, binary_cross_entropy, hinge]
 
 
 # --- classification ------------------------------------------------------------------------------
@@ -37,7 +32,7 @@ adversarial = [cls(NoOptions()) for cls in (LeastSquares, BinaryCrossEntropy, Hi
 
 def test_cross_entropy_is_one_number_an_image_in_nats() -> None:
     logits = torch.tensor([[0.0, 0.0], [math.log(3), 0.0]])
-    loss = cross_entropy()(logits, torch.tensor([0, 1]))
+    loss = cross_entropy(logits, torch.tensor([0, 1]))
     # -log 1/2, and -log of the 1/4 that is left for the other class.
     assert loss.tolist() == pytest.approx([LOG_2, math.log(4)])
 
@@ -46,7 +41,7 @@ def test_label_smoothing_spreads_over_all_classes_the_right_one_too() -> None:
     logits, label, s = torch.tensor([[1.0, -2.0, 0.5]]), torch.tensor([2]), 0.3
     target = torch.tensor([s / 3, s / 3, 1 - s + s / 3])
     by_hand = -(target * logits.log_softmax(1)).sum(1)
-    assert torch.allclose(cross_entropy(s)(logits, label), by_hand)
+    assert torch.allclose(cross_entropy(logits, label, label_smoothing=s), by_hand)
 
 
 @wide
@@ -56,13 +51,13 @@ def test_cross_entropy_is_torchs(rows: list[list[float]], data: st.DataObject) -
     labels = torch.tensor([data.draw(st.integers(0, 3)) for _ in rows])
     expected = F.nll_loss(logits.double().log_softmax(1), labels, reduction="none")
     torch.testing.assert_close(
-        cross_entropy()(logits, labels), expected.float(), rtol=1e-5, atol=1e-5
+        cross_entropy(logits, labels), expected.float(), rtol=1e-5, atol=1e-5
     )
 
 
 def test_cross_entropy_of_extreme_logits_is_finite_and_so_is_its_gradient() -> None:
     logits = torch.tensor([[1e4, -1e4], [-1e4, 1e4], [3e38, 0.0]], requires_grad=True)
-    loss = cross_entropy()(logits, torch.tensor([1, 1, 0]))
+    loss = cross_entropy(logits, torch.tensor([1, 1, 0]))
     assert loss.tolist() == pytest.approx([2e4, 0, 0])
     (gradient,) = torch.autograd.grad(loss.sum(), logits)
     assert gradient.tolist() == [[1, -1], [0, 0], [0, 0]]
@@ -152,9 +147,7 @@ def test_the_notes_quotient_without_brackets_grows_with_the_second_vector() -> N
     assert as_written(t) == pytest.approx(2 - 2 * 100)
     assert as_written(10 * t) == pytest.approx(2 - 2 * 10_000)
     for length in (1, 10):
-        loss = normalized_squared_distance(s, length * t)
-        assert loss.item() == pytest.approx(0, abs=1e-6)
-        assert torch.equal(loss, cosine(s, length * t))
+        assert cosine(s, length * t).item() == pytest.approx(0, abs=1e-6)
 
 
 def test_cosine_of_a_zero_vector_has_a_finite_gradient() -> None:
@@ -173,25 +166,23 @@ SCORES = torch.tensor([[[[2.0, -1.0], [0.5, 0.0]]]])
 @pytest.mark.parametrize(
     ("loss", "real", "for_generator", "expected"),
     [
-        (LeastSquares, True, False, (1 + 4 + 0.25 + 1) / 4),
-        (LeastSquares, False, False, (4 + 1 + 0.25 + 0) / 4),
-        (LeastSquares, True, True, (1 + 4 + 0.25 + 1) / 4),
-        (Hinge, True, False, (0 + 2 + 0.5 + 1) / 4),
-        (Hinge, False, False, (3 + 0 + 1.5 + 1) / 4),
-        (Hinge, True, True, -1.5 / 4),
+        (least_squares, True, False, (1 + 4 + 0.25 + 1) / 4),
+        (least_squares, False, False, (4 + 1 + 0.25 + 0) / 4),
+        (least_squares, True, True, (1 + 4 + 0.25 + 1) / 4),
+        (hinge, True, False, (0 + 2 + 0.5 + 1) / 4),
+        (hinge, False, False, (3 + 0 + 1.5 + 1) / 4),
+        (hinge, True, True, -1.5 / 4),
     ],
 )
-def test_adversarial_by_hand(
-    loss: type[LeastSquares | Hinge], real: bool, for_generator: bool, expected: float
-) -> None:
-    value = loss(NoOptions())(SCORES, real=real, for_generator=for_generator)
+def test_adversarial_by_hand(loss: Any, real: bool, for_generator: bool, expected: float) -> None:
+    value = loss(SCORES, real=real, for_generator=for_generator)
     assert value.ndim == 0
     assert value.item() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("for_generator", [False, True])
 def test_binary_cross_entropy_does_not_saturate(for_generator: bool) -> None:
-    loss = BinaryCrossEntropy(NoOptions())
+    loss = binary_cross_entropy
     chance = torch.sigmoid(SCORES)
     assert torch.allclose(loss(SCORES, True, for_generator), -chance.log().mean())
     assert torch.allclose(loss(SCORES, False), -(1 - chance).log().mean())
@@ -202,27 +193,27 @@ def test_binary_cross_entropy_does_not_saturate(for_generator: bool) -> None:
 
 
 @pytest.mark.parametrize("real", [True, False])
-def test_adversarial_functions_are_their_modules_and_torchs(real: bool) -> None:
+def test_adversarial_losses_are_torchs(real: bool) -> None:
     target = torch.full_like(SCORES, float(real))
-    least_squares = formulas.least_squares(SCORES, real)
-    assert torch.equal(least_squares, LeastSquares(NoOptions())(SCORES, real))
-    torch.testing.assert_close(least_squares, F.mse_loss(SCORES, target))
-    binary = formulas.binary_cross_entropy(SCORES, real)
-    assert torch.equal(binary, BinaryCrossEntropy(NoOptions())(SCORES, real))
-    torch.testing.assert_close(binary, F.binary_cross_entropy(SCORES.sigmoid(), target))
-    hinge = formulas.hinge(SCORES, real, for_generator=False)
-    assert torch.equal(hinge, Hinge(NoOptions())(SCORES, real))
+    torch.testing.assert_close(least_squares(SCORES, real), F.mse_loss(SCORES, target))
+    expected = F.binary_cross_entropy(SCORES.sigmoid(), target)
+    torch.testing.assert_close(binary_cross_entropy(SCORES, real), expected)
     signs = 2 * target.flatten() - 1
     # A distance x with sign -1 costs max(0, 1 - x) in torch's.
     expected = F.hinge_embedding_loss(SCORES.flatten() * signs, -torch.ones(4), margin=1.0)
-    torch.testing.assert_close(hinge, expected)
+    torch.testing.assert_close(hinge(SCORES, real), expected)
 
 
-@pytest.mark.parametrize("loss", adversarial, ids=lambda loss: type(loss).__name__)
+@pytest.mark.parametrize("loss", adversarial)
+def test_the_loss_of_guessing_is_the_least_of_a_constant_score(loss: Any) -> None:
+    scores = torch.linspace(-1, 1, 201)
+    values = [float(loss(score, real=True) + loss(score, real=False)) / 2 for score in scores]
+    assert min(values) == pytest.approx(loss.guessing, abs=1e-6)
+
+
+@pytest.mark.parametrize("loss", adversarial)
 @pytest.mark.parametrize("real", [True, False])
-def test_adversarial_gradients_are_finite_at_extreme_scores(
-    loss: torch.nn.Module, real: bool
-) -> None:
+def test_adversarial_gradients_are_finite_at_extreme_scores(loss: Any, real: bool) -> None:
     scores = torch.tensor([1e6, -1e6, 0.0], requires_grad=True)
     value = loss(scores, real=real)
     value.backward()
@@ -243,7 +234,7 @@ def test_half_precision_comes_out_as_float32_computed_in_float32(dtype: torch.dt
     labels = torch.arange(5)
     pairs = [
         (cosine(*vectors), cosine(*vectors.float())),
-        (cross_entropy(0.1)(vectors[0], labels), cross_entropy(0.1)(vectors[0].float(), labels)),
+        (cross_entropy(vectors[0], labels), cross_entropy(vectors[0].float(), labels)),
         (bernoulli(output, image), bernoulli(output.float(), image)),
         (gaussian(0.1)(output, image), gaussian(0.1)(output.float(), image)),
         (bernoulli.mean(output), bernoulli.mean(output.float())),

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from dlrun.config.typed import Typed
-from dlrun.losses.build import build_loss
+from dlrun.losses.base import bind, loss
+from dlrun.options import NonNegative
 from dlrun.registry import lookup, names
 
 CONF = Path(__file__).parents[2] / "conf" / "loss"
@@ -30,7 +31,7 @@ def built(option: str, **changes: Any) -> Any:
     typed = Typed()
     choice = typed.choice("loss", section(option) | changes, "loss")
     assert not typed.problems
-    return build_loss(choice)
+    return bind(lookup("loss", choice.name), choice.options)
 
 
 def kinds(loss: Any) -> tuple[str, ...]:
@@ -67,7 +68,8 @@ PER_SAMPLE = [
     (option, kind) for option in OPTIONS for kind in kinds(built(option)) if kind in SAMPLED
 ]
 VARIANTS = [("focal", {"gamma": 0.5, "alpha": 0.25}), ("hinge", {"squared": True}),
-            ("multi_margin", {"p": 2}), ("triplet", {"squared": True})]  # fmt: skip
+            ("multi_margin", {"p": 2}), ("triplet", {"squared": True}),
+            ("binary_focal", {"gamma": 0.5, "alpha": 0.25})]  # fmt: skip
 CASES = [(option, kind, {}) for option, kind in PER_SAMPLE] + [
     (option, "triplets" if option == "triplet" else "logits", changes)
     for option, changes in VARIANTS
@@ -82,10 +84,12 @@ def test_every_loss_that_is_known_has_an_option() -> None:
 @pytest.mark.parametrize("option", OPTIONS)
 def test_every_option_builds_tells_its_kind_and_has_nothing_to_train(option: str) -> None:
     loss = built(option)
-    assert type(loss) is lookup("loss", section(option)["name"])
-    assert isinstance(loss, nn.Module)
     assert set(kinds(loss)) <= KINDS
-    assert not list(loss.parameters())
+    if isinstance(loss, nn.Module):
+        assert not list(loss.parameters())
+    else:
+        assert loss.func is lookup("loss", section(option)["name"])
+        assert set(loss.keywords) <= set(section(option))
 
 
 @pytest.mark.parametrize(("option", "kind", "changes"), CASES)
@@ -153,3 +157,41 @@ def test_a_class_that_no_image_has_is_no_matter(option: str) -> None:
     after = loss(logits - 0.1 * gradient, labels)
     assert before.isfinite().all() and gradient.isfinite().all()
     assert (after <= before).all() and (after < before).any()
+
+
+# --- losses as functions -------------------------------------------------------------------------
+
+
+def check_order(options: Any) -> None:
+    if options.low > options.high:
+        raise ValueError("low: above high")
+
+
+@loss("logits", "values", check=check_order, flavour="sweet")
+def between(x: Tensor, *, low: NonNegative, high: NonNegative = 1.0) -> Tensor:
+    return x.clamp(low, high)
+
+
+def test_the_options_of_a_function_are_its_keyword_only_parameters() -> None:
+    typed = Typed()
+    options = typed.build(between.Config, {"low": 0.25, "high": 0.5})
+    bound = bind(between, options)
+    assert bound(torch.tensor([0.0, 1.0])).tolist() == [0.25, 0.5]
+    assert (bound.kind, bound.flavour, bound.config) == (("logits", "values"), "sweet", options)
+    assert between(torch.tensor(3.0), low=0.0) == 1  # by itself it is the function that it was
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"low": 0.5}, "high: missing; expected a number >= 0"),  # the values are the YAML's
+        ({"low": -1.0, "high": 1.0}, "low: got -1.0, expected a number >= 0"),
+        ({"low": 2.0, "high": 1.0}, "Config: low: above high"),
+        ({"low": 0.0, "high": 1.0, "x": 1.0}, "x: unknown key"),
+    ],
+)
+def test_wrong_options_of_a_function(given: dict[str, float], said: str) -> None:
+    typed = Typed()
+    typed.build(between.Config, given)
+    (problem,) = typed.problems
+    assert problem.startswith(said)

@@ -2,7 +2,7 @@
 
 import torch
 
-from dlrun.methods.memory import Memory
+from dlrun.models.memory import Memory
 
 
 def test_rows_are_known_once_kept_and_come_back_in_any_order() -> None:

@@ -8,13 +8,13 @@ from typing import Any, Literal
 import pytest
 import torch
 from omegaconf import OmegaConf
+from parts import network_of
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dlrun.config.typed import Typed
 from dlrun.errors import UserError
 from dlrun.models.autoencoder import ConvAutoencoder, MLPAutoencoder
-from dlrun.models.build import build_model
 from dlrun.models.cnn import CNN
 from dlrun.models.discriminator import PatchGAN
 from dlrun.models.encoder import EncoderConfig
@@ -97,7 +97,7 @@ def shipped(option: str, shape: Shape = (3, 32, 32), **changed: Any) -> Any:
     plain: Any = OmegaConf.to_container(OmegaConf.load(path))
     choice = typed.choice("model", plain | changed, "model")
     assert typed.problems == []
-    return build_model(choice, shape, 10)
+    return network_of(choice, shape, 10)
 
 
 def with_head(option: str, classes: int) -> int:
@@ -133,6 +133,29 @@ def test_autoencoders_give_a_code_and_an_image(build: Callable[[Shape], Any], sh
 
 
 @pytest.mark.parametrize("shape", SIZES)
+@pytest.mark.parametrize("option", ["mlp_decoder", "conv_decoder"])
+def test_decoders_give_an_image_for_a_code_of_the_width_that_they_name(
+    option: str, shape: Shape
+) -> None:
+    network = shipped(option, shape, code=7)
+    assert (network.kind, network.code_dim) == ("decoder", 7)
+    code = torch.randn(3, network.code_dim, requires_grad=True)
+    image = network(code)
+    assert image.shape == (3, *shape)
+    (gradient,) = torch.autograd.grad(image.square().sum(), code)
+    assert gradient.abs().sum(1).min() > 0
+
+
+@pytest.mark.parametrize("option", ["mlp", "conv"])
+def test_a_decoder_is_the_second_half_of_an_autoencoder(option: str) -> None:
+    decoder = shipped(f"{option}_decoder", (1, 28, 28), code=20)
+    half = {"hidden": [256, 128]} if option == "mlp" else {}
+    autoencoder = shipped(f"{option}_autoencoder", (1, 28, 28), **half)
+    theirs = {name: value.shape for name, value in autoencoder.decoder(20).state_dict().items()}
+    assert {n: v.shape for n, v in decoder.layers.state_dict().items()} == theirs
+
+
+@pytest.mark.parametrize("shape", SIZES)
 def test_generators_give_images_in_the_symmetric_range(shape: Shape) -> None:
     y = generator(shape)(10 * torch.randn(2, *shape))
     assert y.shape == (2, *shape)
@@ -158,7 +181,7 @@ def test_stages_of_a_resnet_halve_the_image_twice() -> None:
 
 def test_the_registry_builds_them() -> None:
     choice = Choice("resnet", ResNet.Config(depth=8, width=4, stem=None, **FRESH))
-    assert isinstance(build_model(choice, (3, 32, 32), 10), ResNet)
+    assert isinstance(network_of(choice, (3, 32, 32), 10), ResNet)
 
 
 # --- how many parameters -------------------------------------------------------------------------
@@ -553,7 +576,9 @@ def test_what_a_torchvision_network_cannot_be(
         torchvision_model((channels, 32, 32), arch, stem)
 
 
-@pytest.mark.parametrize("build", [conv_autoencoder, generator])
+@pytest.mark.parametrize(
+    "build", [conv_autoencoder, generator, lambda shape: shipped("conv_decoder", shape)]
+)
 def test_sides_that_are_no_multiples_of_four(build: Callable[[Shape], nn.Module]) -> None:
     with pytest.raises(UserError, match="images are 28 x 30, expected sides"):
         build((1, 28, 30))

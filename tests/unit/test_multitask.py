@@ -12,14 +12,14 @@ from torch.nn import functional as F
 
 from dlrun.config.check import check
 from dlrun.config.compose import compose_plain
+from dlrun.data.batches import EvalBatch, Labelled
 from dlrun.data.info import Column, DataInfo, info_of
 from dlrun.data.table import DataSet, PixelScale, Table
-from dlrun.data.views import HeldOut, Labelled
 from dlrun.errors import ConfigError, UserError
 from dlrun.evaluation.evaluate import evaluate, trivial
 from dlrun.evaluation.inference import Inference
 from dlrun.methods.base import Builder
-from dlrun.methods.supervised import Supervised
+from dlrun.methods.multitask import Multitask
 
 SHAPE = (1, 4, 4)
 COLUMNS = {
@@ -31,16 +31,16 @@ COLUMNS = {
 ROWS = 6
 
 
-def supervised(*overrides: str, columns: dict[str, Column] = COLUMNS) -> Supervised:
+def multitask(*overrides: str, columns: dict[str, Column] = COLUMNS) -> Multitask:
     config = check(
-        compose_plain(["method=supervised", "model=mlp", "model.hidden=[5]", *overrides], None)
+        compose_plain(["method=multitask", "model=mlp", "model.hidden=[5]", *overrides], None)
     )
     torch.manual_seed(0)
     info = DataInfo(SHAPE, ("a", "b", "c"), attributes=columns)
-    return Supervised(config.method.options, Builder(config.model, config.loss, info)).train()
+    return Multitask(config.method.options, Builder(config.model, config.loss, info)).train()
 
 
-def heads(method: Supervised) -> dict[str, nn.Linear]:
+def heads(method: Multitask) -> dict[str, nn.Linear]:
     """The linear layer of each task."""
     found = {}
     for task, head in zip(method.tasks, method.heads.values(), strict=True):
@@ -52,7 +52,7 @@ def heads(method: Supervised) -> dict[str, nn.Linear]:
 class Plain:
     """Keeps the loss and takes its gradients; moves nothing."""
 
-    step, progress, top_rate, optimizer = 0, 0.0, 0.1, "sgd"
+    step, progress = 0, 0.0
     loss: Tensor
 
     def minimize(self, loss: Tensor, name: str = "main") -> None:
@@ -70,7 +70,7 @@ def batch(**changed: list[Any]) -> Labelled:
     return Labelled(image, torch.tensor([0, 1, 2, 0, 1, 2]), torch.arange(ROWS), columns)
 
 
-def take(method: Supervised, given: Labelled) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def take(method: Multitask, given: Labelled) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """What is told, and the gradients."""
     method.zero_grad()
     told = method.step(given, Plain())
@@ -78,8 +78,8 @@ def take(method: Supervised, given: Labelled) -> tuple[dict[str, Tensor], dict[s
     return {name: value.detach() for name, value in told.items()}, gradients
 
 
-def held_out(given: Labelled) -> HeldOut:
-    return HeldOut(given.image, given.label, given.attributes)
+def held_out(given: Labelled) -> EvalBatch:
+    return EvalBatch(given.image, given.label, given.attributes)
 
 
 TASKS = "method.tasks=[label,colour,age]"
@@ -92,7 +92,7 @@ TASKS = "method.tasks=[label,colour,age]"
 def test_the_loss_is_the_weighted_sum_of_the_tasks(weights: tuple[float, ...] | None) -> None:
     given = batch()
     more = () if weights is None else (f"method.task_weights={list(weights)}",)
-    method = supervised(TASKS, *more)
+    method = multitask(TASKS, *more)
     method.encoder.eval()
     twin = copy.deepcopy(method)
     features = twin.encoder(given.image)
@@ -123,11 +123,11 @@ def test_the_loss_is_the_weighted_sum_of_the_tasks(weights: tuple[float, ...] | 
 
 
 def test_one_task_is_told_as_ever() -> None:
-    assert take(supervised(), batch())[0].keys() == {"loss", "accuracy"}
+    assert take(multitask(), batch())[0].keys() == {"loss", "accuracy"}
 
 
 def test_a_head_for_each_task() -> None:
-    method = supervised("method.tasks=[colour,age,label,floors]", "method.numbers=[floors]")
+    method = multitask("method.tasks=[colour,age,label,floors]", "method.numbers=[floors]")
     widths = {name: head.out_features for name, head in heads(method).items()}
     assert widths == {"colour": 4, "age": 1, "label": 3, "floors": 1}
     held = {id(p) for p in method.parameter_groups()["main"]}
@@ -137,7 +137,7 @@ def test_a_head_for_each_task() -> None:
 @pytest.mark.parametrize("name", ["type", "values", "keys", "training", "forward", "double"])
 def test_a_column_may_have_any_name(name: str) -> None:
     """Also that of something that a module has."""
-    method = supervised(f"method.tasks=[label,{name}]", columns={name: Column(2, 0.5, 0.5)})
+    method = multitask(f"method.tasks=[label,{name}]", columns={name: Column(2, 0.5, 0.5)})
     given = batch(**{name: [0, 1, 1, 0, 0, 1]})
     assert take(method, given)[0][f"loss_{name}"].isfinite()
 
@@ -155,7 +155,7 @@ def test_missing_targets_give_no_loss_and_no_gradient(
     task: str, missing: float, other: float, numbers: str
 ) -> None:
     """As if those images were not there; batch norm, which sees them, is in eval mode."""
-    method = supervised(f"method.tasks=[{task}]", f"method.numbers={numbers}")
+    method = multitask(f"method.tasks=[{task}]", f"method.numbers={numbers}")
     method.encoder.eval()
     column = batch().attributes[task].tolist()
     given = batch(**{task: [missing, *column[1:4], missing, column[5]]})
@@ -181,14 +181,14 @@ def test_missing_targets_give_no_loss_and_no_gradient(
 
 @pytest.mark.parametrize("loss", ["cross_entropy", "squared_error", "focal", "hinge"])
 def test_a_batch_of_which_nothing_is_known_is_finite_and_moves_nothing(loss: str) -> None:
-    method = supervised("method.tasks=[colour,age]", f"loss={loss}")
+    method = multitask("method.tasks=[colour,age]", f"loss={loss}")
     told, gradients = take(method, batch(colour=[-1] * ROWS, age=[NAN] * ROWS))
     assert all(value == 0 for value in told.values()), told
     assert all((gradient == 0).all() for gradient in gradients.values())
 
 
 def test_what_is_missing_of_one_task_leaves_the_others_alone() -> None:
-    method = supervised(TASKS)
+    method = multitask(TASKS)
     method.encoder.eval()
     whole = take(method, batch())[0]
     told = take(method, batch(age=[NAN, 60.0, NAN, NAN, NAN, NAN]))[0]
@@ -200,7 +200,7 @@ def test_what_is_missing_of_one_task_leaves_the_others_alone() -> None:
 def test_a_loss_that_is_not_finite_is_not_hidden() -> None:
     """Neither where the target is known nor where it is missing: the network is broken."""
     for missing in ([], [0]):
-        method = supervised("method.tasks=[colour]")
+        method = multitask("method.tasks=[colour]")
         method.encoder.eval()
         given = batch(colour=[-1 if row in missing else 1 for row in range(ROWS)])
         given.image[0] = NAN
@@ -215,7 +215,7 @@ def test_a_number_is_learnt_in_standard_deviations_and_told_in_its_unit() -> Non
     told = []
     for unit in (1.0, 365.0):
         columns = {"age": Column(None, 40 * unit, 12 * unit)}
-        method = supervised("method.tasks=[age]", columns=columns)
+        method = multitask("method.tasks=[age]", columns=columns)
         ages = [float(age) * unit for age in batch().attributes["age"]]
         told.append(take(method, batch(age=ages))[0])
     years, days = told
@@ -224,8 +224,8 @@ def test_a_number_is_learnt_in_standard_deviations_and_told_in_its_unit() -> Non
 
 
 def test_whole_numbers_are_classes_unless_they_are_said_to_be_numbers() -> None:
-    classes = supervised("method.tasks=[floors]")
-    numbers = supervised("method.tasks=[floors]", "method.numbers=[floors]")
+    classes = multitask("method.tasks=[floors]")
+    numbers = multitask("method.tasks=[floors]", "method.numbers=[floors]")
     assert "accuracy_floors" in take(classes, batch())[0]
     told = take(numbers, batch())[0]
     assert "absolute_error_floors" in told
@@ -238,7 +238,7 @@ def test_whole_numbers_are_classes_unless_they_are_said_to_be_numbers() -> None:
 
 @pytest.mark.parametrize("value_loss", ["squared_error", "absolute_error", "huber"])
 def test_numbers_have_a_loss_of_their_own(value_loss: str) -> None:
-    method = supervised("method.tasks=[age]", f"loss@method.value_loss={value_loss}")
+    method = multitask("method.tasks=[age]", f"loss@method.value_loss={value_loss}")
     method.encoder.eval()
     given = batch()
     output = method(given.image)["age"][:, 0]
@@ -254,16 +254,16 @@ def test_numbers_have_a_loss_of_their_own(value_loss: str) -> None:
 
 def test_a_task_that_there_is_not_is_told_with_those_there_are() -> None:
     with pytest.raises(UserError) as refusal:
-        supervised("method.tasks=[label,hair]")
+        multitask("method.tasks=[label,hair]")
     assert str(refusal.value) == (
-        "method.tasks: got 'hair', expected some of label, colour, age, floors, type, what the "
-        "data set has"
+        "method.tasks: got 'hair', expected one of label, colour, age, floors, type, the "
+        "columns of the data set"
     )
 
 
 def test_a_number_that_is_no_task_is_told() -> None:
     with pytest.raises(UserError, match="numbers: got 'flors'"):
-        supervised("method.tasks=[floors]", "method.numbers=[flors]")
+        multitask("method.tasks=[floors]", "method.numbers=[flors]")
 
 
 @pytest.mark.parametrize(
@@ -277,43 +277,7 @@ def test_a_number_that_is_no_task_is_told() -> None:
 )
 def test_tasks_that_make_no_sense_are_config_errors(override: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
-        supervised(override)
-
-
-# --- penalties -----------------------------------------------------------------------------------
-
-
-def test_penalties_by_hand() -> None:
-    method = supervised("method.l1=0.01", "method.l2=0.1", TASKS)
-    weights = [
-        p for name, p in method.named_parameters()
-        if name.endswith("weight") and not name.startswith("encoder.layers.2")
-    ]  # fmt: skip
-    assert [p.ndim for p in weights] == [2] * 4  # layers.2 is the norm
-    expected = sum(0.01 * w.abs().sum() + 0.1 * (w**2).sum() for w in weights)
-    torch.testing.assert_close(method.penalty(), expected)
-    plain = supervised(TASKS)
-    with_penalty, without = take(method, batch())[0]["loss"], take(plain, batch())[0]["loss"]
-    torch.testing.assert_close(with_penalty - without, torch.as_tensor(expected).detach())
-
-
-def test_biases_and_norms_have_no_gradient_of_a_penalty() -> None:
-    method = supervised("method.l1=0.3", "method.l2=0.5")
-    method.penalty().backward()
-    with_gradient = {name for name, p in method.named_parameters() if p.grad is not None}
-    assert with_gradient == {"encoder.layers.1.weight", "heads.label.weight"}
-    w = heads(method)["label"].weight
-    torch.testing.assert_close(w.grad, 0.3 * w.sign() + 2 * 0.5 * w)
-
-
-def test_what_is_frozen_is_not_penalised() -> None:
-    method = supervised("method.l2=1.0", "model.freeze=backbone")
-    w = heads(method)["label"].weight
-    torch.testing.assert_close(method.penalty(), w.square().sum())
-
-
-def test_without_penalties_there_is_none() -> None:
-    assert supervised().penalty() == 0
+        multitask(override)
 
 
 # --- held-out images -----------------------------------------------------------------------------
@@ -336,17 +300,17 @@ def judged(
     val.attributes.update(columns)
     mean, std = torch.full((1,), 0.5), torch.full((1,), 0.3)
     data = DataSet("x", train, val, test, ("a", "b", "c"), None, mean, std, "")
-    method = supervised(*overrides, columns=dict(info_of(data).attributes))
+    method = multitask(*overrides, columns=dict(info_of(data).attributes))
     inference = Inference(
         method, data, PixelScale.of(method.pixels, mean, std), torch.device("cpu"),
         torch.contiguous_format, nullcontext,
     )  # fmt: skip
-    return data, evaluate(inference, "val", 0, thorough=False)
+    return data, evaluate(inference, "val", 0, full=False)
 
 
 def test_with_the_label_accuracy_chooses_the_best() -> None:
     _, numbers = judged(TASKS)
-    assert supervised(TASKS).key_metric == "accuracy"
+    assert multitask(TASKS).key_metric == "accuracy"
     assert numbers.keys() == {
         "accuracy", "loss", "loss_label", "loss_colour", "loss_age", "accuracy_colour",
         "absolute_error_age",
@@ -359,9 +323,9 @@ def test_without_the_label_there_is_no_accuracy_and_the_loss_chooses() -> None:
     """Also where the first task gives as many logits as there are classes."""
     _, numbers = judged("method.tasks=[colour]")
     assert numbers.keys() == {"loss", "accuracy_colour"}
-    method = supervised("method.tasks=[colour,age]")
+    method = multitask("method.tasks=[colour,age]")
     assert (method.key_metric, method.classifies) == ("loss", False)
-    assert Supervised.key_metric == "accuracy"
+    assert Multitask.key_metric == "accuracy"
     assert method.predict(batch().image).shape == (ROWS, 4)
 
 

@@ -158,7 +158,7 @@ def test_a_group_may_have_an_optimizer_of_its_own() -> None:
 def test_an_own_optimizer_for_a_group_that_is_not_there_is_refused() -> None:
     chosen = choice("sgd", lr=0.1, momentum=0.0)
     groups = {"main": nn.Linear(2, 2).parameters()}
-    with pytest.raises(UserError, match=r"for 'head', but .* has main"):
+    with pytest.raises(UserError, match=r"names 'head', but .* has main"):
         build_optimizers(chosen, groups, 1, fused=False, own={"head": chosen})
 
 

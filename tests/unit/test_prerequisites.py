@@ -121,7 +121,7 @@ def test_the_student_alone_differs_in_method_and_loss_and_nothing_else() -> None
     assert (alone.method.name, alone.loss.name, alone.name) == ("supervised", "cross_entropy", None)
     assert alone.loss.options.label_smoothing == 0
     options = alone.method.options
-    assert (options.dropout, options.l1, options.l2, options.tasks) == (0.2, 0, 0, ("label",))
+    assert (options.dropout, options.l1, options.l2) == (0.2, 0, 0)
 
 
 def test_it_is_what_the_command_line_would_train() -> None:

@@ -12,7 +12,7 @@ from dlrun.data.table import DataSet, PixelScale, Table
 from dlrun.errors import UserError
 from dlrun.evaluation.inference import Inference
 from dlrun.methods.base import Method
-from dlrun.methods.trained import Trained
+from dlrun.models.pretrained import Pretrained
 from dlrun.training.teacher import verify_teacher
 
 ROWS = 400
@@ -24,7 +24,7 @@ class Student(Method):
 
     def __init__(self, wrong: int, recorded: float | None, same_split: bool, head: bool) -> None:
         super().__init__()
-        self.source = Trained(
+        self.source = Pretrained(
             "runs/x", {}, {}, info=FACTS, accuracy=recorded, same_options=same_split
         )
         self.teacher, self.student = nn.Identity(), nn.Identity()

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from dlrun.data.info import DataInfo
 from dlrun.errors import UserError
 from dlrun.methods.base import Method
-from dlrun.methods.trained import (
-    Trained,
+from dlrun.models.pretrained import (
+    Pretrained,
     freeze,
     load_backbone,
     load_whole,
@@ -22,7 +22,7 @@ def encoder(width: int = 3) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(1, width, 3), nn.BatchNorm2d(width), nn.Flatten())
 
 
-def trained(network: nn.Module, **more: object) -> Trained:
+def trained(network: nn.Module, **more: object) -> Pretrained:
     """As a run would leave it: the encoder, and a head and a projector beside it."""
     state = {f"encoder.{name}": value for name, value in network.state_dict().items()}
     state |= {"head.weight": torch.ones(2, 12), "projector.weight": torch.ones(1)}
@@ -30,7 +30,7 @@ def trained(network: nn.Module, **more: object) -> Trained:
         "source": "outputs/x", "state": state, "parts": {"backbone": "encoder.", "head": "head."},
         "method": "supervised", "info": FACTS, "pixels": "standardized", "step": 7,
     }  # fmt: skip
-    return Trained(**(options | more))  # type: ignore[arg-type]
+    return Pretrained(**(options | more))  # type: ignore[arg-type]
 
 
 def test_every_tensor_of_the_backbone_is_taken_also_buffers() -> None:
@@ -40,29 +40,29 @@ def test_every_tensor_of_the_backbone_is_taken_also_buffers() -> None:
     for name, value in there.state_dict().items():
         assert torch.equal(here.state_dict()[name], value), name
     assert lines == [
-        "model.init_from: all 7 tensors of the backbone (36 parameters) taken from outputs/x "
+        "model.init_from: all 7 tensors of the backbone (36 parameters) loaded from outputs/x "
         "(supervised, step 7)",
-        "model.init_from: not taken: head, projector",
+        "model.init_from: not loaded: head, projector",
     ]
 
 
 def test_other_statistics_of_the_images_are_told() -> None:
     other = DataInfo((1, 4, 4), ("a", "b"), (0.3,), (0.2,))
     lines = load_backbone(encoder(), trained(encoder(), info=other), FACTS)
-    assert lines[-1].endswith("(0.300 there, 0.500 here)")
+    assert lines[-1].endswith("(mean 0.300 there, 0.500 here)")
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda state: state.pop("encoder.1.bias"), "1 of 7 tensors are missing there, as 1.bias"),
+        (lambda state: state.pop("encoder.1.bias"), "1 of 7 tensors missing, such as 1.bias"),
         (
             lambda state: state.update({"encoder.9.weight": torch.ones(1)}),
-            "1 would be left over, as 9.weight",
+            "1 left over, such as 9.weight",
         ),
         (
             lambda state: state.update({"encoder.0.weight": torch.ones(3, 2, 3, 3)}),
-            r"1 have another shape, as 0.weight: \[3, 2, 3, 3\] there, \[3, 1, 3, 3\] here",
+            r"1 of another shape, such as 0.weight: \[3, 2, 3, 3\] there, \[3, 1, 3, 3\] here",
         ),
     ],
 )
@@ -83,22 +83,22 @@ def test_what_has_no_backbone_is_refused() -> None:
         load_backbone(encoder(), trained(encoder(), parts={}), FACTS)
 
 
-def plain(network: nn.Module, **head: Tensor) -> Trained:
+def plain(network: nn.Module, **head: Tensor) -> Pretrained:
     state = dict(network.state_dict()) | head
-    return Trained("resnet.pth", state, {"backbone": ""})
+    return Pretrained("resnet.pth", state, {"backbone": ""})
 
 
 def test_of_a_plain_state_dict_the_last_layer_is_left_and_named() -> None:
     there, here = encoder(), encoder()
     source = plain(there, **{"fc.weight": torch.ones(2, 3), "fc.bias": torch.ones(2)})
     lines = load_backbone(here, source, FACTS)
-    assert lines[1] == "model.init_from: not taken: fc.bias, fc.weight"
+    assert lines[1] == "model.init_from: not loaded: fc.bias, fc.weight"
     assert torch.equal(here[0].weight, there[0].weight)  # type: ignore[arg-type]
 
 
 def test_of_a_plain_state_dict_nothing_but_the_last_layer_is_left() -> None:
     source = plain(encoder(), **{"neck.weight": torch.ones(1), "fc.weight": torch.ones(2, 3)})
-    with pytest.raises(UserError, match=r"2 would be left over, as neck\.weight"):
+    with pytest.raises(UserError, match=r"2 left over, such as neck\.weight"):
         load_backbone(encoder(), source, FACTS)
 
 

@@ -1,28 +1,21 @@
-"""What is told of an unpaired translation, each warning both ways: it comes, and it does not."""
+"""Warnings about an unpaired translation, each both ways: it comes, and it does not."""
 
-import math
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from parts import CPU
 from torch import Tensor, nn
 
 from dlrun.config.check import check
 from dlrun.config.compose import compose_plain
+from dlrun.data.batches import EvalBatch, Unpaired
 from dlrun.data.info import DataInfo, Domain
-from dlrun.data.views import HeldOut, Unpaired
-from dlrun.losses.adversarial import BinaryCrossEntropy, Hinge, LeastSquares, NoOptions
 from dlrun.methods.base import Builder
-from dlrun.methods.cyclegan import CycleGAN
-from dlrun.methods.translation import change, correlation, guessing
-from dlrun.training.hardware import Hardware
+from dlrun.methods.cyclegan import CycleGAN, change, correlation
 from dlrun.training.update import Update
 
-CPU = Hardware(
-    device=torch.device("cpu"), precision="fp32", memory_format=torch.contiguous_format,
-    threads=1, compile=False, deterministic=False, anomaly=False, line="",
-)  # fmt: skip
 SHAPE = (3, 16, 16)
 DOMAINS = (Domain("horse", 2, 30), Domain("deer", 0, 20))
 
@@ -56,10 +49,10 @@ class Says(nn.Module):
         return self.function(x)  # type: ignore[no-any-return]
 
 
-def held_out() -> HeldOut:
+def held_out() -> EvalBatch:
     generator = torch.Generator().manual_seed(0)
     image = 1.6 * torch.rand(12, *SHAPE, generator=generator) - 0.8
-    return HeldOut(image, torch.arange(12) % 3)
+    return EvalBatch(image, torch.arange(12) % 3)
 
 
 def warned(method: CycleGAN) -> list[str]:
@@ -98,13 +91,6 @@ def test_images_of_one_colour_give_numbers_too() -> None:
         assert change(*pair).isfinite().all()
 
 
-@pytest.mark.parametrize(
-    ("loss", "expected"), [(LeastSquares, 0.25), (BinaryCrossEntropy, math.log(2)), (Hinge, 1.0)]
-)
-def test_the_loss_of_a_discriminator_that_guesses(loss: Any, expected: float) -> None:
-    assert guessing(loss(NoOptions())) == pytest.approx(expected, abs=1e-6)
-
-
 def test_held_out_images_are_compared_with_their_translations_domain_by_domain() -> None:
     method, batch = with_generators(darker, torch.neg), held_out()
     assert batch.label is not None
@@ -114,9 +100,9 @@ def test_held_out_images_are_compared_with_their_translations_domain_by_domain()
     torch.testing.assert_close(told["correlation_b_to_a"], -torch.ones(4))
     torch.testing.assert_close(told["change_a_to_b"], change(horses, darker(horses)))
     torch.testing.assert_close(told["change_b_to_a"], change(deer, -deer))
-    frogs = HeldOut(batch.image[:2], torch.tensor([1, 1]))
+    frogs = EvalBatch(batch.image[:2], torch.tensor([1, 1]))
     assert method.validate(frogs) == {}
-    assert method.validate(HeldOut(batch.image)) == {}
+    assert method.validate(EvalBatch(batch.image)) == {}
 
 
 def test_a_translation_as_it_should_be_warns_of_nothing() -> None:
@@ -128,31 +114,21 @@ def test_untrained_generators_warn_of_nothing() -> None:
 
 
 def test_inverted_colours_one_way() -> None:
-    (line,) = warned(with_generators(torch.neg, darker, "method.identity=0"))
+    (line,) = warned(with_generators(torch.neg, darker, "method.identity=0.25"))
     assert line.startswith("horse to deer inverts colours (correlation of an image and its")
-    assert "-1.00" in line and "method.identity=0.5" in line
-    (line,) = warned(with_generators(darker, torch.neg, "method.identity=0.5"))
-    assert line.startswith("deer to horse inverts colours") and "method.identity=1," in line
-    (line,) = warned(with_generators(darker, torch.neg, "method.cycle=0"))
-    assert "method.cycle=10 method.identity=1," in line  # relative to a cycle of 0 it is nothing
+    assert "-1.00" in line and "a larger method.identity than 0.25" in line
+    (line,) = warned(with_generators(darker, torch.neg))
+    assert line.startswith("deer to horse inverts colours")
 
 
-@pytest.mark.parametrize(
-    ("overrides", "flag"),
-    [
-        (("method.identity=0.5",), "method.identity=0.1 (now 0.5)"),
-        (("method.identity=0.1",), "method.identity=0 (now 0.1)"),
-        (("method.identity=0",), "method.cycle=5 (now 10)"),
-        (("method.cycle=0",), "method.discriminator.width"),
-    ],
-)
-def test_a_generator_that_returns_its_input(overrides: tuple[str, ...], flag: str) -> None:
+def test_a_generator_that_returns_its_input() -> None:
     def nearly(x: Tensor) -> Tensor:
         return x + 0.01 * x.sign()
 
-    (line,) = warned(with_generators(nearly, darker, *overrides))
-    assert line.startswith("horse to deer returns its input (changed by ") and flag in line
-    (line,) = warned(with_generators(darker, nearly, *overrides))
+    (line,) = warned(with_generators(nearly, darker))
+    assert line.startswith("horse to deer returns its input (changed by ")
+    assert line.endswith("lower method.identity or method.cycle")
+    (line,) = warned(with_generators(darker, nearly))
     assert line.startswith("deer to horse returns its input")
 
 
@@ -175,8 +151,7 @@ def test_a_saturated_discriminator_is_told_and_one_that_guesses_is_not(loss: str
             assert method.warnings({}, update) == []
     (line,) = method.warnings({}, update)  # of D_B alone: the other one, untrained, guesses
     assert line.startswith("the discriminator of deer is saturated (loss ")
-    assert f"one that guesses has {method.guessing:.2g}" in line
-    assert "method.discriminator.width=2" in line and "augment=crop_flip" in line
+    assert f"guessing gives {method.guessing:.2g}" in line
 
 
 def test_the_memory_of_the_discriminators_losses_is_in_the_state() -> None:
@@ -194,19 +169,14 @@ def test_the_memory_of_the_discriminators_losses_is_in_the_state() -> None:
 
 
 def test_without_domains_nothing_is_compared() -> None:
-    method, build = cyclegan(domains=())
+    method, _ = cyclegan(domains=())
     assert method.validate(held_out()) == {}
     assert method.warnings({}, update_of(method)) == []
-    assert not any(line.startswith("domains") for line in build.report)
 
 
-def test_what_is_told_before_training() -> None:
+def test_the_report_before_training() -> None:
     _, build = cyclegan("method.cycle=8", "method.identity=0.25")
     assert build.report == [
-        "domains: A is horse (30 images), B is deer (20 images); an epoch shows 30 of each, "
-        "unpaired",
-        "generators' loss, each way: adversarial x 1 + cycle x 8 + identity x 2 "
-        "(method.identity=0.25 of the cycle's weight)",
-        "discriminators: a score for each patch of 16 x 16 pixels, images are 16 x 16; shown "
-        "again: a pool of 2 translations",
+        "domains A and B: horse (30 images) and deer (20 images); generators' loss: adversarial + "
+        "8 cycle + 2 identity"
     ]

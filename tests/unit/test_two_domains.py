@@ -10,8 +10,7 @@ from PIL import Image
 from dlrun.config.check import check
 from dlrun.config.compose import compose_plain
 from dlrun.data.open import open_dataset
-from dlrun.data.rows import domain_rows
-from dlrun.data.table import DataSet
+from dlrun.data.table import DataSet, domain_rows
 from dlrun.errors import UserError
 from dlrun.training.assemble import assemble
 

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 class ImagePool(nn.Module):
     """Shows the discriminator older images half of the time, so that it does not forget them.
 
-    The first `size` images are stored and returned. After that each image is, with chance 1/2,
-    swapped for a random one of the pool, which it replaces. All of it lies in buffers.
+    The first `size` images are stored and returned. After that each image is, with probability
+    1/2, swapped for a random one of the pool, which it replaces. All of it lies in buffers.
     """
 
     images: Tensor
@@ -24,7 +24,7 @@ class ImagePool(nn.Module):
 
     @torch.no_grad()
     def query(self, images: Tensor) -> Tensor:
-        """Of new images (B, C, H, W): what the discriminator is shown in their place.
+        """For new images (B, C, H, W): those that the discriminator is shown in their place.
 
         float32, and detached: no gradient goes back to the generator.
         """

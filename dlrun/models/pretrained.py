@@ -1,4 +1,4 @@
-"""What another run has learnt, and taking it over: whole or not at all, and told."""
+"""Weights of another run or file, and loading them: completely or not at all, with a report."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +9,9 @@ from torch import Tensor, nn
 from dlrun.data.info import DataInfo
 from dlrun.data.table import Pixels
 from dlrun.errors import UserError
+from dlrun.models.classifier import Classifier
 from dlrun.options import Choice
+from dlrun.registry import lookup
 
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
@@ -17,8 +19,8 @@ _NORMALIZATION_TOLERANCE = 0.01  # of the grey range; another val split moves th
 
 
 @dataclass(frozen=True)
-class Trained:
-    """The weights of a run, or of a file, and what they are of.
+class Pretrained:
+    """The weights of a run, or of a file, and what they belong to.
 
     A plain state dict of torchvision has no `model` and no `info`.
     """
@@ -56,15 +58,16 @@ class Trained:
 
 
 def freeze(network: AnyModule) -> AnyModule:
-    """No gradient reaches it and `Method.train` leaves it in eval mode, so nothing of it moves."""
+    """Without gradients, and `Method.train` leaves it in eval mode: neither weights nor batch norm
+    statistics change."""
     network.requires_grad_(False)
     network.eval()
     network.frozen = True  # type: ignore[assignment]
     return network
 
 
-def load_backbone(network: nn.Module, trained: Trained, info: DataInfo) -> list[str]:
-    """Takes the backbone over into `network`, every tensor of it.
+def load_backbone(network: nn.Module, trained: Pretrained, info: DataInfo) -> list[str]:
+    """Loads the backbone into `network`, every tensor of it.
 
     Returns:
         Lines for people: what was loaded, and what of the source was not used.
@@ -75,7 +78,7 @@ def load_backbone(network: nn.Module, trained: Trained, info: DataInfo) -> list[
     key = f"model.init_from={trained.source}"
     given = trained.part("backbone")
     if given is None:
-        raise UserError(f"{key}: {trained} has no backbone that a model could begin with")
+        raise UserError(f"{key}: {trained} has no backbone to start from")
     left_over = sorted(set(given) - set(network.state_dict()))
     head = trained.method is None and all(_is_head(name, given) for name in left_over)
     if head:  # the classifying layer in a state dict of torchvision
@@ -84,15 +87,15 @@ def load_backbone(network: nn.Module, trained: Trained, info: DataInfo) -> list[
     numbers = sum(tensor.numel() for tensor in network.parameters())
     lines = [
         f"model.init_from: all {len(given)} tensors of the backbone ({numbers:,} parameters) "
-        f"taken from {trained}"
+        f"loaded from {trained}"
     ]
     unused = left_over if head else _others(trained)
     if unused:
-        lines.append(f"model.init_from: not taken: {', '.join(unused)}")
+        lines.append(f"model.init_from: not loaded: {', '.join(unused)}")
     if trained.info is not None and not same_normalization(trained.info, info):
         lines.append(
-            "model.init_from: it was trained on images of another mean or spread "
-            f"({_numbers(trained.info.mean)} there, {_numbers(info.mean)} here)"
+            "model.init_from: it was trained on images with another mean or standard deviation "
+            f"(mean {_numbers(trained.info.mean)} there, {_numbers(info.mean)} here)"
         )
     return lines
 
@@ -110,26 +113,85 @@ def load_whole(network: nn.Module, state: dict[str, Tensor], key: str) -> None:
     if not (missing or left_over or shapes):
         network.load_state_dict(state)
         return
-    told = []
+    reasons = []
     if missing:
-        told.append(f"{len(missing)} of {len(own)} tensors are missing there, as {missing[0]}")
+        reasons.append(f"{len(missing)} of {len(own)} tensors missing, such as {missing[0]}")
     if left_over:
-        told.append(f"{len(left_over)} would be left over, as {left_over[0]}")
+        reasons.append(f"{len(left_over)} left over, such as {left_over[0]}")
     if shapes:
         name = shapes[0]
-        told.append(
-            f"{len(shapes)} have another shape, as {name}: {list(state[name].shape)} there, "
+        reasons.append(
+            f"{len(shapes)} of another shape, such as {name}: {list(state[name].shape)} there, "
             f"{list(own[name].shape)} here"
         )
-    raise UserError(f"{key}: does not fit the model: {'; '.join(told)}; choose the same model=...")
+    raise UserError(
+        f"{key}: does not fit the model: {'; '.join(reasons)}; choose the same model=..."
+    )
+
+
+def load_teacher(
+    trained: Pretrained, info: DataInfo, pixels: Pixels, needs_head: bool, key: str
+) -> Classifier:
+    """The classifier that `trained` holds, frozen; without a head where it has none.
+
+    Args:
+        trained: the weights.
+        info: of the present data set, which has to be the same as the teacher's.
+        pixels: how the student sees images.
+        needs_head: whether the loss compares logits.
+        key: of the config, for messages.
+
+    Raises:
+        UserError: it is no such network, or was trained on other images or classes.
+    """
+    key = f"{key}={trained.source}"
+    if trained.model is None or trained.info is None:
+        raise UserError(f"{key}: a plain state dict does not say what network it belongs to")
+    _demand_same_images(trained, trained.info, info, pixels, key)
+    head, backbone = trained.part("head"), trained.part("backbone")
+    if backbone is None:
+        raise UserError(f"{key}: {trained} has no encoder to learn from")
+    if head is None and needs_head:
+        raise UserError(
+            f"loss: this one compares logits, but {trained} has no classifier: train one first "
+            "(dlrun train method=supervised model.init_from=... model.freeze=backbone), or choose "
+            "loss=kd_cosine or loss=hint, which compare features"
+        )
+    model, classes = lookup("model", trained.model.name), len(info.class_names)
+    encoder: nn.Module = model(trained.model.options, info.image_shape, classes)
+    load_whole(encoder, backbone, key)
+    teacher = Classifier(encoder, 0.0, None if head is None else classes)
+    if head is not None and teacher.head is not None:
+        load_whole(teacher.head, head, key)
+    return freeze(teacher)
 
 
 def same_normalization(a: DataInfo, b: DataInfo) -> bool:
-    """Whether mean and spread of each channel agree but for what another val split changes."""
+    """Whether mean and deviation of each channel agree but for what another val split changes."""
     if len(a.mean) != len(b.mean):
         return False
     pairs = zip((*a.mean, *a.std), (*b.mean, *b.std), strict=True)
     return all(abs(x - y) <= _NORMALIZATION_TOLERANCE for x, y in pairs)
+
+
+def _demand_same_images(
+    trained: Pretrained, there: DataInfo, here: DataInfo, pixels: Pixels, key: str
+) -> None:
+    if there.image_shape != here.image_shape:
+        raise UserError(
+            f"{key}: it was trained on images of {there.image_shape}, these are {here.image_shape}"
+        )
+    if there.class_names != here.class_names:
+        names = [", ".join(info.class_names[:3]) for info in (there, here)]
+        raise UserError(
+            f"{key}: it was trained on {len(there.class_names)} classes ({names[0]} ...), this "
+            f"data set has {len(here.class_names)} ({names[1]} ...)"
+        )
+    if trained.pixels != pixels or not same_normalization(there, here):
+        raise UserError(
+            f"{key}: it was trained on pixels that were normalised differently ({trained.pixels}, "
+            f"mean {_numbers(there.mean)}; here {pixels}, mean {_numbers(here.mean)})"
+        )
 
 
 def _is_head(name: str, given: dict[str, Tensor]) -> bool:
@@ -138,7 +200,7 @@ def _is_head(name: str, given: dict[str, Tensor]) -> bool:
     return name.rpartition(".")[0] == last
 
 
-def _others(trained: Trained) -> list[str]:
+def _others(trained: Pretrained) -> list[str]:
     """The parts of the source beside its backbone, by the first part of their names."""
     backbone = trained.parts["backbone"]
     names = (name for name in trained.state if not name.startswith(backbone))

@@ -9,10 +9,10 @@ from dlrun.errors import UserError
 class Regressor(nn.Module):
     """A 1 x 1 convolution, or of vectors a linear layer, with batch norm.
 
-    Romero et al. 2015, arXiv 1412.6550, section 2.2. The norm keeps the weight of 10 and more that
-    hints are used with from diverging at usual learning rates. Nothing behind it, so that features
-    of either sign can be met; a map of another size is first averaged, or repeated, to the
-    teacher's. Trained with the student, dropped with the loss.
+    Romero et al. 2015, arXiv 1412.6550, section 2.2. The norm keeps hints, whose weight is 10 and
+    more, from diverging at usual learning rates. Without an activation, so that features of either
+    sign can be matched; a map of another size is first averaged, or repeated, to the teacher's.
+    Trained with the student, dropped with the loss.
     """
 
     def __init__(self, below: int, above: int, size: tuple[int, int] | None) -> None:

@@ -1,13 +1,13 @@
-"""What a frozen network says of an image is the same in every epoch, if the image is."""
+"""Remembers the outputs of a frozen network, which never change while the images do not."""
 
 import torch
 from torch import Tensor, nn
 
 
 class Memory(nn.Module):
-    """Keeps tensors by the row of the image that they belong to. Not part of a checkpoint.
+    """Keeps tensors by the row of their image. Not part of a checkpoint.
 
-    After a resume it fills again, with the same values: in eval mode a network's answer for an
+    After a resume it fills again, with the same values: in eval mode a network's output for an
     image does not depend on the others of its batch.
 
     Args:

@@ -1,4 +1,4 @@
-"""An encoder and a linear layer, and looking at what lies in between."""
+"""An encoder with a linear layer, and the outputs of the modules inside of it."""
 
 from torch import Tensor, nn
 
@@ -8,7 +8,7 @@ from dlrun.errors import UserError
 class Classifier(nn.Module):
     """Image (B, C, H, W) to logits (B, K): encoder, dropout on its features, linear layer.
 
-    Without classes the head is None and the output are the features.
+    Without classes the head is None, and the output is the features.
     """
 
     def __init__(self, encoder: nn.Module, dropout: float, num_classes: int | None) -> None:
@@ -35,12 +35,15 @@ class Classifier(nn.Module):
         return output
 
 
-def tapped(network: Classifier, path: str, x: Tensor) -> tuple[Tensor, Tensor]:
-    """What `network` gives, and what its encoder's module `path` gave on the way.
+def tapped(network: Classifier, path: str | None, x: Tensor) -> tuple[Tensor, Tensor]:
+    """The output of `network`, and that of its encoder's module `path`.
 
-    Any module by its dotted path, 'stage2.1' say, without a line changed in the model; '' is the
-    encoder itself, its features.
+    Any module by its dotted path, 'stage2.1' say, without a change to the model; '' is the encoder
+    itself, its features; None the network, its output.
     """
+    if path is None:
+        output = network(x)
+        return output, output
     seen: list[Tensor] = []
     module = network.encoder.get_submodule(path)
     handle = module.register_forward_hook(

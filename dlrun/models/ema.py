@@ -9,8 +9,8 @@ from torch import nn
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
 
-def target_of(online: AnyModule) -> AnyModule:
-    """A copy that no gradient reaches."""
+def frozen_copy(online: AnyModule) -> AnyModule:
+    """A copy without gradients."""
     return copy.deepcopy(online).requires_grad_(False)
 
 

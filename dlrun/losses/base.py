@@ -1,0 +1,64 @@
+"""What makes a function a loss that the config can choose."""
+
+from collections.abc import Callable
+from dataclasses import make_dataclass
+from functools import partial, update_wrapper
+from inspect import Parameter, signature
+from typing import Any, TypeVar, get_type_hints
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def loss(
+    *kinds: str,
+    base: type | None = None,
+    check: Callable[[Any], None] | None = None,
+    **attributes: Any,
+) -> Callable[[Function], Function]:
+    """Makes a function a loss.
+
+    Its keyword-only parameters are its options, their annotations the types that the config
+    checks; the values come from the loss's YAML file.
+
+        @loss("logits")
+        def focal(logits: Tensor, labels: Tensor, *, gamma: NonNegative) -> Tensor:
+
+    Args:
+        kinds: what it takes; `Method.loss_kind` has to be one of them.
+        base: a frozen dataclass of further options, which the method reads and the function is
+            not given.
+        check: raises ValueError for options that do not go together.
+        attributes: set on the function, for a method to read.
+    """
+
+    def decorated(function: Function) -> Function:
+        hints = get_type_hints(function, include_extras=True)
+        parameters = signature(function).parameters.values()
+        own = [p.name for p in parameters if p.kind is Parameter.KEYWORD_ONLY]
+        namespace = {} if check is None else {"__post_init__": check}
+        config = make_dataclass(
+            "Config", [(name, hints[name]) for name in own],
+            bases=() if base is None else (base,), namespace=namespace, frozen=True,
+        )  # fmt: skip
+        vars(function).update(
+            kind=kinds[0] if len(kinds) == 1 else kinds, Config=config, options=own, **attributes
+        )
+        return function
+
+    return decorated
+
+
+def bind(formula: Any, options: Any) -> Any:
+    """A loss with its options: the function as the method calls it, or an instance of the class.
+
+    Args:
+        formula: a function made by `loss`, or a class with `kind`, `Config` and
+            `__init__(self, config)`: an nn.Module, where the loss has something to learn.
+        options: of its `Config`; they become the attribute `config`.
+    """
+    if isinstance(formula, type):
+        return formula(options)
+    bound = partial(formula, **{name: getattr(options, name) for name in formula.options})
+    update_wrapper(bound, formula)
+    bound.config = options  # type: ignore[attr-defined]
+    return bound

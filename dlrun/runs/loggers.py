@@ -1,0 +1,184 @@
+"""What a run measures: in metrics.jsonl and samples/ always, and in the loggers that it chooses."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Protocol
+
+from dlrun.errors import UserError
+from dlrun.files import atomic, write_text
+from dlrun.options import Choice
+from dlrun.registry import lookup, one_line, own_line
+from dlrun.runs.folder import RunFolder
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# Options of which a table of runs has no use.
+_ASIDE = (
+    "augment.", "hardware.", "logger.", "outputs", "data_dir", "log_every", "checkpoint_every",
+    "name",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class LoggedRun:
+    """What a logger is told of its run.
+
+    Attributes:
+        folder: the run's; its name is unique in the folder above.
+        step: where the training starts, 0 or the step of a checkpoint. What the logger has of later
+            steps will come again, with the same values.
+        options: the config, flat, such as `optimizer.lr`.
+    """
+
+    folder: Path
+    step: int
+    options: Mapping[str, Any]
+
+
+class Logger(Protocol):
+    """What the names of the group `logger` stand for: made with `(config, run)`.
+
+    Called by the main process alone, in the order of the steps.
+    """
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Numbers after `step` optimizer steps, such as train/loss; finite or not."""
+
+    def image(self, step: int, name: str, image: "Tensor") -> None:
+        """A picture (C, H, W) in [0, 1], with one or three channels."""
+
+    def histogram(self, step: int, name: str, values: "Tensor") -> None:
+        """How values (N,) are distributed."""
+
+    def text(self, step: int, name: str, text: str) -> None:
+        """Lines for people, such as a method's warnings."""
+
+    def close(self) -> None:
+        """The end of the training, whether it is complete or not."""
+
+
+def open_loggers(choices: Mapping[str, Choice], run: LoggedRun) -> list[Logger]:
+    """The loggers of a run. Raises UserError for one that cannot be made."""
+    loggers: list[Logger] = []
+    for key, choice in choices.items():
+        try:
+            loggers.append(lookup("logger", choice.name)(choice.options, run))
+        except Exception as error:  # whatever a user's own class raises
+            line = own_line(error)
+            at = f" at {line}" if line else ""
+            raise UserError(f"logger.{key}: {choice.name} failed{at}: {one_line(error)}") from error
+    return loggers
+
+
+class Tracker:
+    """Writes what a run measures.
+
+    Args:
+        folder: the run's.
+        step: where the run starts; whatever metrics.jsonl holds of later steps is cut off, since it
+            will be computed again.
+        loggers: written to besides.
+    """
+
+    def __init__(self, folder: RunFolder, step: int, loggers: Sequence[Logger] = ()) -> None:
+        self.folder, self.loggers = folder, loggers
+        cut_back(folder.metrics, step or -1)  # what comes before the first step is repeated
+        self._file: IO[str] = open(folder.metrics, "a", encoding="utf-8")  # noqa: SIM115
+
+    def log(self, step: int, seconds: float, values: Mapping[str, float]) -> None:
+        """One line of metrics.jsonl, and the same scalars to the loggers.
+
+        Args:
+            step: optimizer steps taken.
+            seconds: of training so far, over all resumes.
+            values: finite or not; JSON spells NaN and Infinity as Python does.
+        """
+        self._file.write(json.dumps({"step": step, "time": round(seconds, 3), **values}) + "\n")
+        self._file.flush()
+        self.scalars(step, values)
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """To the loggers alone: for what depends on the clock."""
+        for logger in self.loggers:
+            logger.scalars(step, values)
+
+    def summary(self, step: int, seconds: float, images: int, key: Mapping[str, float]) -> None:
+        """The end of a run, in five scalars that every method has.
+
+        TensorBoard's HParams page shows five metrics at first, in alphabetical order, and its
+        parallel coordinates leave out each run that lacks one of them.
+
+        Args:
+            step: optimizer steps taken.
+            seconds: of training.
+            images: that were trained on, each time counted.
+            key: the test split's key metric, `best` and `last`; empty where it has none.
+        """
+        rate = images / seconds if seconds else 0.0
+        values = {**key, "images_per_second": rate, "seconds": seconds, "steps": float(step)}
+        self.scalars(step, {f"summary/{name}": value for name, value in values.items()})
+
+    def histograms(self, step: int, values: Mapping[str, "Tensor"]) -> None:
+        """To the loggers alone: how values (N,) are distributed."""
+        for logger in self.loggers:
+            for name, numbers in values.items():
+                logger.histogram(step, name, numbers)
+
+    def picture(self, step: int, name: str, image: "Tensor") -> Path:
+        """A grid (C, H, W) in [0, 1] as samples/NAME-STEP.png and to the loggers."""
+        path = self.folder.samples / f"{name}-{step:06d}.png"
+        _save_png(image, path)
+        for logger in self.loggers:
+            logger.image(step, name, image)
+        return path
+
+    def text(self, step: int, name: str, lines: Sequence[str]) -> None:
+        """To the loggers alone, since log.txt has it anyway; nothing without lines."""
+        for logger in self.loggers if lines else ():
+            logger.text(step, name, "\n\n".join(lines))
+
+    def sync(self) -> None:
+        """To the disk, before a checkpoint says that these lines exist."""
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Flushes and closes."""
+        self._file.close()
+        for logger in self.loggers:
+            logger.close()
+
+
+def is_logged(key: str) -> bool:
+    """Whether an option is worth a column in a table of runs, which shows the first few by name."""
+    return not key.startswith(_ASIDE)
+
+
+def cut_back(path: Path, step: int) -> None:
+    """Drops the lines of metrics.jsonl after `step`, and a last line that was not finished."""
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            break
+        if row["step"] > step:
+            break
+        kept.append(line)
+    write_text(path, "".join(line + "\n" for line in kept))
+
+
+def _save_png(image: "Tensor", path: Path) -> None:
+    from PIL import Image
+
+    pixels = (image.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).contiguous().cpu()
+    height, width, channels = pixels.shape
+    mode = "L" if channels == 1 else "RGB"
+    picture = Image.frombytes(mode, (width, height), pixels.numpy().tobytes())
+    with atomic(path) as temporary:
+        picture.save(temporary, format="PNG")

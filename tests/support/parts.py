@@ -1,0 +1,55 @@
+"""Pieces that tests put together by hand: the CPU, batches of a small table, networks, losses."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+
+from dlrun.data.augment_options import AugmentConfig, ViewConfig
+from dlrun.data.batches import Batch, Batches
+from dlrun.data.table import DataSet, Pixels
+from dlrun.losses.base import bind
+from dlrun.options import Choice
+from dlrun.registry import lookup
+from dlrun.training.hardware import Hardware
+from dlrun.training.ranks import Ranks
+
+CPU = Hardware(
+    device=torch.device("cpu"), precision="fp32", memory_format=torch.contiguous_format,
+    threads=1, compile=False, deterministic=False, anomaly=False, line="",
+)  # fmt: skip
+PLAIN = ViewConfig(
+    pad=0, crop=None, flip=0.0, jitter=0.0, brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0,
+    grayscale=0.0, blur=0.0, blur_from=0, solarize=0.0,
+)  # fmt: skip
+
+
+def batches_of(
+    data: DataSet,
+    view: type[Batch],
+    size: int = 8,
+    first: ViewConfig = PLAIN,
+    second: ViewConfig | None = None,
+    pixels: Pixels = "unit",
+    seed: int = 0,
+    memory_format: torch.memory_format = torch.contiguous_format,
+    weights: torch.Tensor | None = None,
+) -> Batches:
+    """Batches of `data` as a method with that view would be given them."""
+    method: Any = SimpleNamespace(view_for=lambda _: view, pixels=pixels, weights=weights)
+    config: Any = SimpleNamespace(
+        method=Choice("own", None), augment=AugmentConfig(first, second), batch_size=size, seed=seed
+    )
+    hardware: Any = SimpleNamespace(device=torch.device("cpu"), memory_format=memory_format)
+    return Batches(data, method, config, hardware, Ranks())
+
+
+def network_of(choice: Choice, image_shape: tuple[int, int, int], num_classes: int) -> Any:
+    """A freshly initialised network of the model group."""
+    return lookup("model", choice.name)(choice.options, image_shape, num_classes)
+
+
+def loss_of(name: str, **options: Any) -> Any:
+    """A loss of the loss group with its options."""
+    formula = lookup("loss", name)
+    return bind(formula, formula.Config(**options))
