@@ -2,12 +2,13 @@
 
 import json
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from dlrun.commands.parsers import parse
 from dlrun.errors import UserError
+from dlrun.options import Metric
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -45,7 +46,7 @@ def run(arguments: list[str]) -> int:
         print(json.dumps([asdict(evaluation) for evaluation in found], indent=2))
         return 0
     for evaluation in found:
-        console.print(_table(evaluation))
+        console.print(_table(evaluation, model.method.metrics))
         console.say(*(f"note: {note}" for note in evaluation.notes))
     return 0
 
@@ -96,7 +97,7 @@ def _quality(runs: list[str], overrides: list[str], options: Namespace) -> int:
     return 0
 
 
-def _table(evaluation: "Evaluation") -> "Table":
+def _table(evaluation: "Evaluation", own: Mapping[str, Metric]) -> "Table":
     from rich.table import Table
 
     from dlrun.evaluation.metrics import describe
@@ -114,7 +115,7 @@ def _table(evaluation: "Evaluation") -> "Table":
     for name, value in evaluation.numbers.items():
         if "/" in name:  # of each number of a code: for --json and TensorBoard
             continue
-        metric, before = describe(name), evaluation.recorded.get(name)
+        metric, before = describe(name, own), evaluation.recorded.get(name)
         cells = [format(value, metric.form)]
         if evaluation.recorded:
             cells += ["-", "-"] if before is None else [

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from dlrun.evaluation.metrics import METRICS, describe
+from dlrun.evaluation.metrics import METRICS
 from dlrun.runs.curves import Curve, curve, metrics_logged
-from dlrun.runs.groups import SeedGroup
+from dlrun.runs.groups import SeedGroup, metric_of
 
 POINTS = 60_000  # of all curves together: about 3 MB
 _MOST, _FEWEST = 600, 60  # points of one curve
@@ -27,7 +27,7 @@ def charts(groups: Sequence[SeedGroup]) -> list[dict[str, Any]]:
             if (whole := curve(group, f"{split}/{metric}")).steps
         ]
         if series:
-            kind = describe(metric)
+            kind = metric_of([run for group in groups for run in group.runs], metric)
             # What is only logged in training, such as the learning rate, is not to be minimised.
             arrow = kind.arrow if metric in METRICS or "val" in names else ""
             found.append(

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dlrun.evaluation.metrics import describe
-from dlrun.runs.groups import SeedGroup
+from dlrun.options import Metric
+from dlrun.runs.groups import SeedGroup, metric_of
 from dlrun.runs.run import TESTED, Run, is_part
 from dlrun.runs.statistics import Spread, spread
 
@@ -50,7 +50,7 @@ def _order(group: SeedGroup) -> tuple[bool, float]:
     key, val = group.key_metric, group.best_val()
     if key is None or val is None or math.isnan(val.mean):
         return True, 0.0
-    return False, -val.mean if describe(key).higher_is_better else val.mean
+    return False, -val.mean if group.metric(key).higher_is_better else val.mean
 
 
 def key_results(groups: Sequence[SeedGroup]) -> list[dict[str, Any]]:
@@ -66,7 +66,7 @@ def _key_value(group: SeedGroup) -> Spread | None:
 def _key_result(family: Sequence[SeedGroup], several: bool) -> dict[str, Any]:
     group, key, value = family[0], str(family[0].key_metric), _key_value(family[0])
     assert value is not None
-    metric = describe(key)
+    metric = group.metric(key)
     names = {"last": "last weights", "untrained": "untrained", "trivial": "trivial"}
     others = ((name, group.test(which, key)) for which, name in names.items())
     of = f"{group.label}. " if several else ""
@@ -113,16 +113,16 @@ def _one(group: SeedGroup) -> list[Table]:
 
     def rows(wanted: Iterable[str]) -> list[list[str]]:
         return [
-            [_label(name), *(number(group.test(w, name), describe(name).form) for w in TESTED)]
+            [_label(group.metric(name)), *(_cell(group, w, name) for w in TESTED)]
             for name in wanted
         ]
 
     outer = [name for name in names if not is_part(name)]
     inner = [name for name in names if is_part(name) and not name.startswith("group/")]
     trivial = [
-        f"{describe(name).label.strip()} of {describe(name).trivial}"
+        f"{metric.label.strip()} of {metric.trivial}"
         for name in outer
-        if describe(name).trivial and group.test("trivial", name)
+        if (metric := group.metric(name)).trivial and group.test("trivial", name)
     ]
     note = f"Trivial, without training: {'; '.join(trivial)}." if trivial else ""
     found = [Table("Test split", head, rows(outer), note=note)]
@@ -134,7 +134,7 @@ def _one(group: SeedGroup) -> list[Table]:
 def _ranking(family: Sequence[SeedGroup]) -> Table:
     """The groups of a family, the best first, with a dot for each run."""
     key = str(family[0].key_metric)
-    metric = describe(key)
+    metric = family[0].metric(key)
     every = [value for group in family for value in _tested(group, key)]
     rows = []
     for rank, group in enumerate(family, 1):
@@ -150,7 +150,7 @@ def _ranking(family: Sequence[SeedGroup]) -> Table:
                 number(group.test("last", key), metric.form),
             ]
         )
-    title = f"{_label(key)} on {family[0].runs[0].dataset}, the best on val first"
+    title = f"{_label(metric)} on {family[0].runs[0].dataset}, the best on val first"
     head = "setting", "runs", "best on val", "test, best weights", "each run", "test, last weights"
     return Table(title, head, rows, sortable=True)
 
@@ -172,21 +172,19 @@ def _dots(values: Sequence[float], every: Sequence[float]) -> list[float]:
 def _all(groups: Sequence[SeedGroup], which: str) -> Table:
     """Rows are groups, columns every metric; the baselines have rows of their own."""
     names = [name for name in _metrics(groups) if not is_part(name)]
-    rows = [
-        [group.label, *(number(group.test(which, name), describe(name).form) for name in names)]
-        for group in groups
-    ]
+    metrics = [metric_of([run for g in groups for run in g.complete], name) for name in names]
+    rows = [[group.label, *(_cell(group, which, name) for name in names)] for group in groups]
     for baseline in ("untrained", "trivial"):
         found = [
             [run.test(baseline)[n] for g in groups for run in g.complete if n in run.test(baseline)]
             for n in names
         ]
         cells = (
-            number(spread(own) if own else None, describe(name).form)
-            for name, own in zip(names, found, strict=True)
+            number(spread(own) if own else None, metric.form)
+            for metric, own in zip(metrics, found, strict=True)
         )
         rows.append([f"({baseline})", *cells])
-    head = ["setting", *map(_label, names)]
+    head = ["setting", *map(_label, metrics)]
     title = f"Test split, {which} weights"
     return Table(title, head, rows, sortable=True, folded=f"Every metric, {which} weights")
 
@@ -253,6 +251,9 @@ def _metrics(groups: Sequence[SeedGroup]) -> list[str]:
     return sorted(names, key=lambda name: name not in keys)
 
 
-def _label(name: str) -> str:
-    metric = describe(name)
+def _cell(group: SeedGroup, which: str, name: str) -> str:
+    return number(group.test(which, name), group.metric(name).form)
+
+
+def _label(metric: Metric) -> str:
     return f"{metric.label} {metric.arrow}".strip()

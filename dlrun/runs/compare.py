@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from dlrun.errors import UserError
-from dlrun.runs.groups import SeedGroup
+from dlrun.options import Metric
+from dlrun.runs.groups import SeedGroup, metric_of
 from dlrun.runs.run import Measure, Run
 from dlrun.runs.statistics import Paired, Spread, paired
 from dlrun.text import suggest
@@ -16,6 +17,8 @@ class Row:
     """One measure of all groups; None for a group of which no run has it."""
 
     measure: Measure
+    metric: Metric
+    """How its numbers are worded, compared and printed."""
     groups: list[Spread | None]
     tests: list[Paired | None]
     """Each group against the first, over the seeds that both have; None for the first."""
@@ -50,7 +53,9 @@ def _row(measure: Measure, groups: Sequence[SeedGroup]) -> Row:
 
     first = _by_seed(groups[0], measure)
     tests = [None, *(_test(first, _by_seed(group, measure)) for group in groups[1:])]
-    return Row(measure, [group.spread(value) for group in groups], tests)
+    runs = [run for group in groups for run in group.complete]
+    metric = metric_of(runs, measure.metric)
+    return Row(measure, metric, [group.spread(value) for group in groups], tests)
 
 
 def _by_seed(group: SeedGroup, measure: Measure) -> dict[Any, float]:

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from dlrun.config.signature import computes
+from dlrun.options import Metric
 from dlrun.runs.run import Run
 from dlrun.runs.statistics import Spread, spread
 from dlrun.text import show
@@ -60,9 +61,18 @@ class SeedGroup:
         """On the test split; `which` is trivial, untrained, last or best."""
         return self.spread(lambda run: run.test(which).get(metric))
 
+    def metric(self, name: str) -> Metric:
+        """How the number `name` is worded, compared and printed."""
+        return metric_of(self.runs, name)
+
     def best_val(self) -> Spread | None:
         """Of the key metric on val, at the checkpoints that it chose."""
         return self.spread(lambda run: run.best_val)
+
+
+def metric_of(runs: Sequence[Run], name: str) -> Metric:
+    """How the number `name` is worded, compared and printed, by the first run that has it."""
+    return next((run for run in runs if name in run.test("last")), runs[0]).metric(name)
 
 
 def by_seed(runs: Sequence[Run]) -> list[SeedGroup]:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import partial
 
 from dlrun.errors import UserError
-from dlrun.evaluation.metrics import better, describe
 from dlrun.runs.groups import SeedGroup, by_seed
 from dlrun.runs.run import Run, is_part
 from dlrun.runs.statistics import Spread
@@ -49,14 +48,14 @@ def leaderboard(runs: Sequence[Run], metric: str) -> list[Rank]:
 def _order(metric: str, rank: Rank) -> tuple[bool, float]:
     """A mean that is not a number comes last."""
     mean = rank.test.mean
-    return math.isnan(mean), -mean if describe(metric).higher_is_better else mean
+    return math.isnan(mean), -mean if rank.group.metric(metric).higher_is_better else mean
 
 
 def _best(method: str, key: str, metric: str, groups: Sequence[SeedGroup]) -> Rank:
     chosen, reached = groups[0], None
     for group in groups:
         val = group.best_val()
-        if val is not None and better(key, val.mean, reached):
+        if val is not None and group.metric(key).better(val.mean, reached):
             chosen, reached = group, val.mean
     val, test = chosen.best_val(), chosen.test("best", metric)
     assert val is not None and test is not None
@@ -79,7 +78,7 @@ def metric_to_rank(runs: Sequence[Run], asked: str | None) -> str:
     Raises:
         UserError: no complete run has it, or neither way of it is better.
     """
-    there = metrics_of(runs)
+    there = ranking_metrics(runs)
     if not there:
         states = ", ".join(sorted({run.state for run in runs}))
         raise UserError(f"none of these runs has a number to rank by (they are: {states})")
@@ -89,7 +88,7 @@ def metric_to_rank(runs: Sequence[Run], asked: str | None) -> str:
     return asked or there[0]
 
 
-def metrics_of(runs: Sequence[Run]) -> list[str]:
+def ranking_metrics(runs: Sequence[Run]) -> list[str]:
     """The test metrics that can rank complete runs, those that more methods share first.
 
     A metric of which neither way is better cannot.
@@ -98,7 +97,7 @@ def metrics_of(runs: Sequence[Run]) -> list[str]:
     for run in runs:
         if run.is_complete:
             for name in run.test("best"):
-                if not is_part(name) and describe(name).higher_is_better is not None:
+                if not is_part(name) and run.metric(name).higher_is_better is not None:
                     methods.setdefault(name, set()).add(run.method)
     keys = [run.key_metric for run in runs]
     return sorted(methods, key=lambda name: (-len(methods[name]), -keys.count(name)))

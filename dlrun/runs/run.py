@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from dlrun.errors import UserError
+from dlrun.evaluation.metrics import describe, metrics_of
 from dlrun.files import read_json, read_jsonl
+from dlrun.options import Metric
 from dlrun.runs.folder import RunFolder
 from dlrun.runs.status import Status, read_status
 from dlrun.text import flatten
@@ -179,6 +181,10 @@ class Run:
     def best_val(self) -> float | None:
         """The best value of the key metric on val."""
         return self.best.get("val")
+
+    def metric(self, name: str) -> Metric:
+        """How the number `name` is worded, compared and printed; its method's own words first."""
+        return describe(name, metrics_of(self.summary))
 
     def test(self, which: str) -> dict[str, float]:
         """The numbers on the test split of `which`: trivial, untrained, last or best."""

@@ -1,13 +1,15 @@
 """What a study optimizes: metrics of the val split and costs of a run. Never the test split."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from dlrun.errors import UserError
-from dlrun.evaluation.metrics import METRICS, describe, find
+from dlrun.evaluation.metrics import METRICS, find
 from dlrun.files import read_json
+from dlrun.options import Metric
 from dlrun.runs.folder import RunFolder
 from dlrun.sweeps.plan import evaluations
 from dlrun.text import suggest
@@ -42,21 +44,31 @@ class Objective:
 
 
 def read_objectives(
-    given: Sequence[str] | str | None, key_metrics: set[str | None]
+    given: Sequence[str] | str | None,
+    key_metrics: set[str | None],
+    own: Mapping[str, Metric] = MappingProxyType({}),
 ) -> tuple[list[Objective], list[str]]:
     """The objectives, and everything that is wrong with them.
 
     Args:
         given: `tune.objective`.
         key_metrics: of the methods that are tried.
+        own: the metrics that these methods describe themselves.
     """
     if given is None:
-        return _of_methods(key_metrics)
+        names = sorted(str(name) for name in key_metrics)
+        if len(names) > 1 or None in key_metrics:
+            what = "the methods have different metrics: " + ", ".join(names)
+            if key_metrics == {None}:
+                what = "the method has no metric that chooses the best epoch"
+            example = "tune.objective=reconstruction_error"
+            return [], [f"tune.objective: {what}; name one, such as {example}"]
+        given = names
     found: list[Objective] = []
     problems: list[str] = []
     for text in [given] if isinstance(given, str) else given:
         try:
-            objective = _objective(text)
+            objective = _objective(text, own)
             if objective.name in [other.name for other in found]:
                 raise ValueError("given twice")
             found.append(objective)
@@ -67,17 +79,7 @@ def read_objectives(
     return found, problems
 
 
-def _of_methods(key_metrics: set[str | None]) -> tuple[list[Objective], list[str]]:
-    names = sorted(str(name) for name in key_metrics)
-    if len(names) == 1 and None not in key_metrics:
-        return [Objective(names[0], describe(names[0]).higher_is_better is True)], []
-    what = "the methods have different metrics: " + ", ".join(names)
-    if key_metrics == {None}:
-        what = "the method has no metric that chooses the best epoch"
-    return [], [f"tune.objective: {what}; name one, such as tune.objective=reconstruction_error"]
-
-
-def _objective(text: str) -> Objective:
+def _objective(text: str, own: Mapping[str, Metric]) -> Objective:
     """Raises ValueError for a text that names none."""
     direction, colon, rest = text.partition(":")
     name = (rest if colon else text).removeprefix("val/").removeprefix("val.")
@@ -89,9 +91,9 @@ def _objective(text: str) -> Objective:
         return Objective(name, direction == "max")
     if name in _COSTS:
         return Objective(name, _COSTS[name])
-    metric = find(name)
+    metric = find(name, own)
     if metric is None:
-        near = suggest(name, [*METRICS, *_COSTS], listed="no such metric is known")
+        near = suggest(name, [*own, *METRICS, *_COSTS], listed="no such metric is known")
         raise ValueError(f"unknown{near} For a metric of your own give min:{name} or max:{name}")
     if metric.higher_is_better is None:
         raise ValueError(f"neither direction is better; give min:{name} or max:{name}")

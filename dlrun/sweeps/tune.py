@@ -13,12 +13,13 @@ from dlrun.config.signature import computes
 from dlrun.config.typed import Typed
 from dlrun.console import Console
 from dlrun.errors import ConfigError, Interrupted, UserError
-from dlrun.options import Choice
+from dlrun.methods.base import Method
+from dlrun.options import Choice, Metric
 from dlrun.registry import lookup
 from dlrun.sweeps.hydra import compose_job, compose_sweep, read_section
 from dlrun.sweeps.objective import read_objectives
 from dlrun.sweeps.outcome import report_study
-from dlrun.sweeps.plan import Job, job_folders, key_metric, read_references
+from dlrun.sweeps.plan import Job, job_folders, read_references
 from dlrun.sweeps.process import Starter
 from dlrun.sweeps.slots import divide
 from dlrun.sweeps.space import read_space
@@ -138,8 +139,13 @@ class Request:
             except UserError as error:
                 wrong += str(error).splitlines()
         if not wrong:
-            metrics = {key_metric(config) for config in self.examples}
-            self.objectives, wrong = read_objectives(self.settings.objective, metrics)
+            keys: set[str | None] = set()
+            own: dict[str, Metric] = {}
+            for example in self.examples:
+                method: type[Method] = lookup("method", example.method.name)
+                keys.add(method.key_metric_for(example.method.options))
+                own |= method.metrics
+            self.objectives, wrong = read_objectives(self.settings.objective, keys, own)
             one_curve = len(self.objectives) <= 1 and all(o.of_val for o in self.objectives)
             if not one_curve and self.settings.pruner in ("median", "hyperband"):
                 wrong.append(_NO_CURVE.format(self.settings.pruner))

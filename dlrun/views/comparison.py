@@ -7,7 +7,6 @@ from typing import Any, Literal
 from rich.table import Table
 
 from dlrun.console import Console
-from dlrun.evaluation.metrics import describe
 from dlrun.runs.compare import Row
 from dlrun.runs.groups import SeedGroup
 from dlrun.runs.statistics import Paired
@@ -80,7 +79,7 @@ def _side_by_side(
     for name in names:
         table.add_column(name, justify="right", overflow="fold")
     for row in rows:
-        form = describe(row.measure.metric).form
+        form = row.metric.form
         cells = (cell(v, form, len(g.runs)) for v, g in zip(row.groups, groups, strict=True))
         add_row(table, *_named(row), *cells)
     tests = [
@@ -98,7 +97,7 @@ def _tests(title: str, tested: Sequence[tuple[Row, Paired]]) -> Table:
         justify: Literal["left", "right"] = "right" if heading else "left"
         table.add_column(heading, justify=justify, no_wrap=True)
     for row, test in tested:
-        form = describe(row.measure.metric).form
+        form = row.metric.form
         interval, p = "-", "-"
         if test.p is not None:
             interval = f"[{test.low:{form}}, {test.high:{form}}]"
@@ -109,7 +108,7 @@ def _tests(title: str, tested: Sequence[tuple[Row, Paired]]) -> Table:
 
 def _named(row: Row) -> tuple[str, str]:
     measure = row.measure
-    name = f"{measure.metric} {describe(measure.metric).arrow}".strip()
+    name = f"{measure.metric} {row.metric.arrow}".strip()
     return name, f"{measure.split} {measure.which}"
 
 
@@ -140,7 +139,7 @@ def _stacked(
         table.add_column("\n".join(_named(row)), justify="right", overflow="fold")
     for i, group in enumerate(groups):
         values = [own[i] for own in shown.values()]
-        cells = [cell(row.groups[i], describe(row.measure.metric).form) for row in rows]
+        cells = [cell(row.groups[i], row.metric.form) for row in rows]
         add_row(table, names[i], *values, len(group.complete), *cells)
     left = [key for key in changed if key not in shown]
     more = ", ..." if len(left) > 5 else ""

@@ -5,7 +5,6 @@ from dataclasses import asdict
 from typing import Any
 
 from dlrun.console import Console
-from dlrun.evaluation.metrics import describe
 from dlrun.runs.groups import differences
 from dlrun.runs.leaderboard import Rank
 from dlrun.runs.run import Measure, Run
@@ -16,7 +15,7 @@ def print_leaderboard(
     runs: Sequence[Run], ranks: Sequence[Rank], metric: str, console: Console
 ) -> None:
     """The table and what its columns mean."""
-    kind = describe(metric)
+    kind = ranks[0].group.metric(metric)
     table = plain_table(f"{ranks[0].group.runs[0].dataset}: {metric} {kind.arrow}, test split")
     for column in ("", "method", "model"):
         table.add_column(column, overflow="fold")
@@ -24,7 +23,7 @@ def print_leaderboard(
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("a run", overflow="fold")
     for i, rank in enumerate(ranks, 1):
-        val = f"{rank.key_metric} {cell(rank.val, describe(rank.key_metric).form)}"
+        val = f"{rank.key_metric} {cell(rank.val, rank.group.metric(rank.key_metric).form)}"
         add_row(
             table, i, rank.method, rank.group.config.get("model.name", "?"),
             cell(rank.test, kind.form), rank.test.n, val, rank.configs, rank.group.runs[0].name,

@@ -5,7 +5,7 @@ from typing import Any
 from rich.table import Table
 
 from dlrun.console import Console
-from dlrun.evaluation.metrics import describe
+from dlrun.evaluation.metrics import describe, metrics_of
 from dlrun.runs.run import TESTED, Run, by_image_group
 from dlrun.text import short, show
 from dlrun.views.quality import print_quality
@@ -75,11 +75,11 @@ def _table(title: str, *columns: str) -> Table:
 
 def metrics_table(summary: dict[str, Any]) -> Table:
     """The test split's numbers: trivial baseline, untrained, last and best."""
-    test, best = summary["test"], f"best (step {summary['best']['step']})"
+    own, test, best = metrics_of(summary), summary["test"], f"best (step {summary['best']['step']})"
     table = _table(f"test split, {summary['dataset']}", *TESTED[:-1], best)
     for name in test["last"]:
         if "/" not in name:  # those of single parts are for TensorBoard and summary.json
-            metric = describe(name)
+            metric = describe(name, own)
             cells = [cell(test[which].get(name), metric.form) for which in TESTED]
             add_row(table, f"{metric.label} {metric.arrow}", *cells)
     return table
@@ -125,11 +125,11 @@ def compared_table(summary: dict[str, Any]) -> Table:
     """The run next to those that it is compared with: the test split, last weights."""
     others: dict[str, dict[str, float]] = summary["compared"]
     table = _table("compared with: test split, last", "this run", *others)
-    own = summary["test"]["last"]
-    for name in own:
+    numbers = summary["test"]["last"]
+    for name, value in numbers.items():
         if "/" not in name:
-            metric = describe(name)
-            values = [own[name], *(numbers.get(name) for numbers in others.values())]
+            metric = describe(name, metrics_of(summary))
+            values = [value, *(other.get(name) for other in others.values())]
             cells = [cell(value, metric.form) for value in values]
             add_row(table, f"{metric.label} {metric.arrow}", *cells)
     return table
@@ -137,10 +137,11 @@ def compared_table(summary: dict[str, Any]) -> Table:
 
 def _notes(summary: dict[str, Any]) -> list[str]:
     """What the columns mean and how long the run took."""
+    own = metrics_of(summary)
     trivial = [
-        f"{describe(name).label.strip()} of {describe(name).trivial}"
+        f"{metric.label.strip()} of {metric.trivial}"
         for name in summary["test"]["trivial"]
-        if describe(name).trivial
+        if (metric := describe(name, own)).trivial
     ]
     lines = [f"trivial: {'; '.join(trivial)}"] if trivial else []
     key, best = summary["key_metric"], summary["best"]

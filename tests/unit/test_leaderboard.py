@@ -1,5 +1,6 @@
 """The leaderboard: val chooses, test is told."""
 
+import io
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -8,14 +9,19 @@ from typing import Any
 import pytest
 from run_folders import change_json, make_run
 
+from dlrun.console import Console
 from dlrun.errors import UserError
+from dlrun.report.tables import families, key_results
+from dlrun.runs.compare import compare
+from dlrun.runs.groups import by_seed
 from dlrun.runs.leaderboard import (
     demand_one_dataset,
     leaderboard,
     metric_to_rank,
-    metrics_of,
+    ranking_metrics,
 )
 from dlrun.runs.run import Run
+from dlrun.views.comparison import print_comparison
 
 Make = Callable[..., Run]
 
@@ -88,8 +94,8 @@ def test_the_metric_that_most_methods_have_stands_first(run: Make) -> None:
         run("a", 0, 0.1, 0.5, {"accuracy": 0.5, "knn": 0.1, "kl": 1.0}, key="accuracy"),
         run("b", 0, 0.1, 0.5, {"knn": 0.1, "loss": 1.0}),
     ]
-    assert metrics_of(runs)[0] == "knn"
-    assert "kl" not in metrics_of(runs)  # neither way is better
+    assert ranking_metrics(runs)[0] == "knn"
+    assert "kl" not in ranking_metrics(runs)  # neither way is better
 
 
 def test_a_mean_that_is_not_a_number_is_last_and_never_chosen(run: Make) -> None:
@@ -99,6 +105,23 @@ def test_a_mean_that_is_not_a_number_is_last_and_never_chosen(run: Make) -> None
     ]  # fmt: skip
     assert [rank.method for rank in leaderboard(runs, "loss")] == ["c", "a", "b"]
     assert leaderboard(runs, "loss")[1].test.mean == 0.9
+
+
+def test_a_method_says_which_way_its_own_metric_is_better(run: Make) -> None:
+    own = {"wording": "F1", "higher_is_better": True, "form": ".2f", "unit": "", "trivial": ""}
+    runs = [run("mine", seed, lr, lr, {"f1": lr}, key="f1") for seed in (0, 1) for lr in (0.1, 0.3)]
+    assert ranking_metrics(runs) == []
+    for each in runs:
+        change_json(each.path / "summary.json", metrics={"f1": own})
+    runs = [Run(each.path) for each in runs]
+    assert ranking_metrics(runs) == ["f1"]
+    (best,) = leaderboard(runs, "f1")
+    assert best.val.mean == best.test.mean == 0.3
+    groups, shown = by_seed(runs), io.StringIO()
+    print_comparison(groups, {}, compare(groups), chosen=False, console=Console(file=shown))
+    assert "f1 ↑" in shown.getvalue() and "0.30 ±" in shown.getvalue()
+    assert [family[0].test("best", "f1").mean for family in families(groups)] == [0.3]
+    assert key_results(groups)[0]["what"] == "F1 ↑"
 
 
 def test_what_cannot_be_ranked_says_so(run: Make) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from dlrun.errors import UserError
+from dlrun.options import Metric
 from dlrun.runs.folder import RunFolder
 from dlrun.sweeps.objective import Objective, demand_measured, read_objectives, values
 from dlrun.sweeps.plan import evaluations
@@ -44,6 +45,14 @@ def test_directions(asked: tuple[str, ...] | str | None, found: list[Objective])
 def test_what_is_wrong(asked: tuple[str, ...] | str, message: str) -> None:
     _, problems = read_objectives(asked, {"knn"})
     assert len(problems) == 1 and problems[0].startswith(f"tune.objective: {message}")
+
+
+def test_a_method_says_which_way_its_own_metric_is_better() -> None:
+    own = {"f1": Metric("F1", higher_is_better=True), "size": Metric("size")}
+    assert read_objectives(None, {"f1"}, own) == ([Objective("f1", True)], [])
+    assert read_objectives("f1", {"knn"}, own) == ([Objective("f1", True)], [])
+    assert "size: neither direction" in read_objectives(None, {"size"}, own)[1][0]
+    assert "f1: unknown" in read_objectives(None, {"f1"})[1][0]
 
 
 def test_methods_with_different_metrics_need_a_name() -> None:
