@@ -88,7 +88,6 @@ _BUILT_IN: dict[str, dict[str, str]] = {
         "adam": "dlrun.training.optimizers:Adam",
         "adamw": "dlrun.training.optimizers:AdamW",
         "lars": "dlrun.training.optimizers:LARS",
-        "muon": "dlrun.training.optimizers:Muon",
     },
     "schedule": {
         "constant": "dlrun.training.schedules:Constant",

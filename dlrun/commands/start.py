@@ -7,24 +7,24 @@ from dlrun.console import Console
 from dlrun.runs.folder import RunFolder, claim
 from dlrun.runs.run import Run
 from dlrun.training.prerequisites import ready, train_compared
-from dlrun.training.ranks import Ranks, joined
+from dlrun.training.ranks import Ranks, process_group
 from dlrun.training.run import Result
 from dlrun.views.summary import print_result
 
 
 def start(config: TrainConfig) -> None:
     """Trains in a folder of its own and shows what came of it."""
-    with joined(config.hardware) as ranks:
+    with process_group(config.hardware) as ranks:
         console = ranks.console()
         config = ready(config, console, ranks)
         names = config.dataset.name, config.method.name, config.name
-        path = ranks.by_main(lambda: str(claim(Path(config.outputs), *names).path))
+        path = ranks.on_main_rank(lambda: str(claim(Path(config.outputs), *names).path))
         _show(train_compared(config, RunFolder(Path(path)), console, ranks), ranks, console)
 
 
 def resume(config: TrainConfig, folder: RunFolder) -> None:
     """Trains in the folder that the run has, and shows what came of it."""
-    with joined(config.hardware) as ranks:
+    with process_group(config.hardware) as ranks:
         console = ranks.console()
         _show(train_compared(config, folder, console, ranks), ranks, console)
 

@@ -146,12 +146,12 @@ def _train(spec: Spec, folder: RunFolder) -> int:
         from dlrun.config.check import check
         from dlrun.runs.run import Run
         from dlrun.training.prerequisites import ready, train_compared
-        from dlrun.training.ranks import joined
+        from dlrun.training.ranks import process_group
         from dlrun.views.summary import print_result
 
         config = check(spec["config"])
-        with joined(config.hardware) as ranks:
-            if (code := ranks.by_main(lambda: _take(folder, spec["began"]))) is not None:
+        with process_group(config.hardware) as ranks:
+            if (code := ranks.on_main_rank(lambda: _take(folder, spec["began"]))) is not None:
                 return code
             console = ranks.console()
             train_compared(ready(config, console, ranks), folder, console, ranks)

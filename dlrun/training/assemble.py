@@ -21,7 +21,7 @@ from dlrun.randomness import seed_everything
 from dlrun.registry import lookup
 from dlrun.training.hardware import Hardware, compile_networks, data_device, pick, pick_device
 from dlrun.training.optimizers import build_optimizers
-from dlrun.training.ranks import ALONE, Ranks
+from dlrun.training.ranks import SINGLE, Ranks
 from dlrun.training.schedules import rate_factor
 from dlrun.training.update import Update
 
@@ -154,7 +154,7 @@ def demand_shares(config: TrainConfig, ranks: Ranks) -> None:
 
 
 def assemble(
-    config: TrainConfig, trained: Callable[[str], Pretrained], ranks: Ranks = ALONE
+    config: TrainConfig, trained: Callable[[str], Pretrained], ranks: Ranks = SINGLE
 ) -> Experiment:
     """Opens the data, builds the method, picks the hardware.
 

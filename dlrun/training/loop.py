@@ -129,7 +129,7 @@ class Loop:
             self.progress.pending += take_step(self.experiment, self.progress.step)
             self.progress.step += 1
             self._after_step()
-            (signal,) = self.ranks.largest(stop.signal or 0)
+            (signal,) = self.ranks.all_reduce_max(stop.signal or 0)
             if signal and not self.finished:
                 stop.signal = signal  # it may have reached another process alone
                 self.save()
@@ -163,7 +163,7 @@ class Loop:
             self._evaluate()
         if self.finished and self.progress.pending:  # out of patience
             self._log()
-        (due,) = self.ranks.largest(int(self._save_due()))  # their clocks differ
+        (due,) = self.ranks.all_reduce_max(int(self._save_due()))  # their clocks differ
         # Several processes are more easily lost: there is a checkpoint from the first step on.
         if due or self.finished or (step == 1 and self.ranks.size > 1):
             self.save()

@@ -97,36 +97,8 @@ class LARS:
         """Biases and norms are not adapted."""
         from dlrun.training import lars
 
-        flagged = [{**group, "adapt": _is_weights(group)} for group in groups]
+        flagged = [{**group, "adapt": group["params"][0].ndim > 1} for group in groups]
         return lars.LARS(flagged, lr=lr, **_own(config))
-
-
-class Muon:
-    """Jordan 2024: orthogonal steps for weights; our own, since torch's is for matrices alone."""
-
-    @dataclass(frozen=True)
-    class Config(BaseConfig):
-        momentum: Beta
-        nesterov: bool
-        adamw_lr: Positive
-        betas: tuple[Beta, Beta]
-        eps: Positive
-
-    reference_batch = None
-
-    @staticmethod
-    def build(groups: list[dict[str, Any]], config: Config, lr: float, fused: bool) -> "Optimizer":
-        """Biases and norms take AdamW's steps, at a rate of their own."""
-        from dlrun.training import muon
-
-        flagged = []
-        for group in groups:
-            orthogonal = _is_weights(group)
-            own_lr = lr if orthogonal else config.adamw_lr
-            flagged.append({**group, "orthogonal": orthogonal, "lr": own_lr})
-        options = _own(config)
-        del options["adamw_lr"]
-        return muon.Muon(flagged, lr=lr, **options)
 
 
 def _own(config: Any) -> dict[str, Any]:
@@ -144,8 +116,8 @@ def build_optimizers(
 ) -> "dict[str, Optimizer]":
     """One optimizer for each of a method's parameter groups, over what is not frozen.
 
-    Biases and norms (one dimension or none) get no weight decay, LARS does not adapt them and Muon
-    leaves them to AdamW; they are recognised by their shape, since names like 'bn' miss some.
+    Biases and norms (one dimension or none) get no weight decay, and LARS does not adapt them;
+    they are recognised by their shape, since names like 'bn' miss some.
 
     Args:
         choice: for every group without one in `own`.
@@ -189,8 +161,3 @@ def _build(
     ]
     optimizer: Optimizer = kind.build([g for g in groups if g["params"]], options, lr, fused)
     return optimizer
-
-
-def _is_weights(group: dict[str, Any]) -> bool:
-    """Of the two that `build_optimizers` makes, by the shape of what is in it."""
-    return bool(group["params"][0].ndim > 1)

@@ -27,7 +27,7 @@ from dlrun.registry import lookup
 from dlrun.runs.folder import RunFolder
 from dlrun.runs.status import read_status
 from dlrun.training.assemble import build_method
-from dlrun.training.ranks import ALONE, Ranks
+from dlrun.training.ranks import SINGLE, Ranks
 from dlrun.training.run import Result, train
 
 _POLL_SECONDS = 1.0
@@ -81,18 +81,18 @@ def train_first(config: TrainConfig, console: Console) -> dict[str, str]:
     return {one.role: str(one.folder) for one in needed}
 
 
-def ready(config: TrainConfig, console: Console, ranks: Ranks = ALONE) -> TrainConfig:
+def ready(config: TrainConfig, console: Console, ranks: Ranks = SINGLE) -> TrainConfig:
     """`config` with the runs that it needs, trained first by the main process.
 
     All processes have the main one's config: to the others, `last` may be what it trains.
     """
     plain = ranks.from_main(to_plain_types(config))
     config = config if ranks.main else check(plain)
-    return filled(config, ranks.by_main(lambda: train_first(config, console)))
+    return filled(config, ranks.on_main_rank(lambda: train_first(config, console)))
 
 
 def train_compared(
-    config: TrainConfig, folder: RunFolder, console: Console, ranks: Ranks = ALONE
+    config: TrainConfig, folder: RunFolder, console: Console, ranks: Ranks = SINGLE
 ) -> Result:
     """Trains a run that is ready, and compares it at its test with what it asks for."""
     return train(config, folder, console, ranks, {p.role: p.folder for p in prerequisites(config)})

@@ -89,7 +89,7 @@ class Ranks:
         self._sum(total)
         return (total / self.size).to(numbers.device)
 
-    def largest(self, *numbers: int) -> list[int]:
+    def all_reduce_max(self, *numbers: int) -> list[int]:
         """Of each number the largest that any process gave."""
         if self.size == 1:
             return list(numbers)
@@ -107,7 +107,7 @@ class Ranks:
             dist.broadcast_object_list(box, device=self.device)
         return box[0]
 
-    def by_main(self, work: Callable[[], Found]) -> Found:
+    def on_main_rank(self, work: Callable[[], Found]) -> Found:
         """What `work` gives, done by the main process alone, however long; the others wait.
 
         What it gives is pickled. Where it raises, all end: the main process tells why, and the
@@ -132,7 +132,7 @@ class Ranks:
 
     def wait(self) -> None:
         """Until all are here."""
-        self.largest(0)
+        self.all_reduce_max(0)
 
     @contextmanager
     def main_first(self) -> Iterator[None]:
@@ -148,7 +148,7 @@ class Ranks:
             dist.all_reduce(tensor)
 
 
-ALONE = Ranks()
+SINGLE = Ranks()
 
 
 def wanted(config: HardwareConfig) -> int:
@@ -186,7 +186,7 @@ def joint_device(config: HardwareConfig) -> torch.device:
 
 
 @contextmanager
-def joined(config: HardwareConfig) -> Iterator[Ranks]:
+def process_group(config: HardwareConfig) -> Iterator[Ranks]:
     """This process among those that torchrun started; alone where it started none.
 
     Raises:
@@ -199,7 +199,7 @@ def joined(config: HardwareConfig) -> Iterator[Ranks]:
                 f"hardware.devices: got {config.devices}, but nothing has started that many "
                 "processes here; `dlrun train` does, or torchrun"
             )
-        yield ALONE
+        yield SINGLE
         return
     if config.devices not in ("auto", size):
         raise UserError(

@@ -31,7 +31,7 @@ from dlrun.training.assemble import Experiment, assemble
 from dlrun.training.final_test import final_test, inference_of
 from dlrun.training.inputs import Inputs
 from dlrun.training.loop import Loop, Progress
-from dlrun.training.ranks import ALONE, Ranks
+from dlrun.training.ranks import SINGLE, Ranks
 from dlrun.training.teacher import verify_teacher
 
 
@@ -53,7 +53,7 @@ def train(
     config: TrainConfig,
     folder: RunFolder,
     console: Console,
-    ranks: Ranks = ALONE,
+    ranks: Ranks = SINGLE,
     compared: Mapping[str, RunFolder] = MappingProxyType({}),
 ) -> Result:
     """Trains `config` in `folder`, from its last checkpoint where it has one.
@@ -146,7 +146,7 @@ def _train(
                         f"{config.patience} evaluations without a better val {method.key_metric}"
                     )
 
-                summary = ranks.by_main(
+                summary = ranks.on_main_rank(
                     lambda: final_test(experiment, folder, tracker, progress, stop, compared)
                 )
             finally:

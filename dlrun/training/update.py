@@ -8,7 +8,7 @@ from torch.optim import Optimizer
 
 from dlrun.errors import UserError
 from dlrun.training.hardware import Hardware
-from dlrun.training.ranks import ALONE, Ranks
+from dlrun.training.ranks import SINGLE, Ranks
 
 
 class Update:
@@ -32,7 +32,7 @@ class Update:
         total: int,
         accumulate: int = 1,
         clip_norm: float | Mapping[str, float | None] | None = None,
-        ranks: Ranks = ALONE,
+        ranks: Ranks = SINGLE,
     ) -> None:
         self.optimizers, self.hardware, self.rate = optimizers, hardware, rate
         self.ranks = ranks

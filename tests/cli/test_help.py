@@ -117,7 +117,7 @@ class TestTrainHelp:
                 ("supervised", "dataset=fashion_mnist", "schedule=linear", "model=resnet56"),
                 ("cyclegan", "model@method.discriminator=patchgan", "schedule=cosine"),
                 ("cyclegan", "model=unet_generator", "dataset=two_domains"),
-                ("distill", "model@method.teacher_model=wrn40_2", "loss=hint", "optimizer=muon"),
+                ("distill", "model@method.teacher_model=wrn40_2", "loss=hint", "optimizer=lars"),
                 ("siamese", "loss=contrastive", "model=vgg8", "schedule=one_cycle"),
                 ("capsnet", "model.routing=1"),
                 ("multitask", "loss@method.value_loss=huber", "model=torchvision", "loss=focal"),

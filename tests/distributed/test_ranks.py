@@ -21,7 +21,7 @@ from dlrun.config.schema import TrainConfig
 from dlrun.errors import UserError
 from dlrun.training import checkpoint
 from dlrun.training.assemble import demand_shares
-from dlrun.training.ranks import ALONE, Ranks, joined
+from dlrun.training.ranks import SINGLE, Ranks, process_group
 
 Dlrun = Callable[..., "subprocess.CompletedProcess[str]"]
 TWO = ("hardware=ddp", "hardware.devices=2", "hardware.device=cpu", "hardware.precision=fp32")
@@ -46,12 +46,12 @@ def test_shares_are_the_batch_and_nothing_twice(size: int) -> None:
 
 def test_alone_nothing_is_exchanged() -> None:
     layer = nn.Linear(2, 1)
-    ALONE.average_gradients([*layer.parameters()])
+    SINGLE.average_gradients([*layer.parameters()])
     assert layer.weight.grad is None
-    assert ALONE.largest(3, 0) == [3, 0]
-    assert ALONE.from_main({"a": 1}) == {"a": 1}
-    assert ALONE.by_main(lambda: 3) == 3
-    assert ALONE.purpose == ()
+    assert SINGLE.all_reduce_max(3, 0) == [3, 0]
+    assert SINGLE.from_main({"a": 1}) == {"a": 1}
+    assert SINGLE.on_main_rank(lambda: 3) == 3
+    assert SINGLE.purpose == ()
 
 
 GRADIENTS = """
@@ -71,16 +71,16 @@ ranks.average_gradients([both, one, none])
 assert both.grad.tolist() == [1.5, 3.0], both.grad
 assert one.grad.tolist() == [2.0, 2.0], one.grad
 assert none.grad is None
-assert ranks.largest(rank, 1 - rank, 7) == [1, 1, 7]
+assert ranks.all_reduce_max(rank, 1 - rank, 7) == [1, 1, 7]
 assert ranks.from_main("main" if rank == 0 else "other") == "main"
 assert ranks.average(torch.tensor([float(rank), float("nan")])).tolist()[0] == 0.5
 assert ranks.average(torch.tensor([1.0, float("nan") if rank else 1.0])).isnan().tolist() == [0, 1]
-assert ranks.by_main(lambda: [rank]) == [0]
+assert ranks.on_main_rank(lambda: [rank]) == [0]
 for error in (UserError("a"), RunFailed("b"), Interrupted(15, "c"), ValueError("d")):
     def fail():
         raise error
     try:
-        ranks.by_main(fail)
+        ranks.on_main_rank(fail)
     except (SystemExit, Exception, Interrupted) as raised:
         if rank == 0:
             assert raised is error
@@ -232,6 +232,6 @@ def test_batch_norm_is_synchronised_on_gpus_only() -> None:
 def test_more_processes_than_were_started_are_told() -> None:
     with (
         pytest.raises(UserError, match="nothing has started that many"),
-        joined(config_of().hardware),
+        process_group(config_of().hardware),
     ):
         pass

@@ -64,7 +64,7 @@ CASES: dict[str, tuple[str, ...]] = {
     "supervised mlp": ("method=supervised", "model=mlp", "batch_size=16", "method.dropout=0.3"),
     "supervised smoothed": (*SUPERVISED, "loss.label_smoothing=0.1", "optimizer=adamw"),
     "supervised penalised": (*SUPERVISED, "method.l1=1e-4", "method.l2=1e-4", "loss=focal"),
-    "supervised squared": (*SUPERVISED, "loss=squared_error", "optimizer=muon"),
+    "supervised squared": (*SUPERVISED, "loss=squared_error", "optimizer=lars"),
     "supervised frozen": (*SUPERVISED, "model.freeze=backbone"),
     "supervised transfer": (*SUPERVISED, f"model.init_from={TEACHER}"),
     "multitask": MULTITASK,

@@ -28,7 +28,7 @@ METHODS = (
     "autoencoder, byol, capsnet, cyclegan, dbvae, distill, multitask, siamese, supervised, vae"
 )
 METHOD_LIST = f"There are {METHODS}"
-OPTIMIZERS = "There are adam, adam_gan, adamw, lars, muon, sgd"
+OPTIMIZERS = "There are adam, adam_gan, adamw, lars, sgd"
 MODELS = (
     "There are capsnet, cnn, conv_autoencoder, conv_decoder, mlp, mlp_autoencoder, mlp_decoder, "
     "patchgan, patchgan16, patchgan34, resnet110, resnet18, resnet20, resnet32, resnet32x4, "
