@@ -1,5 +1,7 @@
 """`dlrun export RUN`: a trained network as files for other programs."""
 
+from functools import partial
+
 from dlrun.commands.parsers import parse
 
 
@@ -18,11 +20,7 @@ def run(arguments: list[str]) -> int:
     target = options.out or beside
     require_free(target, options.force)
     require_packages(formats)
-    console = Console()
-
-    def say(text: str) -> None:
-        console.say(text, wrap=False)
-
+    say = partial(Console().say, wrap=False)
     status = None if folder is None else read_status(folder)
     if folder is not None and (status is None or status.state != "completed"):
         state = f"is {status.state} at step {status.step}" if status else "has no status.json"

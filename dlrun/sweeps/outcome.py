@@ -44,9 +44,7 @@ def report_study(
     if not console.is_terminal:  # a file has no edge
         console.width = _WIDE
 
-    def say(*lines: str) -> None:
-        for line in lines:
-            console.print(line, highlight=False, markup=False, soft_wrap=True)
+    say = partial(console.say, wrap=False)
 
     ranked = study.ranked()
     several = len(study.objectives) > 1

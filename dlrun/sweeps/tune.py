@@ -102,7 +102,7 @@ def _run_trials(request: "Request", study: Study, jobs: list[Job], console: Cons
     if trials.signal is not None:
         raise Interrupted(trials.signal, f"study stopped ({listed(view.counts())}); {resume}")
     if time.time() >= until and len(study.trials()) < study.total:
-        console.print(f"tune.timeout={settings.timeout} has passed; {resume}", highlight=False)
+        console.say(f"tune.timeout={settings.timeout} has passed; {resume}")
 
 
 class Request:

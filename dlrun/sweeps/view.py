@@ -157,7 +157,7 @@ def print_table(jobs: Sequence[Job], console: Console) -> None:
         result = job.result if job.state == "completed" else job.reason.partition("\n")[0]
         table.add_row(Text(job.label), _state(job), Text(result), Text(str(job.folder)))
     console.print(table)
-    console.print(counted(jobs), highlight=False)
+    console.say(counted(jobs))
 
 
 def counted(jobs: Sequence[Job]) -> str:
