@@ -16,19 +16,19 @@ from dlrun.errors import UserError
 from dlrun.randomness import permutation
 
 ALIGNED, FREQUENCY = "aligned", "frequency"
-ALIGNED_WORDS, FREQUENCY_WORDS = ("no", "yes"), ("few", "medium", "many")
+ALIGNED_NAMES, FREQUENCY_NAMES = ("no", "yes"), ("few", "medium", "many")
 
 
 @dataclass(frozen=True)
 class Biased:
     """The three splits after the bias, in the order train, val, test.
 
-    `words` are the names of the values of each column that it adds; `groups` are the columns that
-    show what it does; `report` says it to people.
+    `value_names` are those of the columns that it adds; `groups` are the columns that show what it
+    does; `report` says it to people.
     """
 
     splits: tuple[Table, Table, Table]
-    words: dict[str, tuple[str, ...]]
+    value_names: dict[str, tuple[str, ...]]
     groups: tuple[str, ...]
     report: tuple[str, ...]
 
@@ -52,12 +52,12 @@ def biased(
             f"bias: dataset={name} has no classes that it could be tied to, expected two or more; "
             "choose bias=none"
         )
-    words: dict[str, tuple[str, ...]] = {}
+    value_names: dict[str, tuple[str, ...]] = {}
     groups: tuple[str, ...] = ()
     report = []
     if options.imbalance > 1:
         splits = _long_tailed(splits, num_classes, options)
-        words[FREQUENCY], groups = FREQUENCY_WORDS, (FREQUENCY,)
+        value_names[FREQUENCY], groups = FREQUENCY_NAMES, (FREQUENCY,)
         assert splits[0].labels is not None
         counts = splits[0].labels.bincount(minlength=num_classes)
         report.append(
@@ -67,14 +67,14 @@ def biased(
     if options.attribute is not None:
         attribute = attribute_of(options.attribute, num_classes, splits[0].images.shape[1:])
         splits = _tied(splits, attribute, options)
-        words |= {options.attribute: attribute.words, ALIGNED: ALIGNED_WORDS}
+        value_names |= {options.attribute: attribute.value_names, ALIGNED: ALIGNED_NAMES}
         groups = (*groups, ALIGNED)
+        count = len(attribute.value_names)
         report.append(
-            f"bias: {options.attribute}, one of {len(attribute.words)}, is the class's own in "
-            f"{options.strength:.4g} of train, in {1 / len(attribute.words):.4g} of test; val is "
-            f"like {options.val}"
+            f"bias: {options.attribute}, one of {count}, is the class's own in "
+            f"{options.strength:.4g} of train, in {1 / count:.4g} of test; val is like {options.val}"
         )
-    return Biased(splits, words, groups, tuple(report))
+    return Biased(splits, value_names, groups, tuple(report))
 
 
 def _long_tailed(
@@ -88,7 +88,7 @@ def _long_tailed(
     assert train.labels is not None
     train = train.subset(tail_rows(train.labels, num_classes, options.imbalance, options.seed))
     place = torch.arange(num_classes) / (num_classes - 1)
-    frequency = ((1 - place) * (len(FREQUENCY_WORDS) - 1)).round().long()
+    frequency = ((1 - place) * (len(FREQUENCY_NAMES) - 1)).round().long()
     return (
         _with(train, FREQUENCY, frequency[train.labels]),
         _with(val, FREQUENCY, frequency[_labels(val)]),
@@ -121,7 +121,7 @@ def _tied(
     for split, table in zip(("train", "val", "test"), splits, strict=True):
         like_train = split == "train" or (split == "val" and options.val == "train")
         strength = options.strength if like_train else None
-        labels, count = _labels(table), len(attribute.words)
+        labels, count = _labels(table), len(attribute.value_names)
         values = tied_values(labels, count, strength, options.seed, split)
         table = _with(table, attribute.name, values)
         table = _with(table, ALIGNED, (values == labels % count).long())

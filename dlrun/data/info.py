@@ -36,7 +36,7 @@ class DataInfo:
 
     `image_shape` is (C, H, W). `mean` and `std` are those of each channel in [0, 1]; `checksum` is
     of images, labels and attributes; `domains` are A and B, or none; `positive` is the class that
-    counts as positive, or None; `words` are the names of an attribute's classes, where it has some.
+    counts as positive, or None; `value_names` are those of each attribute's classes that have some.
     """
 
     image_shape: tuple[int, int, int]
@@ -47,7 +47,7 @@ class DataInfo:
     checksum: str | None = None
     domains: tuple[Domain, ...] = ()
     positive: int | None = None
-    words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    value_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def info_of(data: DataSet) -> DataInfo:
@@ -61,7 +61,7 @@ def info_of(data: DataSet) -> DataInfo:
         data.checksum,
         _domains(data),
         data.positive,
-        data.words,
+        data.value_names,
     )
 
 

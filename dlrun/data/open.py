@@ -63,7 +63,7 @@ def open_dataset(
         checksum=checksum,
         positive=positive,
         groups=_groups(groups, train),
-        words={**splits.words, **done.words},
+        value_names={**splits.value_names, **done.value_names},
         report=done.report,
     )
     _demand_few(data)
@@ -71,7 +71,7 @@ def open_dataset(
 
 
 def _check(name: str, splits: Splits) -> None:
-    """A data set of the user's own may break the contract; told here, not by a network later."""
+    """A data set of the user's own may break the contract: better said here than by a network."""
     train, test, classes = splits.train, splits.test, splits.class_names
     if train.images.shape[1:] != test.images.shape[1:]:
         shapes = " and ".join(str(tuple(table.images.shape[1:])) for table in (train, test))
@@ -103,7 +103,7 @@ def _class_of(name: str, classes: tuple[str, ...], key: str) -> int:
     if not classes:
         raise UserError(f"{key}: these images have no classes, expected null")
     if name not in classes:
-        raise UserError(f"{key}: {name!r} is no class of it{suggest(name, list(classes))}")
+        raise UserError(f"{key}: {name!r} is not one of the classes{suggest(name, list(classes))}")
     return classes.index(name)
 
 
@@ -135,5 +135,5 @@ def _groups(names: tuple[str, ...], table: Table) -> tuple[str, ...]:
             if classes
             else ("; the images have none, give a table beside them (dataset.attributes) or a bias")
         )
-        raise UserError(f"groups: {name!r} is no column with classes{hint}")
+        raise UserError(f"groups: {name!r} is not a column with classes{hint}")
     return names

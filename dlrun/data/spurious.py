@@ -21,11 +21,11 @@ _FRAME = 8  # a photograph's frame is so many times in its side
 class Attribute:
     """One kind of attribute.
 
-    `words` name its values; `draw` gives images uint8 (N, C, H, W) the values int64 (N,).
+    `value_names` name its values; `draw` gives images uint8 (N, C, H, W) the values int64 (N,).
     """
 
     name: str
-    words: tuple[str, ...]
+    value_names: tuple[str, ...]
     draw: Callable[[Tensor, Tensor], Tensor]
 
 
@@ -42,8 +42,8 @@ def attribute_of(name: str, num_classes: int, shape: tuple[int, ...]) -> Attribu
     """
     if name == "colour":
         hues = [360 * value // min(num_classes, _HUES) for value in range(min(num_classes, _HUES))]
-        words = tuple(f"hue {hue}°" for hue in hues)
-        return Attribute(name, words, lambda x, values: tinted(x, values, len(words)))
+        value_names = tuple(f"hue {hue}°" for hue in hues)
+        return Attribute(name, value_names, lambda x, values: tinted(x, values, len(value_names)))
     if name == "flip":
         return Attribute(name, ("upright", "upside down"), upside_down)
     if name == "rotation":
@@ -52,11 +52,11 @@ def attribute_of(name: str, num_classes: int, shape: tuple[int, ...]) -> Attribu
                 f"bias=rotation: images of {shape[1]} x {shape[2]} cannot be turned by 90 degrees, "
                 "expected square ones"
             )
-        words = tuple(f"{90 * value}°" for value in range(min(num_classes, _QUARTERS)))
-        return Attribute(name, words, quarter_turns)
+        value_names = tuple(f"{90 * value}°" for value in range(min(num_classes, _QUARTERS)))
+        return Attribute(name, value_names, quarter_turns)
     count = min(num_classes, _GRATINGS)
-    words = tuple(f"stripes at {180 * value / count:g}°" for value in range(count))
-    return Attribute(name, words, lambda x, values: before_stripes(x, values, count))
+    value_names = tuple(f"stripes at {180 * value / count:g}°" for value in range(count))
+    return Attribute(name, value_names, lambda x, values: before_stripes(x, values, count))
 
 
 def tinted(images: Tensor, values: Tensor, count: int) -> Tensor:

@@ -81,7 +81,7 @@ class DataSet:
     `val` chooses the best epoch, `test` is touched once at the end. `mean` and `std`, each (C,) in
     units of [0, 1], are those of the train split. `positive` is the class that counts as positive,
     None where none does. `groups` are the columns whose combinations the test is reported for.
-    `words` name the values of a column, where they have names. `report` is for people.
+    `value_names` name the values of a column, where they have names. `report` is for people.
     """
 
     name: str
@@ -95,7 +95,7 @@ class DataSet:
     checksum: str
     positive: int | None = None
     groups: tuple[str, ...] = ()
-    words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    value_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     report: tuple[str, ...] = ()
 
     @property

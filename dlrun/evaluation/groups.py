@@ -66,8 +66,8 @@ def _name(data: DataSet, values: Tensor) -> str:
     """'gender=female race=2', of the values of each column (C,)."""
     parts = []
     for column, value in zip(data.groups, values.tolist(), strict=True):
-        words = data.words.get(column)
-        parts.append(f"{column}={words[value] if words else value}")
+        names = data.value_names.get(column)
+        parts.append(f"{column}={names[value] if names else value}")
     return " ".join(parts)
 
 

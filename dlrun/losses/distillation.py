@@ -165,7 +165,7 @@ def attention(student: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
     Of (B, C, H, W) and (B, C', H', W'), and labels, unused: (B,), float32.
 
     Raises:
-        ValueError: one of them is no map.
+        ValueError: one of them is not a map.
     """
     if student.ndim != 4 or teacher.ndim != 4:
         raise _mismatch(student, teacher, "maps (B, C, H, W)")

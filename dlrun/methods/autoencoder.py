@@ -4,7 +4,8 @@ Trained end to end, without their layer-by-layer pretraining, which ReLU and Ada
 With `noise` or `masked` it is the denoising one (Vincent et al. 2008): a damaged image goes in, the
 intact one is the target. Its baseline is as many principal components.
 
-Expect: docs/results.md, "autoencoder".
+Expect: squared error 4.78 an image on MNIST, 13.87 of 30 principal components: dlrun train
+recipe=mnist_autoencoder, 8 minutes of one core (docs/results.md).
 """
 
 from dataclasses import dataclass

@@ -105,8 +105,8 @@ class Builder:
     def loss(self) -> Any:
         """The loss of the loss group, to be called: what of, its kind says.
 
-        One of images has `mean(output)` besides, one of distillation `compares` and `regressor`.
-        Its options are `.config`.
+        A loss of kind images also has `mean(output)`, one of kind distillation `compares` and
+        `regressor`. Its options are `.config`.
         """
         return bind(lookup("loss", self.loss_choice.name), self.loss_choice.options)
 

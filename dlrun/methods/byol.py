@@ -7,7 +7,8 @@ notebook has neither a predictor nor a projector in its target (`method.predicto
 batch norm statistics, and decays at a fixed rate. Otherwise than in the paper: the heads are
 narrower (1024 against 4096), as is usual for small images.
 
-Expect: docs/results.md, "byol".
+Expect: kNN accuracy .446 on CIFAR-10 as JPEG, .363 of raw pixels: dlrun train recipe=cifar10_byol,
+17 minutes of one core (docs/results.md).
 """
 
 import math

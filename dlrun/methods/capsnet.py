@@ -6,7 +6,8 @@ how the image looks. Otherwise than in the paper: the learning rate falls along 
 run, theirs exponentially without an end. The lecture notes' 7.3.2 describes the network and leaves
 out the loss, the mask in front of the decoder and the axis of the softmax, which are the paper's.
 
-Expect: docs/results.md, "capsnet".
+Expect: test error .69% on MNIST: dlrun train recipe=mnist_capsnet epochs=4, 31 minutes of one core
+(docs/results.md).
 """
 
 from collections.abc import Callable

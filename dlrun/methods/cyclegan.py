@@ -11,7 +11,8 @@ calls.
 On held-out images it measures what its losses do not show: whether a translation has its image's
 colours inverted, and whether it is the image itself.
 
-Expect: docs/results.md, "cyclegan".
+Expect: 1.00 and .96 of the translations classified as their target: dlrun train
+recipe=sneaker_to_boot, 84 seconds of two cores (docs/results.md).
 """
 
 from collections.abc import Iterable

@@ -12,7 +12,8 @@ encoder gives one logit, as there; with more it gives one for each class, and cr
 the place of its binary form. Without a positive class all images are of interest, and whole batches
 are drawn by weight.
 
-Expect: docs/results.md, "dbvae".
+Expect: worst group's recall .916 ± .009 on faces, .874 ± .005 without: dlrun train
+recipe=faces_dbvae method.alpha=0.001, one minute of one core (docs/results.md).
 """
 
 from dataclasses import dataclass

@@ -9,7 +9,9 @@ alpha; soft losses are multiplied by T^2, which they leave out. Hints are one st
 the FitNets paper. The notes say of the cosine loss that the student's features become a permutation
 of the teacher's; they come to point the same way.
 
-Expect: docs/results.md, "distill".
+Expect: accuracy .761 ± .004 on CIFAR-10 as JPEG, the student alone .726 ± .001: dlrun train
+recipe=cifar10_resnet56_kd, 33 minutes of one core for the teacher, 5 for the student
+(docs/results.md).
 """
 
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""What a method may take part in besides its steps: the loop and the evaluation call these."""
+"""What a method may do besides its steps: the loop and the evaluation call these."""
 
 from collections.abc import Callable
 from typing import Protocol, runtime_checkable
@@ -42,7 +42,7 @@ class BeforeEpoch(Protocol):
         """Without gradients.
 
         Returns:
-            Numbers () to be logged, and values (N,) of which a histogram is drawn.
+            Numbers () that are logged; values (N,), or (N, D), that are shown as histograms.
         """
 
 

@@ -12,7 +12,8 @@ Otherwise than in FaceNet: one positive is drawn for each anchor, where they use
 images, theirs 1,800. Otherwise than in Hermans et al.: the encoder is small and starts from random
 weights, and the embedding is normalised, unless `method.normalize=false`.
 
-Expect: docs/results.md, "siamese".
+Expect: recall@1 .879 ± .003 on Fashion-MNIST, .815 of raw pixels: dlrun train
+recipe=fashion_siamese, 9 minutes of one core (docs/results.md).
 """
 
 from dataclasses import dataclass

@@ -6,7 +6,8 @@ bound itself. Otherwise than in the lecture notes: their decoder ends in a sigmo
 the squared error; here the decoder gives logits and the loss group decides what they mean
 (`loss=mse` with sigma = 1/sqrt(2) is theirs). The log-variance is clamped.
 
-Expect: docs/results.md, "vae".
+Expect: -log p(x) 90.9 nats on binarised MNIST: dlrun train recipe=mnist_vae, 32 minutes of one core
+(docs/results.md).
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """What every encoder's options share.
 
-An encoder maps an image (B, C, H, W) to features (B, feature_dim). It knows nothing of the weights
-that it begins with and of which of them are trained: whoever builds a method's networks does.
+An encoder maps an image (B, C, H, W) to features (B, feature_dim). Loading and freezing its weights
+is done by the `Builder` of a method's networks.
 """
 
 from dataclasses import dataclass

@@ -142,7 +142,7 @@ def load_teacher(
         key: of the config, for messages.
 
     Raises:
-        UserError: it is no such network, or was trained on other images or classes.
+        UserError: it is not a classifier, or was trained on other images or classes.
     """
     key = f"{key}={trained.source}"
     if trained.model is None or trained.info is None:

@@ -16,7 +16,7 @@ from dlrun.runs.folder import RunFolder
 if TYPE_CHECKING:
     from torch import Tensor
 
-# Options of which a table of runs has no use.
+# Options that are of no use in a table of runs.
 _ASIDE = (
     "augment.", "hardware.", "logger.", "outputs", "data_dir", "log_every", "checkpoint_every",
     "name",
@@ -25,7 +25,7 @@ _ASIDE = (
 
 @dataclass(frozen=True)
 class LoggedRun:
-    """What a logger is told of its run.
+    """What a logger knows of its run.
 
     Attributes:
         folder: the run's; its name is unique in the folder above.
@@ -81,7 +81,7 @@ class Tracker:
         folder: the run's.
         step: where the run starts; whatever metrics.jsonl holds of later steps is cut off, since it
             will be computed again.
-        loggers: written to besides.
+        loggers: that everything is also written to.
     """
 
     def __init__(self, folder: RunFolder, step: int, loggers: Sequence[Logger] = ()) -> None:

@@ -35,10 +35,6 @@ class Objective:
         """'val accuracy', 'seconds'."""
         return f"val {self.name}" if self.of_val else self.name
 
-    def better(self, value: float, than: float) -> bool:
-        """Whether `value` is an improvement."""
-        return value > than if self.maximize else value < than
-
     def __str__(self) -> str:
         return f"{self.title} {'↑' if self.maximize else '↓'}"
 

@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib.util import find_spec
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +14,15 @@ from rich.table import Table
 from rich.text import Text
 
 from dlrun.files import read_json
+from dlrun.runs.curves import Curve
 from dlrun.runs.folder import RunFolder
+from dlrun.runs.statistics import spread
 from dlrun.sweeps.objective import Objective
 from dlrun.sweeps.plan import Job
 from dlrun.sweeps.study import Study
 from dlrun.sweeps.trials import counts
 from dlrun.sweeps.view import listed
+from dlrun.views.braille import print_curves
 
 if TYPE_CHECKING:
     from dlrun.console import Console
@@ -28,6 +32,7 @@ ENOUGH = 10
 _SHOWN = 10  # trials of the table
 _BAR = 30  # characters
 _WIDE = 250  # characters, where there is no terminal
+_HEIGHT = 10  # lines of the history
 
 
 def report_study(
@@ -54,10 +59,11 @@ def report_study(
     say(f"{found.total()} trials: {listed(found)}", *_not_completed(study, jobs))
     shares = importances(study)
     say(*_what_mattered(study, shares))
-    if find_spec("matplotlib") is None:
-        say("pictures of the study need pip install 'dlrun[plot]'")
-    elif ranked:
+    if ranked and find_spec("matplotlib") is not None:
         say(f"pictures: {', '.join(map(str, draw_study(study)))}")
+    elif not several and len(study.complete()) > 1:
+        title = f"{study.objectives[0]} (as pictures: pip install 'dlrun[plot]')"
+        print_curves(history(study), title, "trial", _HEIGHT, console)
     for trial in ranked if several else ranked[:1]:
         numbers = ", ".join(
             f"{objective.title} {value:.4g}"
@@ -163,6 +169,18 @@ def _table(study: Study, trials: Sequence[FrozenTrial]) -> Table:
         cells = (str(trial.number), *numbers, *params, trial.user_attrs["run"])
         table.add_row(*map(Text, cells))
     return table
+
+
+def history(study: Study) -> list[Curve]:
+    """What each completed trial has reached and the best so far, over the trials' numbers."""
+    better = max if study.objectives[0].maximize else min
+    numbers = [trial.number for trial in study.complete()]
+    reached = [float(trial.values[0]) for trial in study.complete()]
+    best = list(accumulate(reached, better))
+    return [
+        Curve(label, numbers, [], [spread([value]) for value in curve], 1)
+        for label, curve in (("of the trial", reached), ("best so far", best))
+    ]
 
 
 def draw_study(study: Study) -> list[Path]:

@@ -109,7 +109,7 @@ def _demand_an_end(config: TrainConfig, method: Method, data: DataSet) -> None:
         )
     if not len(data.val):
         raise UserError(
-            "patience: there is no val split to be judged on; set dataset.val_fraction, or "
+            "patience: there is no val split to evaluate on; set dataset.val_fraction, or "
             "patience=null"
         )
 
@@ -166,7 +166,7 @@ def assemble(
     Raises:
         UserError: any of them cannot be had as asked.
     """
-    pick_device(config.hardware.device)  # a missing device is told before any data is read
+    pick_device(config.hardware.device)  # a missing device is an error before any data is read
     demand_shares(config, ranks)
     _demand_direction(config)
     data = open_dataset(config.dataset, config.data_dir, config.bias, config.groups)

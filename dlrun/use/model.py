@@ -178,7 +178,7 @@ class TrainedModel:
         for task in method.tasks:
             if task.name != LABEL:
                 numbers = tuple(str(number) for number in range(task.classes or 0))
-                known = self.info.words.get(task.name) or numbers
+                known = self.info.value_names.get(task.name) or numbers
                 found[task.name] = known if task.classes else None
         return found
 

@@ -19,7 +19,7 @@ from dlrun.console import Console
 from dlrun.errors import UserError
 from dlrun.runs.folder import RunFolder
 from dlrun.sweeps.objective import Objective
-from dlrun.sweeps.outcome import command, draw_study, importances
+from dlrun.sweeps.outcome import command, draw_study, history, importances
 from dlrun.sweeps.study import JOURNAL, Study, repair, sampler
 from dlrun.sweeps.trials import StudyView, counts
 
@@ -231,6 +231,8 @@ def test_importances_need_enough_trials(folder: Path) -> None:
     assert next(iter(found)) == "optimizer.lr"
     names = [path.name for path in draw_study(study)]
     assert names == ["history.png", "importance-accuracy.png"]
+    reached, best = (curve.mean for curve in history(study))
+    assert best == [max(reached[: i + 1]) for i in range(30)]
 
 
 def test_the_command_of_a_trial_gives_its_config(folder: Path) -> None:

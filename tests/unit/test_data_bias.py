@@ -37,7 +37,7 @@ def share_aligned(table: Table) -> float:
 @pytest.mark.parametrize("strength", [0.0, 0.5, 0.95, 1.0])
 def test_the_strength_is_met_in_train_and_the_test_is_free(attribute: str, strength: float) -> None:
     data = opened(f"bias={attribute}", f"bias.strength={strength}")
-    count = len(data.words[attribute])
+    count = len(data.value_names[attribute])
     for table in (data.train, data.val):
         assert table.labels is not None
         for c in range(10):
@@ -65,8 +65,8 @@ def test_aligned_is_what_it_says_and_its_value_has_a_word() -> None:
         assert table.labels is not None
         own = table.attributes["rotation"] == table.labels % 4
         assert torch.equal(own.long(), table.attributes["aligned"])
-    assert data.words["rotation"] == ("0°", "90°", "180°", "270°")
-    assert data.groups == ("aligned",) and data.words["aligned"] == ("no", "yes")
+    assert data.value_names["rotation"] == ("0°", "90°", "180°", "270°")
+    assert data.groups == ("aligned",) and data.value_names["aligned"] == ("no", "yes")
 
 
 @given(st.data())
@@ -111,7 +111,7 @@ def test_counts_fall_exponentially_in_train_only(imbalance: float) -> None:
         c: set(data.test.attributes["frequency"][data.test.labels == c].tolist()) for c in range(10)
     }
     assert frequency == {c: {2 if c < 3 else 1 if c < 7 else 0} for c in range(10)}
-    assert data.words["frequency"] == ("few", "medium", "many")
+    assert data.value_names["frequency"] == ("few", "medium", "many")
 
 
 def test_a_long_tail_of_classes_that_differ_already() -> None:
@@ -191,8 +191,8 @@ def test_every_value_looks_different(attribute: str, channels: int, classes: int
         60, 200, (1, channels, 16, 16), generator=torch.Generator().manual_seed(0)
     )
     kind = attribute_of(attribute, classes, (channels, 16, 16))
-    count = len(kind.words)
-    assert 2 <= count <= classes and len(set(kind.words)) == count
+    count = len(kind.value_names)
+    assert 2 <= count <= classes and len(set(kind.value_names)) == count
     drawn = kind.draw(image.byte().expand(count, -1, -1, -1), torch.arange(count))
     assert drawn.dtype == torch.uint8
     assert len(drawn.unique(dim=0)) == count

@@ -509,7 +509,7 @@ def test_no_images(tmp_path: Path) -> None:
 
 
 def test_no_folder(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"dataset.root: .*nowhere is no folder"):
+    with pytest.raises(UserError, match=r"dataset.root: .*nowhere is not a folder"):
         load(tmp_path / "nowhere")
 
 

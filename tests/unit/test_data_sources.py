@@ -347,7 +347,10 @@ def test_checksum_is_that_of_the_data_and_not_of_its_split() -> None:
 @pytest.mark.parametrize(
     ("domains", "message"),
     [
-        (("Sneaker", "Ankle boots"), "'Ankle boots' is no class of it. Did you mean Ankle boot?"),
+        (
+            ("Sneaker", "Ankle boots"),
+            "'Ankle boots' is not one of the classes. Did you mean Ankle boot?",
+        ),
         (("zebra", "Bag"), "expected one of T-shirt/top, Trouser, Pullover, Dress"),
         (("Bag", "Bag"), "got 'Bag' twice, expected two different classes"),
     ],
@@ -423,7 +426,9 @@ def test_positive_is_the_second_of_two_classes_or_the_one_asked_for(
     three = Splits(table, table, ("a", "b", "c"))
     assert open_own(monkeypatch, three).positive is None
     assert open_own(monkeypatch, three, positive="c").positive == 2
-    with pytest.raises(UserError, match=r"^dataset.positive: 'fase' is no .* Did you mean face\?"):
+    with pytest.raises(
+        UserError, match=r"^dataset.positive: 'fase' is not one .* Did you mean face\?"
+    ):
         open_own(monkeypatch, two, positive="fase")
     bare = Splits(Table(images(8), None), Table(images(2), None), ())
     assert open_own(monkeypatch, bare).positive is None
@@ -434,8 +439,8 @@ def test_positive_is_the_second_of_two_classes_or_the_one_asked_for(
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (("gendr",), "'gendr' is no column with classes. Did you mean gender?"),
-        (("zebra",), "'zebra' is no column with classes; expected one of race, gender"),
+        (("gendr",), "'gendr' is not a column with classes. Did you mean gender?"),
+        (("zebra",), "'zebra' is not a column with classes; expected one of race, gender"),
         (("age",), "the column 'age' holds numbers, expected one with classes: gender, race"),
         (("race", "race"), "got 'race' twice"),
     ],
@@ -454,5 +459,5 @@ def test_groups_that_are_no_columns_with_classes(
 
 def test_groups_where_there_is_no_column(monkeypatch: pytest.MonkeyPatch) -> None:
     table = Table(images(8), torch.tensor([0, 1] * 4))
-    with pytest.raises(UserError, match=r"^groups: 'race' is no column .* the images have none"):
+    with pytest.raises(UserError, match=r"^groups: 'race' is not a column .* the images have none"):
         open_own(monkeypatch, Splits(table, table, ("a", "b")), groups=("race",))

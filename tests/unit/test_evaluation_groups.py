@@ -117,7 +117,7 @@ def test_a_group_of_train_alone_is_named_too() -> None:
 
 def test_words_and_nothing_without_groups() -> None:
     data = data_set([1, 1], 1, sex=[0, 1])
-    named = DataSet(**{**vars(data), "words": {"sex": ("male", "m/f")}})
+    named = DataSet(**{**vars(data), "value_names": {"sex": ("male", "m/f")}})
     assert list(by_image_group(numbers(named, [1, 0]))) == ["sex=male", "sex=m/f"]
     assert numbers(DataSet(**{**vars(data), "groups": ()}), [1, 0]) == {}
 

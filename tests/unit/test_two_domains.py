@@ -76,10 +76,10 @@ def test_all_of_the_same_data_set_twice_are_still_two_domains() -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (("dataset.a_class=sneaker",), "dataset.a_class: 'sneaker' is no class of fashion_mini. "
-         "Did you mean Sneaker?"),
-        (("dataset.b_class=zebra",), "dataset.b_class: 'zebra' is no class of fashion_mini; "
-         "expected one of T-shirt/top"),
+        (("dataset.a_class=sneaker",), "dataset.a_class: 'sneaker' is not one of the classes of "
+         "fashion_mini. Did you mean Sneaker?"),
+        (("dataset.b_class=zebra",), "dataset.b_class: 'zebra' is not one of the classes of "
+         "fashion_mini; expected one of T-shirt/top"),
     ],
 )  # fmt: skip
 def test_a_class_that_does_not_exist(overrides: tuple[str, ...], message: str) -> None:

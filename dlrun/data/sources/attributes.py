@@ -15,17 +15,17 @@ FILE_COLUMN = "file"
 """Names an image by its path below the folder."""
 
 
-Words = dict[str, tuple[str, ...]]
-"""The values of a column of words, by their number."""
+ValueNames = dict[str, tuple[str, ...]]
+"""The names of the values of each column that has some, by their number."""
 
 
 def read_attributes(
     path: Path, root: Path, images: Sequence[str]
-) -> "tuple[dict[str, Tensor], Words]":
+) -> "tuple[dict[str, Tensor], ValueNames]":
     """The columns of `path`, a CSV file, in the order of `images`.
 
-    Whole numbers of 0 and more, and words, are classes: int64 (N,), -1 where a cell is empty or an
-    image has no line; words are numbered in the order of the alphabet. Anything else is a number:
+    Whole numbers of 0 and more, and text, are classes: int64 (N,), -1 where a cell is empty or an
+    image has no line; texts are numbered in the order of the alphabet. Anything else is a number:
     float32 (N,), NaN where missing.
 
     Args:
@@ -34,7 +34,7 @@ def read_attributes(
         images: their paths.
 
     Returns:
-        The columns, and the words of those that have them.
+        The columns, and the names of the values of those that have some.
 
     Raises:
         UserError: it is not there, is no such file, or knows none of the images.
@@ -48,13 +48,13 @@ def read_attributes(
             f"dataset.attributes: {path} knows none of the images; expected paths below {root} in "
             f"its column {FILE_COLUMN}, such as {images[0].removeprefix(prefix)}"
         )
-    columns, words = {}, {}
+    columns, value_names = {}, {}
     for name in names:
         cells = [("" if row is None else row[name] or "").strip() for row in found]
         columns[name], known = _column(name, cells)
         if known:
-            words[name] = known
-    return columns, words
+            value_names[name] = known
+    return columns, value_names
 
 
 def _rows(path: Path) -> tuple[list[dict[str, str]], list[str]]:
@@ -78,7 +78,7 @@ def _rows(path: Path) -> tuple[list[dict[str, str]], list[str]]:
 
 
 def _column(name: str, cells: list[str]) -> "tuple[Tensor, tuple[str, ...]]":
-    """Its values, and the words that they stand for, none where they are numbers."""
+    """Its values, and the names that they stand for, none where they are numbers."""
     import torch
 
     given = [cell for cell in cells if cell]
@@ -90,8 +90,8 @@ def _column(name: str, cells: list[str]) -> "tuple[Tensor, tuple[str, ...]]":
     try:
         numbers = [float(cell) if cell else math.nan for cell in cells]
     except ValueError:
-        words = {word: number for number, word in enumerate(sorted(set(given)))}
-        return torch.tensor([words[cell] if cell else -1 for cell in cells]), tuple(words)
+        names = {text: number for number, text in enumerate(sorted(set(given)))}
+        return torch.tensor([names[cell] if cell else -1 for cell in cells]), tuple(names)
     column = torch.tensor(numbers, dtype=torch.float32)
     if column.isinf().any():
         raise _too_large(name)

@@ -25,15 +25,15 @@ class SourceConfig:
 class Splits(NamedTuple):
     """What a data set gives: train and test with the same image shape, and the classes' names.
 
-    `checksum` may be left None and is then computed. `words` name the values of an attribute, by
-    their number, where they have names.
+    `checksum` may be left None and is then computed. `value_names` name the values of an attribute
+    by their number, where they have names.
     """
 
     train: "Table"
     test: "Table"
     class_names: tuple[str, ...]
     checksum: str | None = None
-    words: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+    value_names: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 
 
 class DataSource(ABC):

@@ -1,8 +1,8 @@
 """The user's own images: any size, any mode, decoded once and kept.
 
 Understands FOLDER/{train,test}/CLASS/*, FOLDER/CLASS/*, FOLDER/{trainA,trainB,testA,testB}/* and a
-plain FOLDER/* without classes. Where there is no test part, a share is held out. Of an animation
-the first picture is taken. Hidden files and files of other kinds are passed over.
+plain FOLDER/* without classes. Without a test part, a fraction is held out. Of an animation the
+first picture is taken. Hidden files and files of other kinds are ignored.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from dlrun.data.sources.attributes import Words, read_attributes
+from dlrun.data.sources.attributes import ValueNames, read_attributes
 from dlrun.data.sources.base import DataSource, SourceConfig, Splits
 from dlrun.data.sources.layout import Files, find_images
 from dlrun.errors import UserError
@@ -48,7 +48,7 @@ class ImageFolder(DataSource):
 
         root = Path(config.root).expanduser()
         if not root.is_dir():
-            raise UserError(f"dataset.root: {root} is no folder; expected one with images in it")
+            raise UserError(f"dataset.root: {root} is not a folder; expected one with images in it")
         files = find_images(root)
         cache = data_dir / "image_folder" / f"{_key(root, files, config)}.pt"
         stored = _restore(cache)
@@ -61,9 +61,9 @@ class ImageFolder(DataSource):
             path for (path, _), good in zip(files, stored["kept"].tolist(), strict=True) if good
         ]
         attributes: dict[str, Tensor] = {}
-        words: Words = {}
+        value_names: ValueNames = {}
         if config.attributes is not None:
-            attributes, words = read_attributes(root / config.attributes, root, kept)
+            attributes, value_names = read_attributes(root / config.attributes, root, kept)
         labels = stored["labels"] if files.class_names else None
         table = Table(stored["images"], labels, attributes)
         is_test = stored["is_test"]
@@ -81,7 +81,7 @@ class ImageFolder(DataSource):
             table.subset(test_rows),
             files.class_names,
             table.checksum() if attributes else stored["checksum"],
-            words,
+            value_names,
         )
 
 

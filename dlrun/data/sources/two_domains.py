@@ -61,9 +61,8 @@ def _one(choice: Choice, name: str | None, key: str, data_dir: Path) -> tuple["T
     if not splits.class_names:
         raise UserError(f"{key}: {choice.name} has no classes, expected null")
     if name not in splits.class_names:
-        raise UserError(
-            f"{key}: {name!r} is no class of {choice.name}{suggest(name, [*splits.class_names])}"
-        )
+        near = suggest(name, [*splits.class_names])
+        raise UserError(f"{key}: {name!r} is not one of the classes of {choice.name}{near}")
     return _of_class(splits.train, splits, name), _of_class(splits.test, splits, name)
 
 
