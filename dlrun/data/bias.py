@@ -72,7 +72,8 @@ def biased(
         count = len(attribute.value_names)
         report.append(
             f"bias: {options.attribute}, one of {count}, is the class's own in "
-            f"{options.strength:.4g} of train, in {1 / count:.4g} of test; val is like {options.val}"
+            f"{options.strength:.4g} of train, in {1 / count:.4g} of test; "
+            f"val is like {options.val}"
         )
     return Biased(splits, value_names, groups, tuple(report))
 

@@ -120,31 +120,32 @@ def _match_column(data: DataSet, task: TaskSpec, model: TrainedModel) -> DataSet
         UserError: the model does not know one of its values.
     """
     name = task.name
-    known, words = model.info.words.get(name, ()), data.words.get(name, ())
+    known = model.info.value_names.get(name, ())
+    given = data.value_names.get(name, ())
     tables = {split: getattr(data, split) for split in ("train", "val", "test")}
     columns = [table.attributes[name] for table in tables.values() if len(table)]
-    unknown = sorted(set(words) - set(known))
-    if not (words or known) and task.classes is not None:
+    unknown = sorted(set(given) - set(known))
+    if not (given or known) and task.classes is not None:
         if any(column.is_floating_point() for column in columns):
             unknown = ["numbers"]
         elif (largest := max(int(column.max()) for column in columns)) >= task.classes:
             unknown = [str(largest)]
-    elif known and not words:
+    elif known and not given:
         unknown = ["numbers"]
     if unknown:
         raise UserError(
             f"{data.name}: column {name} has {', '.join(unknown[:3])}; {model.source} knows "
             f"{', '.join(known[:3]) or task.classes or 'numbers'}"
         )
-    if words == known:
+    if given == known:
         return data
-    numbers = {old: known.index(word) for old, word in enumerate(words)}
+    numbers = {old: known.index(value) for old, value in enumerate(given)}
     changed = {
         split: replace(table, attributes=table.attributes | {name: _mapped(column, numbers)})
         for split, table in tables.items()
         for column in (table.attributes[name],)
     }
-    return replace(data, **changed, words={**data.words, name: known})
+    return replace(data, **changed, value_names={**data.value_names, name: known})
 
 
 def _domain_labels(data: DataSet, labels: tuple[int, int], model: TrainedModel) -> dict[int, int]:
