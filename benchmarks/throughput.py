@@ -43,9 +43,9 @@ from dlrun.runs.signals import StopRequest
 from dlrun.runs.status import StatusWriter
 from dlrun.text import flatten
 from dlrun.training import checkpoint
-from dlrun.training.allocator import keep_freed_memory
 from dlrun.training.assemble import Experiment, assemble
 from dlrun.training.final_test import inference_of
+from dlrun.training.hardware import keep_freed_memory
 from dlrun.training.inputs import Inputs
 from dlrun.training.loop import Loop, Progress
 from dlrun.training.run import describe

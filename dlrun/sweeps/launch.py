@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from dlrun.config.schema import TrainConfig
 from dlrun.runs.signals import LAUNCHER
-from dlrun.training.assemble import demand_shares
 from dlrun.training.hardware import pick_device
+from dlrun.training.preflight import check_processes
 from dlrun.training.ranks import Ranks, joint_device, started, wanted
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def missing_processes(config: TrainConfig) -> int:
         device = joint_device(config.hardware)
         if device.type == "cpu":
             pick_device(config.hardware.device)  # there may be none of the kind that was asked for
-        demand_shares(config, Ranks(0, count, device))
+        check_processes(config, Ranks(0, count, device))
     return count
 
 

@@ -1,6 +1,8 @@
 """What the machine has, what of it a run uses, and why, in one line."""
 
+import ctypes
 import os
+import platform
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +14,6 @@ from torch import nn
 from dlrun.config.schema import HardwareConfig
 from dlrun.errors import UserError
 from dlrun.methods.base import Method
-from dlrun.training.allocator import keep_freed_memory
 
 # Methods for which bf16 on the CPU is faster and as good as fp32: docs/results.md, "bf16".
 _CPU_BF16 = {"supervised", "multitask", "distill", "byol", "siamese", "capsnet", "cyclegan"}
@@ -20,6 +21,10 @@ _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
 _NARROW = 16  # input channels; the kernels' own blocks are of 16
 _SECONDS = 1.0  # of each of the three measurements
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # mallopt(3)
+_NEVER = 2**31 - 1  # bytes at the end of the heap
+_LARGEST = 32 * 2**20  # bytes, the most that glibc takes for the second
+_TUNED_BY_USER = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TOP_PAD_")
 _ROOM = 3  # a data set lies on the GPU where this many times its size is free
 
 
@@ -261,3 +266,22 @@ def _rate(work: Callable[[], object]) -> float:
         call()
         calls += 1
     return calls / (time.perf_counter() - start)
+
+
+def keep_freed_memory() -> bool:
+    """A step takes its tensors from what earlier steps have freed, instead of fresh pages.
+
+    glibc hands larger blocks back to the system as soon as they are free, and the next step waits
+    for the kernel to clear as many pages again. It is process-wide and stays so; the peak of the
+    memory in use is the same.
+
+    Returns:
+        Whether it was done: not where the C library is another, or the user has tuned it.
+    """
+    tuned = any(name in os.environ for name in _TUNED_BY_USER)
+    if tuned or "glibc.malloc" in os.environ.get("GLIBC_TUNABLES", ""):
+        return False
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    mallopt = ctypes.CDLL(None).mallopt
+    return bool(mallopt(_TRIM_THRESHOLD, _NEVER)) and bool(mallopt(_MMAP_THRESHOLD, _LARGEST))

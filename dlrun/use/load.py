@@ -16,8 +16,7 @@ from dlrun.runs.folder import RunFolder
 from dlrun.runs.select import find_run
 from dlrun.training import checkpoint
 from dlrun.training.hardware import pick_device
-from dlrun.training.inputs import trained_of
-from dlrun.training.outline import demand_run, info_in
+from dlrun.training.inputs import demand_run, info_in, trained_of
 from dlrun.use.model import TrainedModel
 
 Which = Literal["best", "last"]

@@ -20,7 +20,7 @@ from dlrun.config.compose import compose_plain
 from dlrun.config.schema import TrainConfig
 from dlrun.errors import UserError
 from dlrun.training import checkpoint
-from dlrun.training.assemble import demand_shares
+from dlrun.training.preflight import check_processes
 from dlrun.training.ranks import SINGLE, Ranks, process_group
 
 Dlrun = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -226,7 +226,7 @@ def config_of(*overrides: str) -> TrainConfig:
 
 def test_batch_norm_is_synchronised_on_gpus_only() -> None:
     with pytest.raises(UserError, match="sync_batchnorm: got true"):
-        demand_shares(config_of("hardware.sync_batchnorm=true"), Ranks(0, 2))
+        check_processes(config_of("hardware.sync_batchnorm=true"), Ranks(0, 2))
 
 
 def test_more_processes_than_were_started_are_told() -> None:

@@ -8,12 +8,12 @@ import sys
 
 import pytest
 
-from dlrun.training.allocator import keep_freed_memory
+from dlrun.training.hardware import keep_freed_memory
 
 CODE = """
 import resource, sys
 import torch
-from dlrun.training.allocator import keep_freed_memory
+from dlrun.training.hardware import keep_freed_memory
 
 def faults_of_a_step():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
