@@ -62,7 +62,7 @@ class Batches:
         """Raises UserError where an epoch holds not even one batch."""
         self.data, self.method, self.augment = data, method, config.augment
         self.kind: type[Batch] = method.view_for(config.method.options)
-        self.size, self.seed, self.shard = config.batch_size, config.seed, ranks.share
+        self.size, self.seed, self.shard = config.batch_size, config.seed, ranks.shard
         self.device, self.memory_format = hardware.device, hardware.memory_format
         self.scale = PixelScale.of(method.pixels, data.mean, data.std).to(hardware.device)
         self.length = self.kind.length(data)

@@ -18,7 +18,7 @@ from dlrun.runs.folder import RunFolder
 from dlrun.text import flatten
 
 FORMAT = 1
-"""Raise it when what a checkpoint holds changes; a later one is refused."""
+"""Raise it when the content of a checkpoint changes; a later format is refused."""
 _ARCHIVE = b"PK\x03\x04"
 _UNSUPPORTED = re.compile(r"GLOBAL ([\w.]+)|(?:class|function) (\w+\.[\w.]+)")
 
@@ -33,7 +33,7 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     """A checkpoint, onto `device`.
 
     Raises:
-        UserError: it is not there, is damaged, carries code, or is of a later format.
+        UserError: it is missing, damaged, contains code, or has a later format.
     """
     content = _read(path, device)
     if "format" not in content:
@@ -49,10 +49,10 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
 
 
 def load_own(folder: RunFolder, path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
-    """A checkpoint in a run's folder, which must be that run's.
+    """A checkpoint in a run's folder, which must belong to that run.
 
     Raises:
-        UserError: as `load`, or it is of another run.
+        UserError: as `load`, or it belongs to another run.
     """
     content = load(path, device)
     there, here = content.get("config"), folder.read_config()
@@ -70,7 +70,7 @@ def load_own(folder: RunFolder, path: Path, device: torch.device | str = "cpu") 
 
 
 def is_checkpoint(path: Path) -> bool:
-    """Whether `path` is a checkpoint of dlrun, and not a file of something else.
+    """Whether `path` is a checkpoint of dlrun, and not another file of torch.save.
 
     Raises:
         UserError: it cannot be read.
@@ -82,7 +82,7 @@ def load_state_dict(path: Path) -> dict[str, torch.Tensor]:
     """A plain state dict, such as torchvision's own.
 
     Raises:
-        UserError: it is none.
+        UserError: it is not one.
     """
     content = _read(path, "cpu")
     tensors = {key: value for key, value in content.items() if isinstance(value, torch.Tensor)}
@@ -92,7 +92,7 @@ def load_state_dict(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _difference(there: dict[str, Any], here: dict[str, Any]) -> str | None:
-    """The first value that differs, of what has a part in what a run computes."""
+    """The first difference in a key that changes what a run computes."""
     ours, theirs = flatten(here), flatten(there)
     first = ("method.name", "dataset.name", "model.name", "seed")
     for key in (*first, *ours):
@@ -105,7 +105,7 @@ def _read(path: Path, device: torch.device | str) -> dict[str, Any]:
     """What a file of torch.save holds, read without running code.
 
     Raises:
-        UserError: it is not there, is damaged, carries code, or is no such file; says which.
+        UserError: it is missing, damaged, contains code, or is another kind of file; says which.
     """
     try:
         with open(path, "rb") as file:
@@ -130,7 +130,7 @@ def _demand_sound(path: Path, file: IO[bytes]) -> None:
     if not (start := file.read(4)):
         raise UserError(f"{path}: damaged, it is empty")
     if start != _ARCHIVE:
-        return  # an old state dict, or none: torch.load tells
+        return  # an old state dict, or something else: torch.load says
     try:
         with zipfile.ZipFile(file) as archive:
             members = archive.infolist()
@@ -145,7 +145,7 @@ def _demand_sound(path: Path, file: IO[bytes]) -> None:
             bad = archive.testzip()
     except UserError:
         raise
-    except Exception as error:  # zipfile fails in many ways on what is no archive any more
+    except Exception as error:  # zipfile fails in many ways on a damaged archive
         raise UserError(f"{path}: damaged or cut off ({_first_line(error)})") from error
     if bad is not None:
         raise UserError(f"{path}: damaged, the checksum of {bad} is wrong")

@@ -51,8 +51,8 @@ def final_test(
     Args:
         experiment: that was trained.
         folder: of its run, with the best checkpoint.
-        tracker: is given the numbers.
-        progress: where the run stands.
+        tracker: logs the metrics.
+        progress: how far the run has come.
         stop: asked between two evaluations.
         compared: the folders of runs that it is compared with, by role.
 
@@ -118,7 +118,7 @@ def final_test(
 
 
 def _trivial(experiment: Experiment, numbers: dict[str, float], code_dim: int) -> dict[str, float]:
-    """The baselines without training; a function of the data, so computed once and kept.
+    """The baselines without training; a function of the data, so computed once and cached.
 
     Neighbours and a linear layer of raw pixels take longer than some trainings.
     """

@@ -1,4 +1,4 @@
-"""What the machine has, what of it a run uses, and why, in one line."""
+"""What the machine has, what a run uses of it, and why, in one line."""
 
 import ctypes
 import os
@@ -30,7 +30,7 @@ _ROOM = 3  # a data set lies on the GPU where this many times its size is free
 
 @dataclass(frozen=True)
 class Hardware:
-    """The decisions, and `line`, which tells them."""
+    """The decisions, and `line`, which says them."""
 
     device: torch.device
     precision: str
@@ -52,9 +52,9 @@ class Hardware:
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Sets the process-wide switches for a run and puts them back, so that jobs do not leak.
+        """Sets the process-wide switches for a run and restores them afterwards.
 
-        What malloc keeps for the next step on the CPU it keeps to the end of the process.
+        All but malloc's, which stay to the end of the process.
         """
         threads, benchmark = torch.get_num_threads(), torch.backends.cudnn.benchmark
         matmul = torch.get_float32_matmul_precision()
@@ -85,10 +85,10 @@ class Hardware:
 
 
 def pick(asked: HardwareConfig, method: str, networks: list[nn.Module]) -> Hardware:
-    """Decides for one method, by name, and its networks on this machine.
+    """Decides for one method, by name, and its networks, on this machine.
 
     Raises:
-        UserError: a device or a precision was asked for that is not there.
+        UserError: a device or a precision was asked for that this machine lacks.
     """
     device, device_why = pick_device(asked.device)
     precision, precision_why = pick_precision(asked.precision, device, method)
@@ -140,10 +140,10 @@ def _is_narrow(network: nn.Module) -> bool:
 
 
 def pick_device(asked: str) -> tuple[torch.device, str]:
-    """The device, and a word about it.
+    """The device, and its name for people.
 
     Raises:
-        UserError: it is not there.
+        UserError: this machine does not have it.
     """
     if asked in ("auto", "cuda") and torch.cuda.is_available():
         return torch.device("cuda"), f"GPU {torch.cuda.get_device_name()}"
@@ -184,7 +184,7 @@ def pick_precision(asked: str, device: torch.device, method: str) -> tuple[str, 
             "fp16 needs loss scaling on a GPU"
         )
     if asked == "fp32" and device.type == "cuda" and native_bf16(device):
-        return asked, "as asked, products in TF32"  # what has the one has the other
+        return asked, "as asked, products in TF32"  # a GPU with bf16 has TF32
     if asked != "auto":
         return asked, "as asked"
     if device.type == "cuda":
@@ -253,7 +253,7 @@ def measure(device: torch.device) -> dict[str, str]:
 
 
 def _rate(work: Callable[[], object]) -> float:
-    """Calls a second."""
+    """Calls per second."""
 
     def call() -> None:
         work()
@@ -269,7 +269,7 @@ def _rate(work: Callable[[], object]) -> float:
 
 
 def keep_freed_memory() -> bool:
-    """A step takes its tensors from what earlier steps have freed, instead of fresh pages.
+    """A step takes its tensors from memory that earlier steps have freed, not from new pages.
 
     glibc hands larger blocks back to the system as soon as they are free, and the next step waits
     for the kernel to clear as many pages again. It is process-wide and stays so; the peak of the

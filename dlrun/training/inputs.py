@@ -1,4 +1,4 @@
-"""What a run takes from other runs: found by name, checked, and kept in its own folder."""
+"""Weights that a run starts from: found by name, checked, and copied into its own folder."""
 
 import hashlib
 from pathlib import Path
@@ -25,7 +25,7 @@ _KEPT = ("data", "pixels", "parts", "step", "val_step", "val", "is_file")
 class Inputs:
     """Looks up trained weights for one run, and keeps a copy of them in its folder.
 
-    So a run can be resumed and judged after the run that it began with is gone.
+    So a run can be resumed and evaluated after the run that it started from is deleted.
     """
 
     def __init__(self, folder: RunFolder, outputs: Path, plain_dataset: dict[str, Any]) -> None:
@@ -34,10 +34,10 @@ class Inputs:
         """What was looked up: what a checkpoint has to know of it to be rebuilt without it."""
 
     def __call__(self, reference: str) -> Pretrained:
-        """The weights that `reference`, a run or a file, stands for.
+        """The weights of `reference`, a run or a file.
 
         Raises:
-            UserError: there is none, or it is no checkpoint.
+            UserError: there is none, or it is not a checkpoint.
         """
         digest = hashlib.sha1(reference.encode(), usedforsecurity=False).hexdigest()[:8]
         kept = self.folder.inputs / f"{digest}.pt"
@@ -56,15 +56,15 @@ class Inputs:
 def trained_of(
     content: dict[str, Any], reference: str, plain_dataset: dict[str, Any]
 ) -> Pretrained:
-    """What a checkpoint, or a plain state dict, says of itself and holds.
+    """The weights in a checkpoint or a plain state dict, with what it says about them.
 
     Raises:
-        UserError: it says too little, or names code and is a file.
+        UserError: it says too little, or it is a bare file that names code.
     """
     if "state_dict" in content:
         return Pretrained(reference, _prefixed(content["state_dict"]), _TORCHVISION_PARTS)
     plain = content["config"]
-    # A checkpoint between two evaluations holds the numbers of weights that are no more.
+    # A checkpoint between two evaluations holds the metrics of earlier weights.
     current = content["val_step"] == content["step"]
     return Pretrained(
         source=reference,
@@ -98,7 +98,7 @@ def _slim(path: Path) -> dict[str, Any]:
 
 
 def _images_of(dataset: dict[str, Any]) -> dict[str, Any]:
-    """Its options but for `positive`, which says nothing of the images and older runs lack."""
+    """Its options without `positive`, which does not change the images."""
     return {
         key: _images_of(item) if isinstance(item, dict) else item
         for key, item in dataset.items()
@@ -113,17 +113,17 @@ def _prefixed(state: dict[str, Tensor]) -> dict[str, Tensor]:
 def _model(plain: dict[str, Any], reference: str, is_file: bool) -> Choice:
     """The typed options of the network that was trained."""
     typed = Typed(own_code=not is_file)
-    # It is rebuilt to be filled; where it began once does not matter now.
+    # It is rebuilt to be filled; what it was initialised from does not matter now.
     fresh = {key: None if key in ("init_from", "freeze") else item for key, item in plain.items()}
     choice = typed.choice("model", fresh, "model")
     if typed.problems:
-        raise UserError(f"{reference}: its model cannot be built again ({typed.problems[0]})")
+        raise UserError(f"{reference}: its model cannot be rebuilt ({typed.problems[0]})")
     assert isinstance(choice, Choice)
     return choice
 
 
 def demand_run(content: dict[str, Any], source: str) -> None:
-    """Raises UserError where a checkpoint lacks something that those of runs have."""
+    """Raises UserError where a checkpoint lacks something that every run's checkpoint has."""
     if missing := _OF_A_RUN - set(content):
         raise UserError(
             f"{source}: not a checkpoint of a run (it lacks {', '.join(sorted(missing))})"
@@ -140,10 +140,10 @@ def outline(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def info_in(content: dict[str, Any], source: str) -> DataInfo:
-    """What a checkpoint says of the data set that its method has learnt from.
+    """What a checkpoint says about the data set that its method was trained on.
 
     Raises:
-        UserError: it does not, or not as this dlrun does.
+        UserError: it says nothing, or something that this dlrun cannot read.
     """
     typed, given = Typed(), content.get("data")
     info = typed.build(DataInfo, given, "data") if isinstance(given, dict) else None

@@ -51,7 +51,7 @@ def take_step(experiment: Experiment, step: int) -> list[dict[str, Tensor]]:
 def before_epoch(experiment: Experiment, inference: Inference, step: int) -> dict[str, Tensor]:
     """The method's look at the train split before the epoch that begins with `step`.
 
-    Under a seed of its own; nothing for a method that takes none.
+    Under a seed of its own; empty for a method that has none.
     """
     method, table = experiment.method, experiment.data.train
     if not isinstance(method, BeforeEpoch):
@@ -67,7 +67,7 @@ def before_epoch(experiment: Experiment, inference: Inference, step: int) -> dic
 
 
 def widest(name: str, value: Tensor) -> dict[str, Tensor]:
-    """Of values (N,) themselves, of (N, D) the columns that vary most, by name and number."""
+    """Values (N,) as they are; of values (N, D) the columns that vary most, by name and number."""
     if value.ndim == 1:
         return {name: value}
     order = value.var(0, correction=0).argsort(descending=True)[:_HISTOGRAMS]
@@ -76,7 +76,7 @@ def widest(name: str, value: Tensor) -> dict[str, Tensor]:
 
 @dataclass
 class Progress:
-    """Where a run stands: what a checkpoint holds besides weights."""
+    """How far a run has come: what a checkpoint holds in addition to the weights."""
 
     step: int = 0
     seconds: float = 0.0
@@ -90,11 +90,11 @@ class Progress:
     pending: list[dict[str, Tensor]] = field(default_factory=list)
     """The metrics of each step since the last log, still on the device."""
     run: str | None = None
-    """Which run this is; so a file of another run of the same config is known for what it is."""
+    """The run's identity, which tells it from another run of the same config."""
 
 
 class Loop:
-    """Trains an experiment from where it stands to its end, or to a request to stop."""
+    """Trains an experiment from its last step to its end, or to a request to stop."""
 
     def __init__(
         self,
@@ -120,7 +120,7 @@ class Loop:
         self._clock = time.monotonic()
 
     def run(self, stop: StopRequest) -> bool:
-        """Trains; True at the end of the run, False where it was asked to stop (and has saved)."""
+        """Trains; True at the end of the run, False if it was asked to stop (and has saved)."""
         self.experiment.method.train()
         self._clock = time.monotonic()
         if not self.progress.step:
@@ -143,7 +143,7 @@ class Loop:
 
     @property
     def stopped_early(self) -> bool:
-        """Whether the last `patience` evaluations have brought nothing better."""
+        """Whether none of the last `patience` evaluations improved the key metric."""
         patience, progress = self.experiment.config.patience, self.progress
         if patience is None or progress.best_step is None:
             return False
@@ -181,13 +181,13 @@ class Loop:
                 self.tracker.histograms(step, widest(name, value))
 
     def _show_views(self) -> None:
-        """What the network is shown; after the first step, so as not to delay it."""
+        """What the network sees; after the first step, so as not to delay it."""
         seed_everything(self.experiment.config.seed, "step", 0)
         batch = self.experiment.batches.draw(0)
         self.tracker.picture(0, "views", view_picture(batch, self.experiment.scale))
 
     def _seconds(self) -> float:
-        """Of this run so far, over all resumes."""
+        """Training time of this run so far, over all resumes."""
         now = time.monotonic()
         self.progress.seconds += now - self._clock
         self._clock = now
@@ -270,7 +270,7 @@ class Loop:
         return time.monotonic() - self._saved_at >= self.save_seconds
 
     def save(self) -> None:
-        """Replaces last.pt, unless what it would hold is not finite; the main process does."""
+        """Replaces last.pt in the main process, unless a value is not finite."""
         self._means()
         parameters = [p for p in self.experiment.method.parameters() if p.numel()]
         largest = torch.stack([p.detach().abs().max().float() for p in parameters]).max()
@@ -305,5 +305,5 @@ class Loop:
 
 
 def checkpoint_step(folder: RunFolder) -> int | None:
-    """Of last.pt, or None where there is none."""
+    """The step of last.pt, or None without one."""
     return int(checkpoint.load(folder.last)["step"]) if folder.last.exists() else None

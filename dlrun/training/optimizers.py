@@ -102,7 +102,7 @@ class LARS:
 
 
 def _own(config: Any) -> dict[str, Any]:
-    """The options that not every optimizer has."""
+    """The options that only this optimizer has."""
     common = {field.name for field in fields(BaseConfig)}
     return {f.name: getattr(config, f.name) for f in fields(config) if f.name not in common}
 
@@ -124,10 +124,10 @@ def build_optimizers(
         parameters: by the group's name.
         batch: images of one optimizer step.
         fused: whether torch's fused kernels are there.
-        own: instead of `choice`, by the group's name.
+        own: in place of `choice`, by the group's name.
 
     Raises:
-        UserError: nothing of a group is left to train, or `own` names an unknown group.
+        UserError: all parameters of a group are frozen, or `own` names an unknown group.
     """
     for name in own:
         if name not in parameters:

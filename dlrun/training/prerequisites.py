@@ -2,7 +2,7 @@
 
 A method says which, by role (`Method.prerequisites`). Each is a run of its own in a folder named by
 its config's signature, so that the next run that needs the same one, in this sweep or next week,
-takes it as it is, or resumes it.
+uses it as it is, or resumes it.
 """
 
 import time
@@ -35,7 +35,7 @@ _POLL_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Prerequisite:
-    """One of them: what it is to its run, its config, and its folder."""
+    """One of them: its role for the run that needs it, its config, and its folder."""
 
     role: str
     config: TrainConfig
@@ -43,10 +43,10 @@ class Prerequisite:
 
 
 def prerequisites(config: TrainConfig) -> list[Prerequisite]:
-    """Those of a run, in the order in which they are trained.
+    """The prerequisites of a run, in the order in which they are trained.
 
     Raises:
-        ConfigError: one cannot be trained as it is declared.
+        ConfigError: the config of one has a mistake.
     """
     method: type[Method] = lookup("method", config.method.name)
     plain = to_plain_types(config)
@@ -63,16 +63,16 @@ def prerequisites(config: TrainConfig) -> list[Prerequisite]:
 
 
 def folder_of(role: str, config: TrainConfig) -> RunFolder:
-    """Where the run of this config lies that has this role for others."""
+    """The folder of the run of this config that has this role for others."""
     parent = Path(config.outputs) / config.dataset.name.replace(":", ".") / config.method.name
     return RunFolder((parent / f"{role}-{signature(to_plain_types(config))}").absolute())
 
 
 def train_first(config: TrainConfig, console: Console) -> dict[str, str]:
-    """Trains what a run needs first, where that is not done; gives their folders by role.
+    """Trains what a run needs first, unless it is trained already; gives the folders by role.
 
     Raises:
-        UserError: what is to be trained, or what is to learn from it, does not fit.
+        UserError: a prerequisite cannot be trained, or the run cannot use it.
     """
     needed = prerequisites(config)
     _rehearse(config, needed)
@@ -94,12 +94,12 @@ def ready(config: TrainConfig, console: Console, ranks: Ranks = SINGLE) -> Train
 def train_compared(
     config: TrainConfig, folder: RunFolder, console: Console, ranks: Ranks = SINGLE
 ) -> Result:
-    """Trains a run that is ready, and compares it at its test with what it asks for."""
+    """Trains a run whose prerequisites are trained, and compares it with them at its test."""
     return train(config, folder, console, ranks, {p.role: p.folder for p in prerequisites(config)})
 
 
 def filled(config: TrainConfig, folders: Mapping[str, str]) -> TrainConfig:
-    """`config` with the folder of each role that is an option of its method which is null."""
+    """`config` with the folders of the roles that are options of its method and null."""
     options = config.method.options
     changed = {role: path for role, path in folders.items() if _is_open(options, role)}
     return replace(config, method=Choice(config.method.name, replace(options, **changed)))
@@ -115,7 +115,7 @@ def train_shared(
     """Trains a run that others need as well, or waits while another process does.
 
     Args:
-        role: what it is to them, for people.
+        role: what it is for them, shown to people.
         config: of the run.
         folder: its own.
         console: where it says what it does.
@@ -140,9 +140,9 @@ def train_shared(
             return
         if not in_use:
             if status is None:
-                say(f"none of this kind yet, trained first ({config.model.name})")
+                say(f"not trained yet, training it first ({config.model.name})")
             else:
-                say(f"{folder} is {status.state} at step {status.step}, resumed first")
+                say(f"{folder} is {status.state} at step {status.step}, resuming it first")
             try:
                 train(config, folder, console)
             except UserError:
@@ -160,9 +160,9 @@ def _is_open(options: Any, role: str) -> bool:
 
 
 def _rehearse(config: TrainConfig, needed: list[Prerequisite]) -> None:
-    """Builds the method once on what its prerequisites are before they are trained, and drops it.
+    """Builds the method once on untrained prerequisites, before hours of training them.
 
-    So a path or a loss that does not fit is found before hours of training. Raises UserError.
+    So a path or a loss that does not fit is found at once. Raises UserError.
     """
     needed = [one for one in needed if _is_open(config.method.options, one.role)]
     if not needed:
@@ -187,7 +187,7 @@ def _rehearse(config: TrainConfig, needed: list[Prerequisite]) -> None:
 
 
 def _from_scratch(config: TrainConfig) -> TrainConfig:
-    """Weights to begin with change nothing of what fits."""
+    """Initial weights do not change what fits."""
     options = config.model.options
     if getattr(options, "init_from", None) is None:
         return config

@@ -1,6 +1,6 @@
 """The processes that train one run together, over torch.distributed.
 
-Each draws its share of every batch; gradients and logged numbers are averaged, so all keep the same
+Each draws its part of every batch; gradients and logged numbers are averaged, so all keep the same
 weights. The first, the main one, evaluates and writes; the others wait for it.
 """
 
@@ -54,18 +54,18 @@ class Ranks:
 
     @property
     def purpose(self) -> tuple[int, ...]:
-        """What tells its random numbers from the others'; nothing where it is alone."""
+        """What makes its random numbers differ from the others'; empty for a single process."""
         return () if self.size == 1 else (self.rank,)
 
-    def share(self, rows: Tensor) -> Tensor:
+    def shard(self, rows: Tensor) -> Tensor:
         """This process's part of the rows (B,) of a batch, in order, (B / size,)."""
         return rows if self.size == 1 else rows.chunk(self.size)[self.rank]
 
     def average_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
         """The mean over the processes, in one exchange for each dtype.
 
-        A parameter without a gradient here takes part with zeros; without one anywhere it keeps
-        none, so that an optimizer passes it over as it would in one process.
+        A parameter without a gradient here counts as zeros; without one in any process it keeps
+        none, so that an optimizer skips it as it would in one process.
         """
         if self.size == 1:
             return
@@ -90,11 +90,11 @@ class Ranks:
         return (total / self.size).to(numbers.device)
 
     def all_reduce_max(self, *numbers: int) -> list[int]:
-        """Of each number the largest that any process gave."""
+        """The largest of each number over the processes."""
         if self.size == 1:
             return list(numbers)
         given = torch.tensor(numbers, device=self.device)
-        with _told():
+        with _lost_process():
             dist.all_reduce(given, dist.ReduceOp.MAX)
         return [int(number) for number in given.tolist()]
 
@@ -103,15 +103,15 @@ class Ranks:
         if self.size == 1:
             return value
         box = [value]
-        with _told():
+        with _lost_process():
             dist.broadcast_object_list(box, device=self.device)
         return box[0]
 
     def on_main_rank(self, work: Callable[[], Found]) -> Found:
         """What `work` gives, done by the main process alone, however long; the others wait.
 
-        What it gives is pickled. Where it raises, all end: the main process tells why, and the
-        others end without a word, with the same exit code.
+        Its result is pickled. Where it raises, all end: the main process says why, the others exit
+        silently with the same code.
         """
         if self.size == 1:
             return work()
@@ -124,7 +124,7 @@ class Ranks:
         try:
             found = work()
         except (Interrupted, Exception) as error:
-            with suppress(RunFailed):  # one that is gone already needs not be told
+            with suppress(RunFailed):  # another may have ended already
                 self.from_main((getattr(error, "exit_code", 1), None))
             raise
         self.from_main((0, found))
@@ -144,7 +144,7 @@ class Ranks:
             self.wait()
 
     def _sum(self, tensor: Tensor) -> None:
-        with _told():
+        with _lost_process():
             dist.all_reduce(tensor)
 
 
@@ -155,7 +155,7 @@ def wanted(config: HardwareConfig) -> int:
     """How many processes `hardware.devices` asks for.
 
     Raises:
-        UserError: as many as there are GPUs, and there is none.
+        UserError: one for each GPU, but there is no GPU.
     """
     if config.devices != "auto":
         return config.devices
@@ -190,7 +190,7 @@ def process_group(config: HardwareConfig) -> Iterator[Ranks]:
     """This process among those that torchrun started; alone where it started none.
 
     Raises:
-        UserError: more processes are asked for than were started, or the batch cannot be shared.
+        UserError: another number of processes is asked for than was started.
     """
     size = started()
     if size is None:
@@ -220,7 +220,7 @@ def process_group(config: HardwareConfig) -> Iterator[Ranks]:
 
 
 def _stop_with_the_launcher() -> None:
-    """One that was killed cannot ask its processes to stop, and must not leave them behind."""
+    """A killed launcher cannot ask its processes to stop, and must not leave them running."""
     while os.getppid() == int(os.environ[LAUNCHER]):
         time.sleep(_POLL)
     stop_here()
@@ -234,12 +234,12 @@ def stop_here() -> None:
 
 
 @contextmanager
-def _told() -> Iterator[None]:
-    """Raises RunFailed where another process is gone."""
+def _lost_process() -> Iterator[None]:
+    """Raises RunFailed where another process has ended."""
     try:
         yield
     except (RuntimeError, dist.DistBackendError) as error:
         raise RunFailed(
-            "another process of this run was lost, or failed with what it said above; dlrun resume "
-            "goes on from the last checkpoint"
+            "another process of this run was lost, or failed with the message above; dlrun resume "
+            "continues from the last checkpoint"
         ) from error

@@ -1,4 +1,4 @@
-"""The life of a run: begin or go on, train, judge once, sum up."""
+"""The life of a run: start or resume, train, test once, write the summary."""
 
 import re
 import shutil
@@ -37,7 +37,7 @@ from dlrun.training.teacher import verify_teacher
 
 @dataclass(frozen=True)
 class Result:
-    """What a finished run tells."""
+    """The outcome of a finished run."""
 
     folder: RunFolder
     summary: dict[str, Any]
@@ -70,13 +70,13 @@ def train(
         RunFailed: not finite, or out of memory; the last good checkpoint is kept.
         Interrupted: stopped on request, with a checkpoint.
     """
-    with _own_place(folder, ranks) as own, StopRequest(not ranks.main) as stop:
+    with _own_folder(folder, ranks) as own, StopRequest(not ranks.main) as stop:
         return _train(config, folder, own, console, stop, ranks, compared)
 
 
 @contextmanager
-def _own_place(folder: RunFolder, ranks: Ranks) -> Iterator[RunFolder]:
-    """Where this process writes: the run's folder, taken, or one that is thrown away."""
+def _own_folder(folder: RunFolder, ranks: Ranks) -> Iterator[RunFolder]:
+    """Where this process writes: the run's folder, locked, or one that is thrown away."""
     if ranks.main:
         folder.lock()
         try:
@@ -104,48 +104,22 @@ def _train(
     own.prepare(plain)
     own.add_command(provenance.command_line())
     status, log = StatusWriter(own, 0, 0), Log(own.log, console)
-    with _failures_told(config, status, log), torch.random.fork_rng(devices=[]):
+    with _failure_recorded(config, status, log), torch.random.fork_rng(devices=[]):
         with ranks.main_first():
             inputs = Inputs(folder, Path(config.outputs), plain["dataset"])
             experiment = assemble(config, inputs, ranks)
-        method, hardware = experiment.method, experiment.hardware
-        with hardware.applied():
+        with experiment.hardware.applied():
             progress = _restore(experiment, folder)
             progress.run = provenance.record(
-                own, hardware.line, experiment.data.checksum, plain, progress.run
+                own, experiment.hardware.line, experiment.data.checksum, plain, progress.run
             )
             status.status.step, status.status.total = progress.step, experiment.total_steps
-            run = LoggedRun(own.path, progress.step, flatten(plain, is_logged))
-            loggers = open_loggers(config.logger, run) if ranks.main else []
+            logged = LoggedRun(own.path, progress.step, flatten(plain, is_logged))
+            loggers = open_loggers(config.logger, logged) if ranks.main else []
             tracker = Tracker(own, progress.step, loggers)
             _announce(log, experiment, folder, progress)
             try:
-                view = ProgressView(
-                    log,
-                    experiment.total_steps,
-                    progress.step,
-                    config.batch_size * config.accumulate,
-                    experiment.steps_per_epoch,
-                )
-                inference = inference_of(experiment, method)
-                if not progress.step and (verified := verify_teacher(inference)):
-                    log.say(verified)
-                described = describe(plain, experiment)
-                described["provenance"]["command"] = own.first_command()
-                loop = Loop(experiment, inference, own, tracker, view, status, progress, described)
-                with view:
-                    finished = loop.run(stop)
-                if not finished:
-                    assert stop.signal is not None
-                    if not ranks.main:  # the main process says it
-                        raise SystemExit(128 + stop.signal)
-                    raise Interrupted(stop.signal, f"stopped at step {progress.step}, saved")
-                if loop.stopped_early:
-                    log.say(
-                        f"stopped early at step {progress.step} of {experiment.total_steps}: "
-                        f"{config.patience} evaluations without a better val {method.key_metric}"
-                    )
-
+                _fit(experiment, own, tracker, status, log, progress, stop)
                 summary = ranks.on_main_rank(
                     lambda: final_test(experiment, folder, tracker, progress, stop, compared)
                 )
@@ -158,8 +132,42 @@ def _train(
     return Result(folder, summary)
 
 
+def _fit(
+    experiment: Experiment,
+    own: RunFolder,
+    tracker: Tracker,
+    status: StatusWriter,
+    log: Log,
+    progress: Progress,
+    stop: StopRequest,
+) -> None:
+    """Trains from `progress` to the end. Raises Interrupted where it is asked to stop."""
+    config = experiment.config
+    inference = inference_of(experiment, experiment.method)
+    if not progress.step and (verified := verify_teacher(inference)):
+        log.say(verified)
+    described = describe(to_plain_types(config), experiment)
+    described["provenance"]["command"] = own.first_command()
+    batch = config.batch_size * config.accumulate
+    total = experiment.total_steps
+    view = ProgressView(log, total, progress.step, batch, experiment.steps_per_epoch)
+    loop = Loop(experiment, inference, own, tracker, view, status, progress, described)
+    with view:
+        finished = loop.run(stop)
+    if not finished:
+        assert stop.signal is not None
+        if not experiment.ranks.main:  # the main process says it
+            raise SystemExit(128 + stop.signal)
+        raise Interrupted(stop.signal, f"stopped at step {progress.step}, saved")
+    if loop.stopped_early:
+        log.say(
+            f"stopped early at step {progress.step} of {total}: {config.patience} evaluations "
+            f"without a better val {experiment.method.key_metric}"
+        )
+
+
 @contextmanager
-def _failures_told(config: TrainConfig, status: StatusWriter, log: Log) -> Iterator[None]:
+def _failure_recorded(config: TrainConfig, status: StatusWriter, log: Log) -> Iterator[None]:
     """status.json and log.txt say how a run ended; memory errors say what to lower."""
     try:
         yield
@@ -177,10 +185,10 @@ def _failures_told(config: TrainConfig, status: StatusWriter, log: Log) -> Itera
         if not _is_out_of_memory(error):
             status.end("failed", f"{type(error).__name__}: {error}")
             raise
-        told = _out_of_memory(config, error)
-        status.end("failed", told)
+        reason = _out_of_memory(config, error)
+        status.end("failed", reason)
     # Raised outside of the except block: the old exception's traceback would keep the model alive.
-    raise RunFailed(told)
+    raise RunFailed(reason)
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

@@ -11,13 +11,13 @@ AtLeastOne = Annotated[float, Range(1)]
 
 
 class Schedule(Protocol):
-    """What the registry's names in the group `schedule` stand for."""
+    """The interface of a schedule: one class for each name of the config group `schedule`."""
 
     Config: type
 
     @staticmethod
     def factor(config: Any, progress: float) -> float:
-        """Of the learning rate, at `progress` in [0, 1) of what follows the warm-up."""
+        """The factor of the learning rate, at `progress` in [0, 1) after the warm-up."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def _along_cosine(start: float, end: float, done: float) -> float:
 
 
 def rate_factor(choice: Choice, step: int, total: int, steps_per_epoch: int) -> float:
-    """What the learning rate is multiplied by in optimizer step `step` of `total`, from 0."""
+    """The factor of the learning rate in optimizer step `step` (from 0) of `total`."""
     warmup = choice.options.warmup
     rise = min(total, warmup.steps(steps_per_epoch, total)) if warmup else 0
     if step < rise:

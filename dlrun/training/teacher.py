@@ -1,4 +1,4 @@
-"""A teacher: measured again before anything learns from it, and beside its student at the end."""
+"""A teacher: measured again before training starts, and compared with its student at the end."""
 
 import math
 import statistics
@@ -16,11 +16,11 @@ from dlrun.methods.hooks import HasTeacher
 
 _ROUNDS = 5  # of timing
 _TOLERANCE = 0.01  # another precision or machine turns a few images in a thousand
-_STANDARD_ERRORS = 3  # where the val images are others than those of the record
+_STANDARD_ERRORS = 3  # where the val images are not those of the recording
 
 
 def verify_teacher(inference: Inference) -> str | None:
-    """Measures the teacher on val and holds it against what was recorded when it was saved.
+    """Measures the teacher on val and compares that with what was recorded when it was saved.
 
     On the same val images the two must agree. On others it may be better, as it may have been
     trained on some of them, but not worse than chance explains.
@@ -29,7 +29,7 @@ def verify_teacher(inference: Inference) -> str | None:
         A line for people, or None where there is no teacher with a classifier.
 
     Raises:
-        UserError: they do not agree.
+        UserError: they disagree.
     """
     method, table = inference.method, inference.data.val
     if not isinstance(method, HasTeacher):
@@ -108,7 +108,7 @@ def _images_per_second(inference: Inference, networks: dict[str, nn.Module]) -> 
 
 
 def _wait(image: torch.Tensor) -> None:
-    """Until the device has done what it was given."""
+    """Until the device has finished its work."""
     if image.is_cuda:
         torch.cuda.synchronize()
     elif image.device.type == "mps":

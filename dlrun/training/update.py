@@ -52,7 +52,7 @@ class Update:
 
     @property
     def progress(self) -> float:
-        """Share of the run that lies behind, in [0, 1]."""
+        """Fraction of the run that is done, in [0, 1)."""
         return self.step / self.total
 
     @property
@@ -72,7 +72,7 @@ class Update:
         """Backward into optimizer `name`'s parameters alone, and its step.
 
         `inputs=` keeps a generator's loss out of the discriminators' gradients without switching
-        `requires_grad` back and forth, and spares computing them.
+        `requires_grad` back and forth, and saves computing them.
         """
         if name not in self.optimizers:
             raise UserError(
@@ -80,14 +80,14 @@ class Update:
                 f"{', '.join(self.optimizers)}"
             )
         with torch.autocast(self.hardware.device.type, enabled=False):
-            share = loss if self.accumulate == 1 else loss / self.accumulate
-            torch.autograd.backward(self.scaler.scale(share), inputs=self._parameters[name])
+            part = loss if self.accumulate == 1 else loss / self.accumulate
+            torch.autograd.backward(self.scaler.scale(part), inputs=self._parameters[name])
         if self._last_batch:
             self.ranks.average_gradients(self._parameters[name])
             self._take_step(name)
 
     def finish(self) -> None:
-        """After an optimizer step: the loss scale follows what was met."""
+        """After an optimizer step: the loss scale is adapted."""
         if self._stepped:
             self.scaler.update()
         self._stepped.clear()
@@ -106,14 +106,14 @@ class Update:
         torch.clear_autocast_cache()
 
     def state_dict(self) -> dict[str, object]:
-        """Everything that a checkpoint needs; rates are functions of the step."""
+        """What a checkpoint needs; learning rates are functions of the step."""
         return {
             "optimizers": {name: o.state_dict() for name, o in self.optimizers.items()},
             "scaler": self.scaler.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, dict[str, object]]) -> None:
-        """Puts back what `state_dict` gave, also where that ran at another precision."""
+        """Restores `state_dict()`, also of a run at another precision."""
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])  # type: ignore[arg-type]
         if state["scaler"]:  # empty without loss scaling, which an enabled scaler would refuse

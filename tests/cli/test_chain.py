@@ -78,7 +78,7 @@ def test_a_teacher_is_trained_once_for_all_runs_of_a_sweep(dlrun: Dlrun, tmp_pat
     result = dlrun("train", "-m", *common, "loss=kd,hint", timeout=400)
     assert result.returncode == 0, result.stderr
     told = "".join(path.read_text() for path in (tmp_path / "outputs").rglob("output.txt"))
-    assert told.count("teacher: none of this kind yet, trained first") == 1
+    assert told.count("teacher: not trained yet, training it first") == 1
     assert len(list((tmp_path / "outputs").rglob("teacher-*/summary.json"))) == 1
     assert len(list((tmp_path / "outputs" / "sweeps").rglob("summary.json"))) == 2
 

@@ -39,7 +39,7 @@ SMALL = {
 @pytest.mark.parametrize("size", [1, 2, 3, 4])
 def test_shares_are_the_batch_and_nothing_twice(size: int) -> None:
     rows = torch.randperm(12)
-    shares = [Ranks(rank, size).share(rows) for rank in range(size)]
+    shares = [Ranks(rank, size).shard(rows) for rank in range(size)]
     assert torch.equal(torch.cat(shares), rows)
     assert {len(share) for share in shares} == {12 // size}
 

@@ -58,7 +58,7 @@ def test_teacher_and_baseline_are_trained_once_and_by_one_process(
     )  # fmt: skip
     assert again.returncode == 0, (again.stdout, again.stderr)
     assert again.stdout.count("teacher: ") == 3  # found, loaded, measured: told by one
-    assert "trained first" not in again.stdout
+    assert "training it first" not in again.stdout
     assert len((teacher / "command.txt").read_text().splitlines()) == 1
 
 

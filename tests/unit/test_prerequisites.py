@@ -198,7 +198,7 @@ def test_the_teacher_is_trained_once_for_all_students() -> None:
     assert settled_to == {str(folder)}
     assert str(folder).startswith("outputs/fashion_mini/supervised/teacher-")
     assert trainer.said == [
-        "teacher: none of this kind yet, trained first (resnet)",
+        "teacher: not trained yet, training it first (resnet)",
         *[f"teacher: {folder}, trained; test accuracy 0.7500 (best)"] * 3,
     ]
 
@@ -210,7 +210,7 @@ def test_a_teacher_that_was_interrupted_is_resumed() -> None:
     finish(folder, state="interrupted")
     trainer.said.clear()
     trainer.prepare(student)
-    assert trainer.said[0] == (f"teacher: {folder} is interrupted at step 1, resumed first")
+    assert trainer.said[0] == (f"teacher: {folder} is interrupted at step 1, resuming it first")
     assert [where.path.name for _, where in trainer.asked] == [folder.path.name] * 2
 
 
