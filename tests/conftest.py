@@ -3,11 +3,12 @@
 import logging
 import os
 import subprocess
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import pytest
+from forked import Forked
 
 # Two workers on two cores: one thread each, set before torch is imported, here and in subprocesses.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -45,15 +46,15 @@ def dlrun(tmp_path: Path) -> Dlrun:
         timeout: float = 120,
         env: dict[str, str] | None = None,
     ) -> "subprocess.CompletedProcess[str]":
-        command: Sequence[str] = [sys.executable, "-m", "dlrun", *arguments]
-        return subprocess.run(
-            command,
-            cwd=cwd,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            env={**os.environ, "DLRUN_DATA": str(tmp_path / "cache"), **(env or {})},
-            check=False,
-        )
+        own = {**os.environ, "DLRUN_DATA": str(tmp_path / "cache"), **(env or {})}
+        with TemporaryFile("w+") as out, TemporaryFile("w+") as error:
+            process = Forked(arguments, cwd, own, out.fileno(), error.fileno())
+            try:
+                code = process.wait(timeout)
+            finally:
+                process.kill()
+            out.seek(0)
+            error.seek(0)
+            return subprocess.CompletedProcess(arguments, code, out.read(), error.read())
 
     return run

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from forked import Forked
 from project import assert_same, command, make_project, only_run, start
 
 from dlrun.training import checkpoint
@@ -16,7 +17,7 @@ from dlrun.training import checkpoint
 ENDLESS = ["epochs=100000", "eval_every=1000000", "checkpoint_every=1000000"]
 
 
-def wait_for_steps(project: Path, process: "subprocess.Popen[str]") -> Path:
+def wait_for_steps(project: Path, process: Forked) -> Path:
     """Until the run below outputs/ has logged; its folder."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:

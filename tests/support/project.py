@@ -1,12 +1,11 @@
 """A small project in a folder: a data set of a few real clothes, and runs of every method on it."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import torch
+from forked import Forked
 
 DATA_SOURCE = '''
 from dlrun.data.sources.base import DataSource, Splits
@@ -74,17 +73,9 @@ def command(method: str, *more: str) -> list[str]:
     return ["train", *COMMON, *METHODS[method], *more]
 
 
-def start(project: Path, *arguments: str, **options: Any) -> "subprocess.Popen[str]":
-    """`dlrun ARGUMENTS` in the project, not waited for."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "dlrun", *arguments],
-        cwd=project,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        **options,
-    )
+def start(project: Path, *arguments: str) -> Forked:
+    """`dlrun ARGUMENTS` in the project, not waited for; standard error is in its output."""
+    return Forked(arguments, project, {**os.environ, "OMP_NUM_THREADS": "1"})
 
 
 def only_run(outputs: Path) -> Path:

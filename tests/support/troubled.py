@@ -1,10 +1,10 @@
 """A project whose jobs are small, and fail, die or take their time if asked to."""
 
 import json
-import subprocess
 import time
 from pathlib import Path
 
+from forked import Forked
 from project import make_project, start
 
 COMMON = [
@@ -70,11 +70,11 @@ def make_troubled(folder: Path) -> Path:
     return project
 
 
-def begin(project: Path, *overrides: str) -> "subprocess.Popen[str]":
+def begin(project: Path, *overrides: str) -> Forked:
     return start(project, "train", "-m", *overrides)
 
 
-def output(process: "subprocess.Popen[str]") -> str:
+def output(process: Forked) -> str:
     return str(process.communicate(timeout=240)[0])
 
 
@@ -97,7 +97,7 @@ def state(job: Path) -> str:
     return str(json.loads((job / "status.json").read_text())["state"])
 
 
-def wait_for_steps(project: Path, process: "subprocess.Popen[str]", count: int, most: int) -> None:
+def wait_for_steps(project: Path, process: Forked, count: int, most: int) -> None:
     """Until `count` jobs have logged three steps; none of them may have come to `most`."""
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
