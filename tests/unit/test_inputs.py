@@ -322,7 +322,7 @@ def test_a_checkpoint_that_does_not_name_its_parts_is_refused(
 
 def test_a_model_that_cannot_be_built_again_is_told(inputs: Inputs, tmp_path: Path) -> None:
     path = save(tmp_path / "x.pt", model=MODEL | {"hidden": "wide"})
-    with pytest.raises(UserError, match=r"x\.pt: its model cannot be built again \(model\.hidden"):
+    with pytest.raises(UserError, match=r"x\.pt: its model cannot be rebuilt \(model\.hidden"):
         inputs(path)
 
 

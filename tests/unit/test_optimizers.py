@@ -98,16 +98,6 @@ def test_fused_on_the_cpu_computes_the_same(name: str) -> None:
         torch.testing.assert_close(p, q)
 
 
-def test_only_tensors_of_more_than_one_dimension_decay() -> None:
-    model = network()
-    optimizer = build(choice("sgd", lr=0.1, momentum=0.9), model)
-    decays = {id(p): g["weight_decay"] for g in optimizer.param_groups for p in g["params"]}
-    assert {name: decays[id(p)] for name, p in model.named_parameters()} == {
-        "0.weight": 0.1, "1.weight": 0.0, "1.bias": 0.0,
-        "3.weight": 0.1, "3.bias": 0.0,
-    }  # fmt: skip
-
-
 def test_one_optimizer_for_each_group_over_its_own_parameters() -> None:
     a, b = nn.Linear(2, 2), nn.Linear(3, 3, bias=False)
     groups = {"first": a.parameters(), "second": iter(b.parameters())}
@@ -238,15 +228,6 @@ def test_every_setting_of_the_listing_is_tried_or_refused() -> None:
     assert len(ends) == 16
 
 
-def test_while_maximizing_decay_still_shrinks_the_weights() -> None:
-    chosen = choice("sgd", lr=0.1, momentum=0.0, maximize=True, weight_decay=0.5)
-    w = nn.Parameter(torch.tensor([[2.0]]))
-    optimizer = build_optimizers(chosen, {"main": [w]}, 1, fused=False)["main"]
-    w.grad = torch.zeros(1, 1)
-    optimizer.step()
-    assert w.item() == pytest.approx(2 * (1 - 0.1 * 0.5))
-
-
 @pytest.mark.parametrize(
     ("momentum", "dampening", "message"),
     [
@@ -302,13 +283,6 @@ def test_the_rate_of_lars_is_stated_for_a_batch_of_256() -> None:
         chosen = choice("lars", lr=0.3, momentum=0.9, trust=0.02)
         optimizer = build(chosen, network(), batch)
         assert [g["lr"] for g in optimizer.param_groups] == pytest.approx([expected, expected])
-
-
-def test_lars_adapts_weights_and_not_biases_or_norms() -> None:
-    optimizer = build(choice("lars", lr=0.3, momentum=0.9, trust=0.02), network())
-    for group in optimizer.param_groups:
-        assert group["adapt"] == all(p.ndim > 1 for p in group["params"])
-    assert [group["adapt"] for group in optimizer.param_groups] == [True, False]
 
 
 def test_an_adapted_step_has_a_length_relative_to_the_weights_whatever_the_gradients() -> None:

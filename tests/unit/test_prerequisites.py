@@ -265,15 +265,6 @@ def test_a_teacher_that_is_named_is_not_trained(here: Path) -> None:
 # --- in which folder, while others are at it -----------------------------------------------------
 
 
-def test_a_teacher_that_was_cut_off_goes_on_in_its_folder() -> None:
-    trainer = Trainer()
-    student = trainer.prepare(config())
-    folder = RunFolder(Path(student.method.options.teacher).absolute())
-    finish(folder, state="interrupted")
-    trainer.prepare(config())
-    assert [asked.path for _, asked in trainer.asked] == [folder.path] * 2
-
-
 def test_another_process_that_trains_it_is_waited_for() -> None:
     first = Trainer()
     folder = RunFolder(Path(first.prepare(config()).method.options.teacher).absolute())
