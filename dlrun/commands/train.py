@@ -47,8 +47,8 @@ def _run(options: Namespace, arguments: list[str]) -> int:
 
 
 def _train(overrides: list[str], config_dir: str | None, arguments: list[str]) -> int:
-    from dlrun.config.check import check
     from dlrun.config.compose import compose
+    from dlrun.config.schema import check
     from dlrun.runs.references import settle
 
     plain, problems = compose(overrides, config_dir)
@@ -71,8 +71,8 @@ def _train(overrides: list[str], config_dir: str | None, arguments: list[str]) -
 def _print_config(overrides: list[str], config_dir: str | None) -> int:
     from omegaconf import OmegaConf
 
-    from dlrun.config.check import check_without_torch
     from dlrun.config.compose import compose
+    from dlrun.config.schema import check_without_torch
 
     plain, problems = compose(overrides, config_dir)
     check_without_torch(plain, problems)

@@ -50,7 +50,7 @@ def run(arguments: list[str]) -> int:
     if options.help:
         from dlrun.config.help import section_help
 
-        print("\n".join([_INTRODUCTION, "", "Keys:", *section_help(("tune", "sweep"))]))
+        print("\n".join([_INTRODUCTION, "", "Keys:", *section_help("tune", "sweep")]))
         print("\nAll groups and keys: dlrun train --help")
         return 0
     if find_spec("optuna") is None:
