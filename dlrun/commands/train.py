@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from dlrun.commands.parsers import parse
+from dlrun.commands.parsers import parse, parser_of
 from dlrun.errors import UserError
 from dlrun.runs.signals import termination_told
 
@@ -30,6 +30,7 @@ def _run(options: Namespace, arguments: list[str]) -> int:
     if options.help:
         from dlrun.config.help import train_help
 
+        print(parser_of("train").format_help())
         print(train_help(options.overrides, config_dir))
         return 0
     if options.multirun:

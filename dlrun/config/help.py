@@ -13,24 +13,6 @@ from dlrun.errors import ConfigError
 from dlrun.files import load_yaml
 from dlrun.text import flatten, show
 
-_INTRODUCTION = """\
-usage: dlrun train [group=option ...] [key=value ...]
-
-Trains one run and keeps it in a folder of its own below outputs/. With -m, values separated by
-commas make a sweep of every combination.
-
-  dlrun train                                      the default: vae on fashion_mini
-  dlrun train method=supervised model=mlp epochs=5
-  dlrun train method=byol dataset=cifar10 hardware=gpu_amp
-  dlrun train dataset=image_folder dataset.root=~/pictures
-  dlrun train -m method=vae loss=bce,mse seed=0,1,2
-  dlrun train method=byol --help                   the keys of that method
-  dlrun train method=byol --cfg job                the whole config as YAML
-  dlrun train --config-dir FOLDER method=mine      your own configs, where they are not in ./conf
-
-Your own method, model, loss or data set: a class in my_file.py and `name: my_file:MyClass` in
-./conf/method/mine.yaml, then method=mine."""
-
 # The order of the groups; a group that is no field, recipe, comes last.
 _ORDER = [field.name for field in fields(TrainConfig)]
 
@@ -42,7 +24,7 @@ def train_help(overrides: list[str], config_dir: str | None) -> str:
         plain, problems = own.compose(overrides)
     if problems:
         raise ConfigError(problems)
-    lines = [_INTRODUCTION, "", "Groups:"]
+    lines = ["Groups:"]
     for group in sorted(options, key=_rank):
         for number, option in enumerate(options[group]):
             mark = "*" if chosen.get(group) == option else " "

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dlrun import commands
+from dlrun.commands import parsers
 
 Completed = subprocess.CompletedProcess[str]
 Dlrun = Callable[..., Completed]
@@ -37,7 +37,7 @@ def contents(folder: Path) -> set[Path]:
     return {path for path in folder.rglob("*") if "__pycache__" not in path.parts}
 
 
-VERBS = f"expected one of {', '.join(commands.VERBS)}"
+VERBS = f"expected one of {', '.join(parsers.VERBS)}"
 
 
 @pytest.mark.parametrize(
