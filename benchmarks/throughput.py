@@ -28,9 +28,9 @@ import torch
 from rich.console import Console
 from torch.nn import functional as F
 
-from dlrun.config.check import check, to_plain_types
 from dlrun.config.compose import compose_plain
-from dlrun.config.schema import TrainConfig
+from dlrun.config.schema import TrainConfig, check
+from dlrun.config.typed import to_plain_types
 from dlrun.losses.divergence import gaussian_kl
 from dlrun.methods.byol import decay
 from dlrun.methods.cyclegan import l1

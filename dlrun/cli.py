@@ -6,22 +6,22 @@ import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 
-from dlrun.commands import VERBS
+from dlrun.commands.parsers import VERBS, summary_of
 from dlrun.errors import UserError
 from dlrun.exit import ignore_closed_output, run_and_exit
 
 _TRAINING = ("train", "resume", "tune")
 _EPILOGUE = """\
 Start with:
-  dlrun train                                a model of clothes in a minute, without a download
-  dlrun train --help                         all groups, options and keys
+  dlrun train                                train a model of clothes in a minute, no download
+  dlrun train --help                         list all groups, options and keys
   dlrun train method=byol dataset=cifar10    choose options of groups
   dlrun train -m method=byol,vae seed=0,1    train every combination, several at a time
   dlrun predict last cat.jpg                 classify an image with a trained run
   tensorboard --logdir outputs               show curves and pictures
 
-Exit codes: 0 done, 1 the run failed, 2 the command or config is wrong, 129, 130 or 143
-interrupted and saved."""
+Exit codes: 0 done; 1 the run failed; 2 the command or config is wrong; 129, 130 or 143
+interrupted, with a checkpoint."""
 
 
 def usage() -> str:
@@ -31,7 +31,7 @@ def usage() -> str:
         "",
         "Commands:",
     ]
-    lines += [f"  dlrun {verb:<12} {what}" for verb, what in VERBS.items()]
+    lines += [f"  dlrun {verb:<12} {summary_of(verb)}" for verb in VERBS]
     return "\n".join([*lines, "", _EPILOGUE])
 
 

@@ -5,7 +5,7 @@
         tau: Fraction                 # EMA decay at the start
         predictor: Literal["mlp", "none"]
 
-`dlrun.config.check` reads these annotations, so a wrong value is reported before torch is imported.
+`dlrun.config.typed` reads these annotations, so a wrong value is reported before torch is imported.
 """
 
 import re

@@ -6,8 +6,7 @@ from argparse import Action
 from collections.abc import Sequence
 from pathlib import Path
 
-from dlrun.commands import VERBS
-from dlrun.commands.parsers import Parser, parse, parser_of
+from dlrun.commands.parsers import VERBS, Parser, parse, parser_of
 from dlrun.errors import UserError
 
 # Each script asks `dlrun completion answer` with the line up to the cursor. Candidates are whole

@@ -1,7 +1,8 @@
 """The arguments of every verb: each flag, choice and help text of dlrun is written here.
 
-A verb is a function that adds its arguments to a parser; its docstring is what `--help` shows.
-Completion reads the same parsers. Imports neither torch nor Hydra nor rich.
+A verb is a function that adds its arguments to a parser; its docstring is its `--help`, and the
+first line of it stands in `dlrun --help`. Completion reads the same parsers. Imports neither torch
+nor Hydra nor rich.
 """
 
 import argparse
@@ -57,22 +58,27 @@ class Parser(argparse.ArgumentParser):
             raise ArgumentError(action, f"got {value}{suggest(str(value), action.choices)}")
 
 
-_VERBS: dict[str, Callable[[Parser], None]] = {}
+VERBS: dict[str, Callable[[Parser], None]] = {}
+"""All verbs in the order of `dlrun --help`, with the functions that add their arguments."""
 
 
 def _verb(add: Callable[[Parser], None]) -> Callable[[Parser], None]:
-    """Makes a function the verb of its own name."""
-    _VERBS[add.__name__] = add
+    VERBS[add.__name__] = add
     return add
 
 
 def parser_of(verb: str) -> Parser:
     """The parser of one of VERBS."""
-    add = _VERBS[verb]
-    # With --help, train and tune print their config groups and keys.
+    add = VERBS[verb]
+    # With --help, train and tune also print their config groups and keys.
     parser = Parser(verb, add.__doc__ or "", add_help=verb not in ("train", "tune"))
     add(parser)
     return parser
+
+
+def summary_of(verb: str) -> str:
+    """What a verb does, in one line."""
+    return (VERBS[verb].__doc__ or "").partition("\n")[0].rstrip(".")
 
 
 def parse(verb: str, arguments: Sequence[str]) -> Namespace:
@@ -113,15 +119,15 @@ def _path(text: str) -> Path:
     return Path(text).expanduser()
 
 
-# What several verbs share. Completion knows what the metavars RUN, SWEEP and KEY=VALUE stand for.
+# Arguments of several verbs. Completion knows the metavars RUN, SWEEP and KEY=VALUE.
 _RUN = "a run's folder, its name, the beginning of its name, or 'last'"
 _IMAGES = "files, folders (with everything below them) or patterns"
 _RUNS = """\
 Which runs:
-  RUN      its folder, its name, the name=... that it was given, the beginning of its name, or last
+  RUN      its folder, its name, the name=... you gave it, the beginning of its name, or last
   SWEEP    its name, the beginning of its name, or a folder with runs below it
-  FILTER   KEY=VALUE, such as method=byol, seed=0,1, status=failed, 'optimizer.lr<0.01'; all filters
-           must hold; without RUN and SWEEP they select among all runs
+  FILTER   KEY=VALUE, such as method=byol, seed=0,1, status=failed, 'optimizer.lr<0.01'; a run must
+           match all filters; without RUN and SWEEP they select among all runs
 
 """
 
@@ -131,9 +137,10 @@ def _outputs(parser: Parser) -> None:
 
 
 def _overrides(parser: Parser) -> None:
-    parser.add("overrides", nargs="*", metavar="KEY=VALUE")
-    parser.flag("-h --help")
-    parser.add("-cd --config-dir", metavar="FOLDER")
+    parser.add("overrides", "group=option or key=value; see below", nargs="*", metavar="KEY=VALUE")
+    parser.flag("-h --help", "show this help for the groups that are chosen")
+    own = "the folder of your own configs (default: conf, if it exists)"
+    parser.add("-cd --config-dir", own, metavar="FOLDER")
 
 
 def _run(parser: Parser) -> None:
@@ -171,50 +178,101 @@ def _formats(parser: Parser, row: str) -> None:
 
 
 def _deleting(parser: Parser) -> None:
-    parser.flag("--yes -y", "do not ask, for scripts")
-    parser.flag("--dry-run -n", "list, and delete nothing")
+    parser.flag("--yes -y", "do not ask (for scripts)")
+    parser.flag("--dry-run -n", "only list what would be deleted")
 
 
 @_verb
 def train(parser: Parser) -> None:
-    """The flags of Hydra that work here; others would be ignored silently."""
+    """Train one run, or with -m a sweep: one run for every combination of values.
+
+    Each run is kept in a folder of its own below outputs/.
+
+    Examples:
+      dlrun train                                the default: vae on fashion_mini
+      dlrun train method=supervised model=mlp epochs=5
+      dlrun train method=byol dataset=cifar10 hardware=gpu_amp
+      dlrun train dataset=image_folder dataset.root=~/pictures
+      dlrun train -m method=vae loss=bce,mse seed=0,1,2
+      dlrun train method=byol --help             the keys of that method
+      dlrun train method=byol --cfg job          the whole config as YAML
+
+    A method, model, loss or data set of your own is a class in my_file.py, and a file such as
+    conf/method/mine.yaml with the line `name: my_file:MyClass`; choose it by method=mine.
+    """
     _overrides(parser)
+    # The flags of Hydra that work here; it would silently ignore the others.
     infos = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
-    parser.flag("-m --multirun")
-    parser.add("-c --cfg", choices=("job", "hydra", "all"))
-    parser.add("-i --info", nargs="?", const="all", choices=infos)
-    parser.flag("--hydra-help")
+    parser.flag("-m --multirun", "train a sweep: values are separated by commas")
+    cfg = "print the config (job), that of Hydra, or both, instead of training"
+    parser.add("-c --cfg", cfg, choices=("job", "hydra", "all"))
+    info = f"print how Hydra composes it: {', '.join(infos)}"
+    parser.add("-i --info", info, nargs="?", const="all", choices=infos, metavar="WHAT")
+    parser.flag("--hydra-help", "print Hydra's own flags")
 
 
 @_verb
 def tune(parser: Parser) -> None:
-    """The study itself is configured by keys: tune.trials=100."""
+    """Search for the values with which a run does best on the val split, with Optuna.
+
+    Each trial is an ordinary run below outputs/sweeps/, in a process of its own. Optuna, which
+    draws the values, is installed by pip install 'dlrun[tune]'.
+
+    Examples:
+      dlrun tune method=vae 'optimizer.lr=interval(1e-4,1e-2)' 'method.beta=choice(.5,1,4)'
+      dlrun tune method=supervised model=resnet8,resnet20 'optimizer.lr=interval(.01,1)' epochs=10
+      dlrun tune 'optimizer.lr=interval(.01,1)' name=rates tune.trials=40
+      dlrun tune 'optimizer.lr=interval(.01,1)' name=rates tune.trials=100   continue it to 100
+      dlrun tune 'optimizer.lr=interval(.01,1)' tune.pruner=none             complete each trial
+      dlrun tune 'optimizer.lr=interval(.01,1)' 'tune.objective=[accuracy,seconds]'
+
+    Of several objectives, the Pareto front is printed. dlrun ls rates, compare rates, plot rates
+    and report rates show the trials of a study.
+
+    Values, in Hydra's syntax (quote brackets):
+      a,b,c  choice(a,b,c)  glob(res*)   one of them, also of a group: model=mlp,cnn
+      range(1,5)  range(0,1,.1)          evenly spaced numbers, without the last
+      interval(1e-4,1e-2)                any number in between; on a log scale if both bounds are
+                                         > 0 and a factor of 10 or more apart
+      tag(log,interval(a,b))             on a log scale; tag(linear,interval(a,b)) on a linear one
+      int(interval(8,64))                integers, both bounds included
+
+    The pruner sees each evaluation on val, so eval_every= sets how early a trial can be stopped. A
+    pruned run keeps its checkpoint; `dlrun resume` continues it. A trial skips what only a final
+    report needs, such as method.likelihood_draws, unless you give it; the command for the best
+    trial, which is printed at the end, includes it again.
+
+    Without name=, the command itself names the folder. The study's journal is in that folder: the
+    same command continues the study. Two terminals, or two machines that share the folder, can work
+    on it at the same time.
+    """
     _overrides(parser)
 
 
 @_verb
 def resume(parser: Parser) -> None:
-    """Resume a run that was interrupted, killed or failed, at the step of its last checkpoint.
+    """Resume an interrupted, killed or failed run at its last checkpoint.
 
-    The run keeps its config. To change it, start a new run.
+    It continues at the exact step, and ends with the result it would have had without a stop. It
+    keeps its config; to change it, start a new run.
 
     Examples:
       dlrun resume last
       dlrun resume 261126-1015
     """
     parser.add("run", _RUN, metavar="RUN")
-    devices = "train in N processes (default: as before)"
+    devices = "train in N processes (default: as many as before)"
     parser.add("--devices", devices, type=at_least(1), metavar="N")
     _outputs(parser)
 
 
 @_verb
 def ls(parser: Parser) -> None:
-    """List runs, also those of sweeps, oldest first.
+    """List runs, those of sweeps included, oldest first.
 
     Examples:
       dlrun ls                                   all runs below outputs/
-      dlrun ls method=byol status=failed         both must hold
+      dlrun ls method=byol status=failed         both must match
       dlrun ls status=failed,interrupted         one of several values
       dlrun ls 'optimizer.lr<0.01' 'test.accuracy>0.9'
                                                  compared as numbers (quote < and >)
@@ -222,16 +280,16 @@ def ls(parser: Parser) -> None:
       dlrun ls --sort seconds --limit 5 --csv
 
     Keys of filters and --sort: every key of config.yaml (seed, optimizer.lr, model, ...); status,
-    run, done, step, seconds; val.best; test.METRIC of the best checkpoint, test.last.METRIC of the
-    last one. The table has the latest 50 runs; --json and --csv have all of them.
+    run, done, step, seconds; val.best; test.METRIC at the best checkpoint, test.last.METRIC at the
+    last one. The table shows the latest 50 runs; --json and --csv print all of them.
     """
     _runs(parser, "*")
     parser.add("--sort", "sort by a key, lowest first", metavar="KEY")
     parser.flag("--reverse", "reverse the order")
     limits = parser.add_mutually_exclusive_group()
-    limit = "the last N runs; with --sort, the first N"
+    limit = "the latest N runs; with --sort, the first N"
     limits.add_argument("--limit", type=at_least(1), metavar="N", help=limit)
-    limits.add_argument("--all", action="store_true", help="all runs, in the table too")
+    limits.add_argument("--all", action="store_true", help="show all runs in the table")
     _formats(parser, "with a column for every config key")
 
 
@@ -248,7 +306,7 @@ def show(parser: Parser) -> None:
 
 @_verb
 def compare(parser: Parser) -> None:
-    """Compare runs: the config keys that differ, then the metrics.
+    """Compare runs: the config keys that differ, and the metrics over seeds.
 
     Examples:
       dlrun compare 261126-0201 last           two runs, by the beginning of their names
@@ -257,10 +315,10 @@ def compare(parser: Parser) -> None:
       dlrun compare method=byol,siamese dataset=cifar10
 
     Runs that differ only in their seed share a column: mean ± standard deviation (n - 1), and n.
-    `best` is the checkpoint that the val split chose, `last` the end of training. Unfinished runs
-    are excluded. Where two columns share two or more seeds, the other columns are compared with A:
-    the mean difference over these seeds, its 95% interval, and the p-value of a paired t-test, not
-    corrected for the number of tests.
+    `best` is the checkpoint with the best val value, `last` the end of training. Unfinished runs
+    are excluded. A column that shares two or more seeds with column A is compared with it: the mean
+    difference over these seeds, its 95% interval, and the p-value of a paired t-test, not corrected
+    for the number of tests.
     """
     _runs(parser)
     metric = "show only this metric; may be repeated"
@@ -270,7 +328,7 @@ def compare(parser: Parser) -> None:
 
 @_verb
 def plot(parser: Parser) -> None:
-    """Plot curves over steps or seconds, in the terminal or to a file.
+    """Plot curves of runs or a sweep, in the terminal or to a file.
 
     Examples:
       dlrun plot last
@@ -280,7 +338,7 @@ def plot(parser: Parser) -> None:
 
     Runs that differ only in their seed are one curve: their mean, with a band of one standard
     deviation on either side, at the steps that all completed runs have. If none is completed, all
-    of them are used. With --over seconds, a point is at the mean time of its step.
+    of them are used. With --over seconds, each point is at the mean time of its step.
     """
     _runs(parser)
     parser.add("--metric", "such as val/knn (default: the key metric on val)", metavar="NAME")
@@ -297,8 +355,8 @@ def leaderboard(parser: Parser) -> None:
       dlrun leaderboard dataset=cifar10 --metric knn
       dlrun leaderboard dataset=cifar10 'epochs<=20' model=resnet
 
-    Runs that differ only in their seed count as one config. The config of each method with the best
-    mean of its key metric on val is its entry. Entries are ranked by the test split, at the
+    Runs that differ only in their seed count as one config. Each method enters with the config that
+    has the best mean of its key metric on val. Entries are ranked by the test split, at the
     checkpoints that val chose: the test split chooses neither config nor checkpoint.
     """
     _runs(parser, "*")
@@ -311,27 +369,28 @@ def leaderboard(parser: Parser) -> None:
 def report(parser: Parser) -> None:
     """Write one self-contained HTML file about a run, several runs or a sweep.
 
-    It has metrics, curves, pictures, config and provenance, and needs neither network nor server.
+    It has metrics, curves, pictures, config and provenance, and opens without network or server.
 
     Examples:
       dlrun report last --open
       dlrun report losses                          a sweep, by its name
-      dlrun report losses seed=0                   runs of a sweep, those with seed 0
+      dlrun report losses seed=0                   the runs of a sweep that have seed 0
       dlrun report 261126-1015 261126-1130 -o both.html
     """
     _runs(parser)
-    out = "default: report.html in the folder of the run or sweep; here, for several"
+    out = "default: report.html in the folder of the run or sweep; for several, in this folder"
     parser.add("-o --out", out, type=_path, metavar="FILE")
     parser.flag("--open", "open it in the browser")
 
 
 @_verb
 def evaluate(parser: Parser) -> None:
-    """Compute every metric that applies to a run, next to what was recorded during its training.
+    """Compute every metric of a run, on its own data set or another one.
 
-    Options such as dataset.root=... change the data set. --quality measures generated images
-    instead: KID, FID, precision and recall on the test split. They are added to the run, where ls,
-    compare, leaderboard and report find them.
+    They are shown next to the values recorded during training. Options such as dataset.root=...
+    change the data set. --quality measures generated images instead: KID, FID, precision and recall
+    on the test split. These are added to the run, where ls, compare, leaderboard and report find
+    them.
 
     Examples:
       dlrun evaluate last
@@ -341,15 +400,16 @@ def evaluate(parser: Parser) -> None:
       dlrun evaluate copied/best.pt dataset.root=/elsewhere/pictures
       dlrun evaluate last --quality
 
-    --features: `auto` compares the features of a small classifier, which is trained once for each
-    data set in about 10 s; `random` those of an untrained one; a file of Inception v3 (that of the
-    published FIDs, pt_inception-2015-12-05-6726825d.pth, or torchvision's) gives standard FIDs.
+    --features: `auto` compares images by the features of a small classifier, which is trained once
+    for each data set in about 10 s, `random` by those of an untrained one. A file of Inception v3
+    (pt_inception-2015-12-05-6726825d.pth, as in published FIDs, or torchvision's) gives standard
+    FIDs.
     """
     parser.add("runs", f"{_RUN}; or a checkpoint file; and dataset=...", nargs="+", metavar="RUN")
-    parser.add("--split", "the split; choose nothing by test", choices=SPLITS, default="val")
+    parser.add("--split", "the split (make no choices by test)", choices=SPLITS, default="val")
     parser.flag("--quality", "measure the quality of generated images")
     parser.add("--features", "for --quality: auto, random, or a FILE", default="auto")
-    samples = "for --quality: images to generate, at most as many as the test split has"
+    samples = "for --quality: how many images to generate, at most the size of the test split"
     parser.add("--samples", samples, type=at_least(10), default=1000, metavar="N")
     parser.flag("--json", "print JSON")
     parser.flag("--tensorboard", "also add the metrics to the run's TensorBoard")
@@ -361,8 +421,8 @@ def predict(parser: Parser) -> None:
     """Classify images of any size and mode with a trained run.
 
     Prints a table to a terminal and CSV to a pipe; --out writes a file. The columns are the file,
-    the class and its probability, the same for each further task that the run was trained on
-    (method.tasks), and why a file could not be read.
+    its class and probability, the same for each further task of the run (method.tasks), and the
+    error if a file cannot be read.
 
     Examples:
       dlrun predict last cat.jpg dog.png
@@ -374,13 +434,9 @@ def predict(parser: Parser) -> None:
     parser.add("images", _IMAGES, nargs="+", metavar="IMAGE")
     parser.add("--top", "the K most probable classes", type=at_least(1), default=1, metavar="K")
     parser.flag("--all", "add a column for each class")
-    parser.add(
-        "-o --out",
-        "a .csv, .json, .jsonl or .parquet file; - is stdout",
-        type=_path,
-        metavar="FILE",
-    )
-    parser.add("--format", "the format, whatever the file's name ends in", choices=_TABLES)
+    out = "a .csv, .json, .jsonl or .parquet file; - is stdout"
+    parser.add("-o --out", out, type=_path, metavar="FILE")
+    parser.add("--format", "the format, whatever the file name ends in", choices=_TABLES)
     _loading(parser)
 
 
@@ -388,8 +444,8 @@ def predict(parser: Parser) -> None:
 def embed(parser: Parser) -> None:
     """Compute features of images: float32 of shape (N, D), as .npy or .parquet.
 
-    Next to X.npy, X-names.tsv has the names of the files. Without images, a split of the run's own
-    data set is used.
+    The names of the files are in X-names.tsv next to X.npy. Without images, a split of the run's
+    own data set is used.
 
     Examples:
       dlrun embed last                                  the val split of its own data set
@@ -404,17 +460,17 @@ def embed(parser: Parser) -> None:
     parser.add("-o --out", out, type=_path, metavar="FILE")
     plot = "plot the features in two dimensions, coloured by class (default: pca)"
     parser.add("--picture", plot, nargs="?", const="pca", choices=("pca", "tsne", "umap"))
-    parser.flag("--neighbours", "save a grid of images and their nearest ones")
-    parser.flag("--projector", "write TensorBoard's projector, with thumbnails")
+    parser.flag("--neighbours", "save a grid of images next to their nearest neighbours")
+    parser.flag("--projector", "write files for TensorBoard's projector, with thumbnails")
     sample = "show at most N images in pictures and the projector"
     parser.add("--sample", sample, type=at_least(3), default=5000, metavar="N")
-    parser.add("--seed", "of t-SNE and UMAP", type=at_least(0), default=0)
+    parser.add("--seed", "the seed of t-SNE and UMAP", type=at_least(0), default=0)
     _loading(parser)
 
 
 @_verb
 def sample(parser: Parser) -> None:
-    """Generate images with a generative run. The same seed gives the same images.
+    """Generate images with a generative run; the same seed gives the same images.
 
     Examples:
       dlrun sample last
@@ -463,9 +519,9 @@ def interpolate(parser: Parser) -> None:
 def traverse(parser: Parser) -> None:
     """Show what each latent dimension does: a row of images for each dimension.
 
-    Each dimension is moved by itself from 3 standard deviations below to 3 above; those that vary
-    most come first. Mean and deviation are measured on the val split, or on --among; --prior takes
-    0 and 1.
+    One dimension at a time moves from 3 standard deviations below its mean to 3 above; dimensions
+    that vary most come first. Mean and deviation are measured on the val split, or on the images of
+    --among; with --prior they are 0 and 1.
 
     Examples:
       dlrun traverse last
@@ -477,18 +533,18 @@ def traverse(parser: Parser) -> None:
     dims = "which dimensions (default: the 10 that vary most)"
     parser.add("--dims", dims, type=at_least(0), nargs="+", metavar="I")
     parser.add("--steps", "how many images in a row", type=at_least(2), default=11, metavar="N")
-    parser.add("--among", "images to measure mean and deviation on", nargs="+", metavar="IMAGE")
-    parser.flag("--prior", "take those of the prior, N(0, 1)")
+    parser.add("--among", "measure mean and deviation on these images", nargs="+", metavar="IMAGE")
+    parser.flag("--prior", "use mean and deviation of the prior N(0, 1)")
     _pictures(parser, animated=True)
     _loading(parser)
 
 
 @_verb
 def translate(parser: Parser) -> None:
-    """Translate every image below a folder with a run of an unpaired method.
+    """Translate a folder of images into the other domain of an unpaired method.
 
     Names, sub-folders and sizes are kept: each image is resized to the model's size, and its
-    translation back. The same command again continues where it was stopped.
+    translation back. If it is stopped, the same command continues it.
 
     Examples:
       dlrun translate last horses/ as-deer/ --to deer
@@ -500,20 +556,20 @@ def translate(parser: Parser) -> None:
     parser.add("out", "the folder to write to", type=_path, metavar="OUT")
     domain = "the target domain, A, B or its name; or a direction, a_to_b or b_to_a"
     parser.add("--to", domain, required=True, metavar="DOMAIN")
-    parser.flag("--overwrite", "also translate what is in OUT already")
+    parser.flag("--overwrite", "also translate images that OUT already has")
     _loading(parser)
 
 
 @_verb
 def export(parser: Parser) -> None:
-    """Export a trained network for use without dlrun.
+    """Export a trained network as safetensors, torchvision, ONNX or torch.export.
 
-    Each file is first compared with the original, on images of the test split:
+    They need no dlrun. Each file is compared with the original network on test images:
       safetensors    all weights that inference needs
       torchvision    a state dict of the backbone and its classifier, which torchvision loads
-      onnx           a program for each thing the run can do; any batch size, pixels in [0, 1]
+      onnx           a program for each verb that the run supports; any batch size, pixels in [0, 1]
       torch_export   the same for torch.export.load
-    A model card is added: data, licence, metrics, the command to reproduce the run.
+    A model card is added: data, licence, metrics, and the command that reproduces the run.
 
     Examples:
       dlrun export last
@@ -525,23 +581,23 @@ def export(parser: Parser) -> None:
     formats = ("safetensors", "torchvision", "onnx", "torch_export")
     parser.add("--format", "default: all that apply", nargs="+", metavar="FORMAT", choices=formats)
     parser.flag("--force", "replace an older export")
-    parser.add("--data-dir", "where its data is (default: as in its config)", metavar="FOLDER")
+    parser.add("--data-dir", "where the data is (default: as in its config)", metavar="FOLDER")
     _loading(parser, device=False)
 
 
 @_verb
 def rm(parser: Parser) -> None:
-    """Delete runs with everything in their folders.
+    """Delete runs with everything in their folders; asks first.
 
     Examples:
       dlrun rm 261126-0201                     by the beginning of its name
-      dlrun rm losses seed=7                   runs of a sweep, those with seed 7
+      dlrun rm losses seed=7                   the runs of a sweep that have seed 7
       dlrun rm status=failed --dry-run         only list them
 
-    A run that is being trained is never deleted. You are warned if the config of another run names
-    it, as a student names its teacher; the other run has its own copy of what it needs. If two
-    sweeps share a job, deleting it from the sweep that only has a link to it deletes the link;
-    deleting the run itself deletes all links to it, after a warning.
+    A run that is being trained is never deleted. There is a warning if the config of another run
+    names it, as a student names its teacher; that run has its own copy of what it needs. If two
+    sweeps share a job, one of them has a link to it: deleting it from that sweep deletes the link;
+    deleting the run itself deletes its links too, after a warning.
     """
     _runs(parser)
     _deleting(parser)
@@ -549,11 +605,11 @@ def rm(parser: Parser) -> None:
 
 @_verb
 def gc(parser: Parser) -> None:
-    """Delete what no result depends on: failed and empty runs, old checkpoints.
+    """Free disk space: delete failed and empty runs and old checkpoints; asks first.
 
     Kinds:
       failed       runs that failed
-      empty        folders that have no config an hour after they were made, runs without a single
+      empty        folders without a config that are older than an hour, runs without a single
                    step, and links of sweeps to deleted runs
       checkpoints  last.pt of completed runs older than --days that have a best.pt; they can be
                    used but not trained further
@@ -564,12 +620,12 @@ def gc(parser: Parser) -> None:
       dlrun gc failed empty
       dlrun gc checkpoints --days 0 --yes        for scripts
 
-    A run that is being trained is never touched. A failed one that the config of another run names
-    is kept, and you are told (`dlrun rm` deletes it).
+    A run that is being trained is never touched. A failed run that the config of another run names
+    is kept and listed (`dlrun rm` deletes it).
     """
     kinds = ("failed", "empty", "checkpoints", "temporary")
-    parser.add("kinds", "default: all of them", nargs="*", metavar="KIND", choices=kinds)
-    days = "delete checkpoints older than this"
+    parser.add("kinds", "default: all kinds", nargs="*", metavar="KIND", choices=kinds)
+    days = "delete checkpoints older than N days"
     parser.add("--days", days, type=at_least(0.0), default=30.0, metavar="N")
     _deleting(parser)
     _outputs(parser)
@@ -577,16 +633,17 @@ def gc(parser: Parser) -> None:
 
 @_verb
 def doctor(parser: Parser) -> None:
-    """Show the hardware that was found, what dlrun would use, its speed, and which data is here."""
-    parser.add("--data-dir", "the cache folder (default: the user's)", metavar="FOLDER")
+    """Show the hardware, its speed, what dlrun would use, and which data is here."""
+    parser.add("--data-dir", "the data's folder (default: the user's cache)", metavar="FOLDER")
 
 
 @_verb
 def completion(parser: Parser) -> None:
-    """Print the completion script of a shell. Load it in the shell's startup file:
+    """Print a script that completes verbs, flags, options and runs in your shell.
 
-    bash    ~/.bashrc                     eval "$(dlrun completion bash)"
-    zsh     ~/.zshrc                      eval "$(dlrun completion zsh)"
-    fish    ~/.config/fish/config.fish    dlrun completion fish | source
+    Load it in the shell's startup file:
+      bash    ~/.bashrc                     eval "$(dlrun completion bash)"
+      zsh     ~/.zshrc                      eval "$(dlrun completion zsh)"
+      fish    ~/.config/fish/config.fish    dlrun completion fish | source
     """
     parser.add("shell", "the shell", choices=SHELLS)

@@ -18,7 +18,7 @@ def run(arguments: list[str]) -> int:
         return 0
 
     from dlrun.commands.start import resume
-    from dlrun.config.check import check
+    from dlrun.config.schema import check
     from dlrun.sweeps.launch import missing_processes, relaunch
 
     config = check(plain)

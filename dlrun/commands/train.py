@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from dlrun.commands.parsers import parse
+from dlrun.commands.parsers import parse, parser_of
 from dlrun.errors import UserError
 from dlrun.runs.signals import termination_told
 
@@ -30,6 +30,7 @@ def _run(options: Namespace, arguments: list[str]) -> int:
     if options.help:
         from dlrun.config.help import train_help
 
+        print(parser_of("train").format_help())
         print(train_help(options.overrides, config_dir))
         return 0
     if options.multirun:
@@ -47,8 +48,8 @@ def _run(options: Namespace, arguments: list[str]) -> int:
 
 
 def _train(overrides: list[str], config_dir: str | None, arguments: list[str]) -> int:
-    from dlrun.config.check import check
     from dlrun.config.compose import compose
+    from dlrun.config.schema import check
     from dlrun.runs.references import settle
 
     plain, problems = compose(overrides, config_dir)
@@ -71,8 +72,8 @@ def _train(overrides: list[str], config_dir: str | None, arguments: list[str]) -
 def _print_config(overrides: list[str], config_dir: str | None) -> int:
     from omegaconf import OmegaConf
 
-    from dlrun.config.check import check_without_torch
     from dlrun.config.compose import compose
+    from dlrun.config.schema import check_without_torch
 
     plain, problems = compose(overrides, config_dir)
     check_without_torch(plain, problems)

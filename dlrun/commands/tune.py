@@ -4,39 +4,9 @@ import os
 from importlib.util import find_spec
 from pathlib import Path
 
-from dlrun.commands.parsers import parse
+from dlrun.commands.parsers import parse, parser_of
 from dlrun.errors import UserError
 from dlrun.runs.signals import termination_told
-
-_INTRODUCTION = """\
-usage: dlrun tune key=VALUES [key=VALUES ...] [group=option ...] [key=value ...]
-
-Searches for the values with which a run does best on the val split. Each trial is an ordinary run
-below outputs/sweeps/, in a process of its own; Optuna draws the values (pip install 'dlrun[tune]').
-
-  dlrun tune method=vae 'optimizer.lr=interval(1e-4,1e-2)' 'method.beta=choice(.5,1,4)'
-  dlrun tune method=supervised model=resnet8,resnet20 'optimizer.lr=interval(.01,1)' epochs=10
-  dlrun tune ... tune.trials=100 name=wide      run it again to continue: 100 trials in total
-  dlrun tune ... tune.pruner=hyperband          tune.pruner=none completes every trial
-  dlrun tune ... 'tune.objective=[accuracy,seconds]'   several objectives: prints the Pareto front
-  dlrun ls wide; dlrun compare wide; dlrun plot wide; dlrun report wide
-
-Values, in Hydra's syntax (quote what has brackets):
-  a,b,c  choice(a,b,c)  glob(res*)   one of them, also of a group: model=mlp,cnn
-  range(1,5)  range(0,1,.1)          numbers in order, without the last
-  interval(1e-4,1e-2)                any number in between; on a log scale if both bounds are > 0
-                                     and a factor of 10 or more apart
-  tag(log,interval(a,b))             on a log scale; tag(linear,interval(a,b)) evenly
-  int(interval(8,64))                integers, both bounds included
-
-The pruner sees each evaluation on val, so eval_every= sets how early a trial can be stopped. A
-pruned run keeps its checkpoint; `dlrun resume` continues it. A trial skips what only a final report
-needs, such as method.likelihood_draws, unless you give it; the best command, printed at the end,
-has it again.
-
-Without name=, the folder is named by the command. The study's journal is in that folder: the same
-command continues the study, and in two terminals, or on two machines that share the folder, both
-work on it."""
 
 
 def run(arguments: list[str]) -> int:
@@ -50,7 +20,8 @@ def run(arguments: list[str]) -> int:
     if options.help:
         from dlrun.config.help import section_help
 
-        print("\n".join([_INTRODUCTION, "", "Keys:", *section_help(("tune", "sweep"))]))
+        print(parser_of("tune").format_help())
+        print("\n".join(["Keys of the study:", *section_help("tune", "sweep")]))
         print("\nAll groups and keys: dlrun train --help")
         return 0
     if find_spec("optuna") is None:

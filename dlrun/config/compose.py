@@ -1,13 +1,12 @@
-"""argv to a plain dict: Hydra composes the groups, values are set on what they give.
+"""From argv to a plain dict: Hydra composes the groups, then values are set on the result.
 
-Hydra stops at the first mistake. Here each argument is looked at by itself, what is wrong is
-collected, and the rest is composed, so that the types can tell what is wrong besides.
+Hydra stops at the first mistake. Here each argument is checked by itself, mistakes are collected,
+and the rest is composed, so that the types can find the other mistakes.
 """
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from copy import deepcopy
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -26,24 +25,26 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError, YAMLError
 
+from dlrun.config.typed import Typed
 from dlrun.errors import ConfigError
+from dlrun.options import Choice
 from dlrun.text import flatten, show, suggest
 
 PRIMARY = "train"
 NOT_OF_A_RUN = ("hydra", "sweep", "tune")
-"""Sections of the primary config that no run knows of."""
+"""Sections of the primary config that are no part of a run."""
 SEVERAL = ("logger",)
-"""Groups of which several options can be chosen at once: logger=[tensorboard,mine]."""
+"""Groups that take several options at once: logger=[tensorboard,mine]."""
 REFUSALS = (HydraException, OmegaConfBaseException, YAMLError, ValueError)
-"""What Hydra raises for a user's mistake; ValueError for a file that is not UTF-8."""
+"""What Hydra raises for a mistake of the user; ValueError for a file that is not UTF-8."""
 _SWEEPS = {
-    "choice": "choice(a,b,...), one value at least",
-    "range": "range(start,stop[,step]), numbers",
-    "interval": "interval(low,high), two numbers",
+    "choice": "choice(a,b,...) with at least one value",
+    "range": "range(start,stop[,step]) with numbers",
+    "interval": "interval(low,high) with two numbers",
     "glob": "glob(pattern), such as glob(resnet*)",
 }
 _CALL = re.compile(rf"=(?:\w+\()*(?:\w+,)*({'|'.join(_SWEEPS)})\([^()]*\)+$")
-# What people type who come from other tools, where no spelling is near enough to guess from.
+# Names of other tools, which are spelt too differently to be guessed.
 _OTHER_NAMES = {
     "learning_rate": "optimizer.lr", "lr": "optimizer.lr", "weight_decay": "optimizer.weight_decay",
     "wd": "optimizer.weight_decay", "momentum": "optimizer.momentum", "bs": "batch_size",
@@ -63,8 +64,8 @@ class Problem(Exception):
 class Composer:
     """Composes command lines over the packaged conf/ and, behind it, the user's own folder.
 
-    To be had from `composer`. Command lines that choose the same groups share one composition of
-    Hydra's, which takes a tenth of a second.
+    Made by `composer`. Command lines that choose the same groups share one composition by Hydra,
+    which takes a tenth of a second.
     """
 
     def __init__(self, loader: ConfigLoader, config_dir: str | None) -> None:
@@ -75,34 +76,26 @@ class Composer:
         self._composed: dict[tuple[str, ...], DictConfig] = {}
 
     def compose(self, texts: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
-        """What one command line gives, without Hydra's own section, and what is wrong with it.
+        """The config that one command line gives, without Hydra's section, and what is wrong.
 
-        What is wrong is left out. What has to be given and was not is '???'.
+        What is wrong is left out of the config. A value that must be given and is not is '???'.
         """
         overrides, problems = self.parse(texts)
-        groups = [o for o in overrides if self._is_choice(o)]
         try:
-            config, refused = self._groups(groups)
-        except REFUSALS as error:
-            raise ConfigError([*problems, reason(error)]) from None
-        problems += [*refused, *self._shadowed(config)]
-        tree: dict[str, Any] = OmegaConf.to_container(config)  # type: ignore[assignment]
-        tree.pop("hydra")
-        for override in (o for o in overrides if not self._is_choice(o)):
-            try:
-                set_value(tree, override, self.options)
-            except Problem as problem:
-                problems.append(str(problem))
-        plain = {str(key): value for key, value in tree.items() if key not in NOT_OF_A_RUN}
-        try:
-            return _resolved(plain), problems
+            config, wrong = self._choose(overrides)
+            problems += [*wrong, *self._shadowed(config)]
+            tree: dict[str, Any] = OmegaConf.to_container(config)  # type: ignore[assignment]
+            del tree["hydra"]
+            values = [o for o in overrides if not self._is_choice(o)]
+            problems += set_values(tree, values, self.options)
+            return to_plain(tree), problems
         except REFUSALS as error:
             raise ConfigError([*problems, reason(error)]) from None
 
     def parse(
         self, texts: Sequence[str], sweep: bool = False, tune: bool = False
     ) -> tuple[list[Override], list[str]]:
-        """What can be read of a command line, and what is wrong with the rest.
+        """The overrides of a command line that can be read, and what is wrong with the others.
 
         Args:
             texts: as typed.
@@ -128,7 +121,7 @@ class Composer:
         key = override.get_key_element()
         if not sweep:
             is_group = override.key_or_group in self.options
-            quoted = "" if is_group else f", and one text is given as {key}=\"'...'\""
+            quoted = "" if is_group else f"; to give it as one text, write {key}=\"'...'\""
             raise Problem(
                 f"{text}: several values are a sweep, which needs -m: dlrun train -m {text}{quoted}"
             )
@@ -136,8 +129,8 @@ class Composer:
             self._demand_values(override, text)
         elif not tune:
             raise Problem(
-                f"{text}: dlrun tune searches an interval(...); -m takes a,b,c, choice(...) and "
-                "range(...)"
+                f"{text}: only dlrun tune searches an interval(...); with -m, give a,b,c, "
+                "choice(...) or range(...)"
             )
         return override
 
@@ -149,41 +142,43 @@ class Composer:
             raise Problem(f"{text}: {reason(error)}") from error
         if empty:
             there = ", ".join(self.options.get(override.key_or_group, []))
-            raise Problem(f"{text}: matches nothing{f' of {there}' if there else ''}")
+            raise Problem(f"{text}: matches none of {there}" if there else f"{text}: has no values")
 
     def _is_choice(self, override: Override) -> bool:
-        """Whether it is Hydra's to read: the choice of an option, or a setting of Hydra itself."""
+        """Whether it chooses an option or sets something of Hydra itself; Hydra reads those."""
         group = override.key_or_group
         if group.partition(".")[0].partition("/")[0] == "hydra":
             return True
         return group in self.options and not isinstance(override.value(), dict)
 
-    def _groups(self, choices: Sequence[Override]) -> tuple[DictConfig, list[str]]:
-        """What the chosen options give together, and a line for each that is not there."""
+    def _choose(self, overrides: Sequence[Override]) -> tuple[DictConfig, list[str]]:
+        """What the chosen options give together, and a line for each that cannot be chosen."""
+        problems: list[str] = []
+
+        def fits(problem: str | None) -> bool:
+            problems.extend([problem] if problem else [])
+            return problem is None
+
+        choices = [o for o in overrides if self._is_choice(o)]
+        choices = [o for o in choices if fits(_option_problem(o, self.options))]
+        plain = [o for o in choices if o.package is None]
+        if len(plain) < len(choices):  # a network of a method: does the chosen one have it?
+            names = map(str, self._hydra(plain).hydra.runtime.choices)
+            there = [name for name in names if "@" in name]
+            choices = [o for o in choices if o in plain or fits(_nested_problem(o, there))]
+        return self._hydra(choices), problems
+
+    def _hydra(self, choices: Sequence[Override]) -> DictConfig:
         texts = tuple(o.input_line or "" for o in choices)
         if texts not in self._composed:
-            problems = [_option_problem(override, self.options) for override in choices]
-            if any(problems):
-                rest = [o for o, told in zip(choices, problems, strict=True) if told is None]
-                config, further = self._groups(rest)
-                return config, [told for told in problems if told is not None] + further
-            nested = [o for o in choices if o.package is not None]
-            if nested:  # a network of a method: whether it has one is known when it is chosen
-                plain, _ = self._groups([o for o in choices if o.package is None])
-                there = [str(key) for key in plain.hydra.runtime.choices if "@" in str(key)]
-                wrong = [_nested_problem(override, there) for override in nested]
-                if any(wrong):
-                    refused = {id(o) for o, told in zip(nested, wrong, strict=True) if told}
-                    config, _ = self._groups([o for o in choices if id(o) not in refused])
-                    return config, [told for told in wrong if told is not None]
             self._composed[texts] = hydra_compose(
                 PRIMARY, overrides=list(texts), return_hydra_config=True
             )
-        return self._composed[texts], []
+        return self._composed[texts]
 
     def _shadowed(self, config: DictConfig) -> list[str]:
-        """The packaged file would be taken in silence where the user's own has its name."""
-        if self.config_dir is None or Path(self.config_dir).resolve() == packaged().resolve():
+        """A line for each file of the user's that Hydra ignores, since conf/ has its name."""
+        if self.config_dir is None:
             return []
         clashes = []
         several = [(group, option) for group in SEVERAL for option in config.get(group) or ()]
@@ -196,23 +191,16 @@ class Composer:
 
     def choices(self, texts: Sequence[str]) -> dict[str, str]:
         """The option that is chosen of each group, such as {'method': 'vae'}."""
-        overrides, _ = self.parse(texts)
-        config, _ = self._groups([o for o in overrides if self._is_choice(o)])
+        config, _ = self._choose(self.parse(texts)[0])
         return {str(key): str(option) for key, option in config.hydra.runtime.choices.items()}
 
     def sections(self, group: str) -> dict[str, dict[str, Any]]:
-        """What each option of `group` says; without those whose file is wrong."""
+        """The content of each option of `group`; without those whose file is wrong."""
         found = {}
         for option in self.options.get(group, []):
-            path = f"{group}/{option}"
             try:
-                source = next(s for s in self.loader.get_sources() if s.is_config(path))
-                config = source.load_config(path).config
-                if "defaults" in config:  # it builds on another, and composing takes longer
-                    config = hydra_compose(path)[group]
-                if isinstance(config, DictConfig):
-                    found[option] = _resolved(OmegaConf.to_container(config))
-            except (*REFUSALS, KeyError):  # told where it is chosen
+                found[option] = to_plain(hydra_compose(f"{group}/{option}")[group])
+            except (*REFUSALS, KeyError, TypeError):  # reported when it is chosen
                 continue
         return found
 
@@ -223,6 +211,8 @@ def composer(config_dir: str | None = None) -> Iterator[Composer]:
     if GlobalHydra.instance().is_initialized() and _open:
         yield _open[-1]
         return
+    if config_dir is not None and Path(config_dir).resolve() == packaged().resolve():
+        config_dir = None
     # As hydra.main does for --config-dir; the compose API's initialize() takes one source only.
     path = create_config_search_path("pkg://dlrun.conf")
     if config_dir is not None:
@@ -249,17 +239,23 @@ def compose(texts: Sequence[str], config_dir: str | None) -> tuple[dict[str, Any
 
 
 def compose_plain(texts: Sequence[str], config_dir: str | None = None) -> dict[str, Any]:
-    """What one command line gives. Raises ConfigError with all that is wrong with it."""
+    """The config that one command line gives.
+
+    Raises:
+        ConfigError: everything that is wrong with it.
+    """
     plain, problems = compose(texts, config_dir)
     if problems:
         raise ConfigError(problems)
     return plain
 
 
-def to_plain(config: DictConfig) -> dict[str, Any]:
-    """A run's part of what Hydra has composed, resolved."""
-    parts = [str(key) for key in config if key not in NOT_OF_A_RUN]
-    return _resolved(OmegaConf.masked_copy(config, parts))
+def to_plain(config: DictConfig | dict[str, Any]) -> dict[str, Any]:
+    """The keys of a run in a composed config, with their interpolations resolved."""
+    tree: Any = OmegaConf.to_container(config) if isinstance(config, DictConfig) else config
+    own = OmegaConf.create({key: tree[key] for key in tree if key not in NOT_OF_A_RUN})
+    resolved: Any = OmegaConf.to_container(own, resolve=True)
+    return {str(key): value for key, value in resolved.items()}
 
 
 def section(group: str, option: str, **values: Any) -> dict[str, Any]:
@@ -279,8 +275,24 @@ def section(group: str, option: str, **values: Any) -> dict[str, Any]:
     return found | values
 
 
+def options(group: str, option: str, **values: Any) -> Choice:
+    """An option of a config group with its defaults, some of them changed.
+
+        options("method", "supervised", dropout=0.1)
+
+    Raises:
+        ConfigError: no such option, no such key, or a value that is wrong.
+    """
+    typed = Typed()
+    found = typed.choice(group, section(group, option, **values), group)
+    if typed.problems:
+        raise ConfigError(typed.problems)
+    assert isinstance(found, Choice)
+    return found
+
+
 def user_config_dir() -> str | None:
-    """./conf of the folder the user stands in, where there is one that is not dlrun's own."""
+    """./conf of the current folder, if there is one and it is not dlrun's own."""
     here = Path("conf")
     return str(here) if here.is_dir() and here.resolve() != packaged().resolve() else None
 
@@ -290,22 +302,30 @@ def packaged() -> Path:
     return Path(str(files("dlrun.conf")))
 
 
-def set_value(tree: dict[str, Any], override: Override, groups: Collection[str] = ()) -> None:
-    """Sets, adds or deletes one key of `tree`, as Hydra would.
+def set_values(
+    tree: dict[str, Any], overrides: Sequence[Override], groups: Collection[str] = ()
+) -> list[str]:
+    """Sets, adds or deletes keys of `tree`, as Hydra would; a line for each that is wrong."""
+    problems = []
+    for override in overrides:
+        try:
+            _set(tree, override, groups)
+        except Problem as problem:
+            problems.append(str(problem))
+    return problems
 
-    Raises:
-        Problem: there is no such key, or one is to be added that is there.
-    """
+
+def _set(tree: dict[str, Any], override: Override, groups: Collection[str]) -> None:
     key, text = override.key_or_group, override.input_line or override.get_key_element()
     added = override.is_add() or override.is_force_add()
     value = override.value()
-    if override.is_add() and exists(tree, key):
-        raise Problem(f"{text}: it is there already; give {text[1:]}")
-    wanted = [] if added else [key]
-    if isinstance(value, dict) and not added:
-        wanted += [f"{key}.{inner}" for inner in flatten(value)]
-    for name in (name for name in wanted if not exists(tree, name)):
-        raise Problem(f"{name}: unknown key{suggest_key(name, tree, groups)}")
+    if override.is_add() and _exists(tree, key):
+        raise Problem(f"{text}: this key exists; give {text[1:]}")
+    if not added:
+        inner = flatten(value) if isinstance(value, dict) else ()
+        for name in (key, *(f"{key}.{name}" for name in inner)):
+            if not _exists(tree, name):
+                raise Problem(f"{name}: unknown key{_suggest_key(name, tree, groups)}")
     *parents, last = key.split(".")
     node = tree
     for parent in parents:
@@ -313,30 +333,15 @@ def set_value(tree: dict[str, Any], override: Override, groups: Collection[str] 
             node[parent] = {}
         node = node[parent]
     if override.is_delete():
-        node.pop(last)
+        del node[last]
     elif isinstance(value, dict) and isinstance(node.get(last), dict):
-        node[last] = _merged(node[last], value)
+        node[last] = OmegaConf.to_container(OmegaConf.merge(node[last], value))
     else:
         node[last] = value
 
 
-def _merged(below: dict[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    found = deepcopy(below)
-    for key, value in above.items():
-        both = isinstance(value, Mapping) and isinstance(found.get(key), dict)
-        found[key] = _merged(found[key], value) if both else value
-    return found
-
-
-def _resolved(plain: Any) -> dict[str, Any]:
-    config = plain if isinstance(plain, DictConfig) else OmegaConf.create(plain)
-    container = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(container, dict)
-    return {str(key): value for key, value in container.items()}
-
-
 def _joined(texts: Sequence[str]) -> list[str]:
-    """With `epochs = 3`, which the shell gives as three, as the one argument that was meant."""
+    """With `epochs = 3`, which the shell passes as three arguments, as one."""
     if "=" not in texts:
         return list(texts)
     at = list(texts).index("=")
@@ -358,8 +363,8 @@ def _parse(text: str, groups: Mapping[str, Collection[str]]) -> Override:
         raise Problem(f"{text}: not understood; expected {_SWEEPS[called[1]]}")
     if equals:
         raise Problem(
-            f"{text}: not understood; close what is open, and give text with any of ,:=()[]{{}} "
-            f"as {key}=\"'text'\""
+            f"{text}: not understood; close every quote and bracket, and give text that contains "
+            f"any of ,:=()[]{{}} as {key}=\"'text'\""
         )
     near = " or ".join(f"{group}={text}" for group in groups if text in groups[group])
     hint = f". Did you mean {near}?" if near else ", such as epochs=5"
@@ -367,7 +372,7 @@ def _parse(text: str, groups: Mapping[str, Collection[str]]) -> Override:
 
 
 def _option_problem(override: Override, groups: Mapping[str, list[str]]) -> str | None:
-    """Why there is no such option."""
+    """Why an option cannot be chosen."""
     group, value = override.key_or_group, override.value()
     if group not in groups or override.is_delete():  # Hydra's own
         return None
@@ -375,42 +380,38 @@ def _option_problem(override: Override, groups: Mapping[str, list[str]]) -> str 
     chosen: Any = value if group in SEVERAL and isinstance(value, list) else [value]
     for option in chosen:
         if not (isinstance(option, str) and option.removesuffix(".yaml") in groups[group]):
-            return no_option(key, show(option), groups[group])
+            return _no_option(key, show(option), groups[group])
     if override.package is None and (override.is_add() or override.is_force_add()):
         return f"{override.input_line}: there is a {group} already; choose with {group}={value}"
     return None
 
 
 def _nested_problem(override: Override, there: Sequence[str]) -> str | None:
-    """Why the method or the data set takes no such part; `there` are those that it has."""
+    """Why the method or the data set has no such part; `there` are the parts that it has."""
     key, adds = override.get_key_element().lstrip("+"), override.get_key_element()[0] == "+"
     if key in there:
-        return (
-            f"{override.input_line}: it is there already; give {key}={override.value()}"
-            if adds
-            else None
-        )
-    if adds:
+        more = f"{override.input_line}: this part exists; give {key}={override.value()}"
+        return more if adds else None
+    if adds or override.package is None:
         return None  # the types know whether the method has such a network
     owner = "data set" if override.key_or_group == "dataset" else "method"
     near = suggest(key, there) or "; it has no further network"
     return f"{override.input_line}: the {owner} has no such part{near}"
 
 
-def no_option(key: str, given: str, options: Collection[str]) -> str:
-    """The line about an option that the group of `key` does not have."""
+def _no_option(key: str, given: str, options: Collection[str]) -> str:
     near = suggest(given, options, f"{key}={{}}".format, "").lstrip(".; ")
     there = f"There are {', '.join(options)}" if options else "There is none"
     return " ".join(filter(None, (f"{key}={given}: no such {key.partition('@')[0]}.", near, there)))
 
 
-def suggest_key(key: str, plain: dict[str, Any], groups: Collection[str]) -> str:
-    """The end of a line about an unknown `key`: the nearest in `plain`, or what there is."""
+def _suggest_key(key: str, plain: dict[str, Any], groups: Collection[str]) -> str:
+    """The end of a line about an unknown `key`: the nearest in `plain`, or all of its section."""
     if key in _OTHER_NAMES:
         return f". Did you mean {_OTHER_NAMES[key]}?"
     section, _, last = key.rpartition(".")
-    parent = _select(plain, section) if section else plain
-    if not isinstance(parent, dict) and exists(plain, section):
+    parent = _select(plain, section)
+    if not isinstance(parent, dict) and _exists(plain, section):
         return f"; {section} is {show(parent)}, not a section of keys"
     keys = [name for name in (*flatten(plain), *groups) if not name.endswith(".name")]
     inside = [str(name) for name in parent if name != "name"] if section and parent else []
@@ -428,20 +429,19 @@ def suggest_key(key: str, plain: dict[str, Any], groups: Collection[str]) -> str
 
 def _select(plain: dict[str, Any], key: str) -> Any:
     node: Any = plain
-    for part in key.split("."):
+    for part in key.split(".") if key else ():
         node = node.get(part) if isinstance(node, dict) else None
     return node
 
 
-def exists(plain: dict[str, Any], key: str) -> bool:
-    """Whether `plain` has `key`, which may be 'a.b.c'."""
+def _exists(plain: dict[str, Any], key: str) -> bool:
     section, _, last = key.rpartition(".")
-    parent = _select(plain, section) if section else plain
+    parent = _select(plain, section)
     return isinstance(parent, dict) and last in parent
 
 
 def reason(error: Exception) -> str:
-    """What Hydra, OmegaConf or YAML said, in one line that says where."""
+    """The message of Hydra, OmegaConf or YAML in one line, with its place."""
     if isinstance(error, MarkedYAMLError):
         mark = error.problem_mark or error.context_mark
         where = f"{mark.name}:{mark.line + 1}: " if mark else ""
@@ -454,7 +454,7 @@ def reason(error: Exception) -> str:
         return f"{error.full_key}: {text}"
     if isinstance(error, MissingConfigException) and error.options and error.missing_cfg_file:
         group, _, option = str(error.missing_cfg_file).rpartition("/")
-        return f"in a defaults list: {no_option(group, option, list(error.options))}"
+        return f"in a defaults list: {_no_option(group, option, list(error.options))}"
     if text.startswith("In '") and "Could not override" in text and "@" in text:
         return f"{text} A file with override lines begins with the line # @package _global_"
     return text

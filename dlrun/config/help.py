@@ -1,110 +1,65 @@
-"""`dlrun train --help`: the groups, their options and every key, read off conf/ itself."""
+"""`dlrun train --help`: the groups, their options and every key, read from conf/ itself."""
 
 import re
 import shutil
 import textwrap
-from collections.abc import Collection
-from importlib.resources import files
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from dlrun.config.compose import composer, packaged
+from dlrun.config.schema import TrainConfig
 from dlrun.errors import ConfigError
 from dlrun.files import load_yaml
 from dlrun.text import flatten, show
 
-_INTRODUCTION = """\
-usage: dlrun train [group=option ...] [key=value ...]
-
-Trains one run and keeps it in a folder of its own below outputs/. With -m, values separated by
-commas make a sweep of every combination.
-
-  dlrun train                                      the default: vae on fashion_mini
-  dlrun train method=supervised model=mlp epochs=5
-  dlrun train method=byol dataset=cifar10 hardware=gpu_amp
-  dlrun train dataset=image_folder dataset.root=~/pictures
-  dlrun train -m method=vae loss=bce,mse seed=0,1,2
-  dlrun train method=byol --help                   the keys of that method
-  dlrun train method=byol --cfg job                the whole config as YAML
-  dlrun train --config-dir FOLDER method=mine      your own configs, where they are not in ./conf
-
-Your own method, model, loss or data set: a class in my_file.py and `name: my_file:MyClass` in
-./conf/method/mine.yaml, then method=mine."""
-
-
-_ASIDE = ("sweep", "tune")
-"""Sections that no run knows of."""
-# The five groups, then what they choose by default; a group that is not here comes after them.
-_ORDER = (
-    "method",
-    "model",
-    "loss",
-    "dataset",
-    "hardware",
-    "optimizer",
-    "schedule",
-    "augment",
-    "bias",
-)
+# The order of the groups; a group that is no field, recipe, comes last.
+_ORDER = [field.name for field in fields(TrainConfig)]
 
 
 def train_help(overrides: list[str], config_dir: str | None) -> str:
-    """Everything, for the groups that `overrides` choose."""
+    """Groups, options and keys, for the groups that `overrides` choose."""
     with composer(config_dir) as own:
         options, chosen = own.options, own.choices(overrides)
         plain, problems = own.compose(overrides)
     if problems:
         raise ConfigError(problems)
-    keys = flatten(plain | {name: load_yaml(packaged() / "train.yaml")[name] for name in _ASIDE})
-    return "\n".join(
-        [
-            _INTRODUCTION,
-            "",
-            "Groups:",
-            *_group_lines(options, chosen, config_dir),
-            "",
-            "Keys, for the options marked * :",
-            *_key_lines(keys, _comments(chosen, config_dir)),
-        ]
-    )
-
-
-def section_help(sections: Collection[str]) -> list[str]:
-    """The keys of some sections of the primary config, each with its value and its comment."""
-    plain = load_yaml(packaged() / "train.yaml")
-    keys = flatten({key: plain[key] for key in sections})
-    return _key_lines(keys, _comments({}, None))
-
-
-def _group_lines(
-    options: dict[str, list[str]], chosen: dict[str, str], config_dir: str | None
-) -> list[str]:
-    lines = []
-    for group in sorted(options, key=_place):
-        for number, name in enumerate(options[group]):
-            mark = "*" if chosen.get(group) == name else " "
-            head = f"  {group if number == 0 else '':<10} {mark} {name:<18} "
-            lines += _wrapped(head, _summary(_read(group, name, config_dir)))
+    lines = ["Groups:"]
+    for group in sorted(options, key=_rank):
+        for number, option in enumerate(options[group]):
+            mark = "*" if chosen.get(group) == option else " "
+            head = f"  {group if number == 0 else '':<10} {mark} {option:<18} "
+            lines += _wrapped(head, _summary(_read(group, option, config_dir)))
     for key, option in chosen.items():
         group, _, package = key.partition("@")
-        if package in ("", "_global_", "_here_") or "/" in group:
-            continue
-        lines += _wrapped(f"  {key}={option} ", f"a further {group}, chosen as {group} is")
+        if package not in ("", "_global_", "_here_") and "/" not in group:
+            lines += _wrapped(f"  {key}={option} ", f"a further {group}, chosen as {group} is")
+    keys = flatten(plain | _primary("sweep", "tune"))
+    lines += ["", "Keys, for the options marked * :", *_key_lines(keys, chosen, config_dir)]
+    return "\n".join(lines)
+
+
+def section_help(*sections: str) -> list[str]:
+    """The keys of some sections of the primary config, each with its value and its comment."""
+    return _key_lines(flatten(_primary(*sections)), {}, None)
+
+
+def _primary(*sections: str) -> dict[str, Any]:
+    plain = load_yaml(packaged() / "train.yaml")
+    return {name: plain[name] for name in sections}
+
+
+def _key_lines(keys: dict[str, Any], chosen: dict[str, str], config_dir: str | None) -> list[str]:
+    lines, comments = [], _comments(chosen, config_dir)
+    for key in sorted(keys, key=lambda key: _rank(key.partition(".")[0]) if "." in key else -1):
+        if not key.endswith(".name"):  # the class of the chosen option
+            # A second view has the options of the first.
+            comment = comments.get(key) or comments.get(key.replace(".second.", ".first."), "")
+            lines += _wrapped(f"{f'  {key}={show(keys[key])}':<43}  ", comment)
     return lines
 
 
-def _key_lines(keys: dict[str, Any], comments: dict[str, str]) -> list[str]:
-    lines = []
-    for key in sorted(keys, key=lambda key: _place(key.partition(".")[0]) if "." in key else -1):
-        if key.endswith(".name"):  # says which class the chosen option stands for
-            continue
-        # A second view has the options of the first.
-        comment = comments.get(key) or comments.get(key.replace(".second.", ".first."), "")
-        lines += _wrapped(f"{f'  {key}={show(keys[key])}':<43}  ", comment)
-    return lines
-
-
-def _place(group: str) -> int:
+def _rank(group: str) -> int:
     return _ORDER.index(group) if group in _ORDER else len(_ORDER)
 
 
@@ -115,24 +70,22 @@ def _wrapped(head: str, text: str) -> list[str]:
 
 
 def _read(group: str, option: str, config_dir: str | None) -> str:
-    packaged = files("dlrun.conf") / group / f"{option}.yaml"
-    if packaged.is_file():
-        return packaged.read_text(encoding="utf-8")
-    own = Path(config_dir or ".") / group / f"{option}.yaml"
-    return own.read_text(encoding="utf-8") if own.is_file() else ""
+    for folder in (packaged(), Path(config_dir or ".")):
+        path = folder / group / f"{option}.yaml"
+        if path.is_file():
+            return path.read_text(encoding="utf-8")
+    return ""
 
 
 def _summary(text: str) -> str:
     """The first comment that is no directive of Hydra's."""
-    for line in text.splitlines():
-        if line.startswith("#") and "@package" not in line:
-            return line.lstrip("# ")
-    return ""
+    comments = re.findall(r"^#(?!.*@package)[# ]*(.*)", text, flags=re.MULTILINE)
+    return comments[0] if comments else ""
 
 
 def _comments(chosen: dict[str, str], config_dir: str | None) -> dict[str, str]:
     """`key: value  # comment` of every chosen file, by the key's full name."""
-    found = _comments_in((files("dlrun.conf") / "train.yaml").read_text(encoding="utf-8"), "")
+    found = _comments_in((packaged() / "train.yaml").read_text(encoding="utf-8"), "")
     for group, option in chosen.items():
         if "/" in group or option == "None":
             continue
@@ -149,11 +102,9 @@ def _comments(chosen: dict[str, str], config_dir: str | None) -> dict[str, str]:
 def _comments_in(text: str, prefix: str) -> dict[str, str]:
     found: dict[str, str] = {}
     parents: list[tuple[int, str]] = []  # indents and names of the sections around a line
-    for line in text.splitlines():
-        match = re.match(r"(\s*)(\w+):([^#]*)(?:#\s*(.*))?$", line)
-        if not match:
-            continue
-        indent, key, _, comment = match.groups()
+    for indent, key, comment in re.findall(
+        r"^( *)(\w+):[^#\n]*(?:# *(.*))?$", text, flags=re.MULTILINE
+    ):
         parents = [parent for parent in parents if parent[0] < len(indent)]
         if comment:
             found[prefix + ".".join([*(name for _, name in parents), key])] = comment

@@ -1,4 +1,4 @@
-"""Plain values against dataclass types: every mistake collected, none raised.
+"""From plain values to dataclasses and back: every mistake is collected, none is raised.
 
 Understands bool, int, float, str, Literal, unions, tuples, nested dataclasses, and from
 `dlrun.options` Range, Pattern, Units and Group. Numbers are never guessed from strings.
@@ -17,13 +17,19 @@ from dlrun.registry import lookup, one_line
 from dlrun.text import show, suggest
 
 WRONG: Any = object()
-"""Stands for a value that was not accepted; the reason is among the problems."""
+"""In place of a value that was not accepted; the reason is among the problems."""
 ABSENT = "???"
-"""What YAML says for a value that has to be given."""
+"""The YAML text of a value that the user must give."""
+_DURATIONS = {
+    "steps": "500 (steps)", "epochs": "2 epochs", "%": "10%", "s": "30 s", "min": "5 min",
+}  # fmt: skip
+_PLAIN_TYPES = {
+    int: "an integer", float: "a number", str: "text", bool: "true or false", type(None): "null",
+}  # fmt: skip
 
 
 class Typed:
-    """Turns plain containers into typed, frozen dataclasses and collects what does not fit."""
+    """Turns plain containers into typed, frozen dataclasses and collects the mistakes."""
 
     def __init__(
         self,
@@ -32,14 +38,14 @@ class Typed:
         proceed: Callable[[list[str]], bool] = lambda problems: True,
         own_code: bool = True,
     ) -> None:
-        """Collects further problems behind `problems`.
+        """Appends its problems to a copy of `problems`.
 
         Args:
-            problems: that are known already.
+            problems: those that are known already.
             last: fields of the outermost dataclass that are read last, because their classes are
                 slow to import.
-            proceed: asked before the first of these, with the problems so far; where it is false,
-                they are left out and `stopped` is set.
+            proceed: called before the first of these with the problems so far; if it returns
+                False, they are not read and `stopped` is set.
             own_code: as of `lookup`.
         """
         self.problems: list[str] = list(problems)
@@ -73,37 +79,37 @@ class Typed:
         try:
             return cls(**kept)
         except Exception as error:  # of __post_init__: values that do not go together
-            meant = isinstance(error, ValueError | UserError)
-            self._problem(path or cls.__name__, str(error) if meant else one_line(error))
+            is_message = isinstance(error, ValueError | UserError)
+            self._problem(path or cls.__name__, str(error) if is_message else one_line(error))
             return WRONG
 
     def _hints(self, cls: type, path: str) -> dict[str, Any] | None:
-        """The types of `cls`, or None where its author wrote one that cannot be checked."""
+        """The types of `cls`, or None if its author wrote one that cannot be checked."""
         try:
             hints = get_type_hints(cls, include_extras=True)
         except (NameError, SyntaxError, TypeError, AttributeError) as error:
-            self._problem(path or cls.__name__, f"its types are not understood: {error}")
+            self._problem(path or cls.__name__, f"its types cannot be read: {error}")
             return None
         hints = {field.name: hints[field.name] for field in fields(cls) if field.init}
         foreign = [key for key, hint in hints.items() if not _is_understood(hint)]
         for key in foreign:
             self._problem(
                 _join(path, key),
-                f"its type {hints[key]} is none that a Config may have; expected bool, int, float, "
-                "str, Literal, tuple, a dataclass, what dlrun.options has, or a union of them",
+                f"a Config cannot have the type {hints[key]}; expected bool, int, float, str, "
+                "Literal, tuple, a dataclass, a type of dlrun.options, or a union of these",
             )
         return None if foreign else hints
 
     def value(self, hint: Any, value: Any, path: str) -> Any:
-        """`value` as the type `hint` wants it, or WRONG."""
+        """`value` converted to the type `hint`, or WRONG."""
         if value == ABSENT:
-            self._problem(path, f"missing; give it as {path}=..., expected {expected(hint)}")
+            self._problem(path, f"missing; give {path}=..., expected {expected(hint)}")
             return WRONG
         before = len(self.problems)
         converted = self._convert(hint, value, path)
         if converted is WRONG and len(self.problems) == before:
             text = _takes_text(hint) and isinstance(value, bool | int | float)
-            quoted = f"; as text it is {path}=\"'{show(value)}'\"" if text else ""
+            quoted = f"; to give it as text, write {path}=\"'{show(value)}'\"" if text else ""
             self._problem(path, f"got {show(value)}, expected {expected(hint)}{quoted}")
         return converted
 
@@ -111,7 +117,7 @@ class Typed:
         """A `Choice` of `group` from `{name: ..., **options}`."""
         if not isinstance(value, Mapping) or not isinstance(value.get("name"), str):
             self._problem(
-                path, f"got {show(value)}, expected keys and a name, such as name: my_file:MyClass"
+                path, f"got {show(value)}, expected keys with a name, such as name: my_file:MyClass"
             )
             return WRONG
         try:
@@ -124,7 +130,7 @@ class Typed:
         if not (isinstance(config, type) and is_dataclass(config)):
             self._problem(
                 _join(path, "name"),
-                f"{value['name']} has no options; expected a dataclass called Config inside of it",
+                f"{value['name']} has no options; expected a dataclass called Config in this class",
             )
             return WRONG
         built = self.build(config, options, path)
@@ -170,18 +176,17 @@ class Typed:
     def _union(self, options: tuple[Any, ...], value: Any, path: str) -> Any:
         if value is None:
             return None if type(None) in options else WRONG
-        told: list[list[str]] = []
+        wrong_inside: list[list[str]] = []
         for option in options:
             inner = Typed(own_code=self.own_code)
             converted = inner._convert(option, value, path)
             if converted is not WRONG:
                 return converted
-            told.append(inner.problems)
-        # Of a section, say what is wrong inside of it, for the type that it comes nearest to.
-        wrong_inside = [problems for problems in told if problems]
-        if wrong_inside:
-            nearest_type: list[str] = min(wrong_inside, key=len)
-            self.problems += nearest_type
+            if inner.problems:
+                wrong_inside.append(inner.problems)
+        # For a section, report the mistakes of the type that it comes nearest to.
+        nearest: list[str] = min(wrong_inside, key=len, default=[])
+        self.problems += nearest
         return WRONG
 
     def _mapping(self, item: Any, value: Any, path: str) -> Any:
@@ -235,19 +240,12 @@ def _takes_text(hint: Any) -> bool:
 
 
 def expected(hint: Any) -> str:
-    """What a person is told about a type."""
+    """How a message describes a type, such as 'an integer >= 1 or null'."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Annotated:
         for extra in arguments[1:]:
             if isinstance(extra, Units):
-                examples = {
-                    "steps": "500 (steps)",
-                    "epochs": "2 epochs",
-                    "%": "10%",
-                    "s": "30 s",
-                    "min": "5 min",
-                }
-                return " or ".join(examples[unit] for unit in extra.allowed)
+                return " or ".join(_DURATIONS[unit] for unit in extra.allowed)
             if isinstance(extra, Group):
                 return f"a {extra.name}"
         bounds = " and ".join(str(x) for x in arguments[1:] if isinstance(x, Range | Pattern))
@@ -258,16 +256,24 @@ def expected(hint: Any) -> str:
         return " or ".join(expected(item) for item in arguments)
     if origin is tuple:
         if len(arguments) == 2 and arguments[1] is Ellipsis:
-            return f"a list [...] of which each is {expected(arguments[0])}"
+            return f"a list [...], each {expected(arguments[0])}"
         return "[" + ", ".join(expected(item) for item in arguments) + "]"
-    plain = {
-        int: "an integer",
-        float: "a number",
-        str: "text",
-        bool: "true or false",
-        type(None): "null",
-    }
-    return plain.get(hint, "a section of keys")
+    return _PLAIN_TYPES.get(hint, "a section of keys")
+
+
+def to_plain_types(value: Any) -> Any:
+    """A typed config as plain values, which YAML and a checkpoint can hold."""
+    if isinstance(value, Choice):
+        return {"name": value.name} | to_plain_types(value.options)
+    if isinstance(value, Duration):
+        return int(value.amount) if value.unit == "steps" else str(value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: to_plain_types(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Mapping):
+        return {key: to_plain_types(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_plain_types(item) for item in value]
+    return value
 
 
 def _join(path: str, key: str) -> str:

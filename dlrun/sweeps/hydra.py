@@ -23,9 +23,8 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, RunMode, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from dlrun.config.check import check
 from dlrun.config.compose import PRIMARY, REFUSALS, Composer, composer, reason, to_plain
-from dlrun.config.schema import SweepConfig, TrainConfig
+from dlrun.config.schema import SweepConfig, TrainConfig, check
 from dlrun.config.typed import Typed
 from dlrun.console import Console
 from dlrun.errors import ConfigError, Interrupted, UserError

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from dlrun.config.check import to_plain_types
 from dlrun.config.schema import TrainConfig
 from dlrun.config.signature import signature
+from dlrun.config.typed import to_plain_types
 from dlrun.files import exclusive, read_json, write_json
 from dlrun.runs.folder import RunFolder
 

@@ -17,7 +17,7 @@ from contextlib import suppress
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from dlrun.config.check import to_plain_types
+from dlrun.config.typed import to_plain_types
 from dlrun.files import read_json, write_json
 from dlrun.runs.status import note_end, read_status
 from dlrun.sweeps import worker

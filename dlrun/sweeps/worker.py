@@ -143,7 +143,7 @@ def _train(spec: Spec, folder: RunFolder) -> int:
 
     began = time.time()
     try:
-        from dlrun.config.check import check
+        from dlrun.config.schema import check
         from dlrun.runs.run import Run
         from dlrun.training.prerequisites import ready, train_compared
         from dlrun.training.ranks import process_group

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from dlrun.config.check import to_plain_types
+from dlrun.config.typed import to_plain_types
 from dlrun.errors import Interrupted
 from dlrun.evaluation.evaluate import evaluate, teacher_predictions, trivial
 from dlrun.evaluation.generated import generates

@@ -228,7 +228,7 @@ def data_device(asked: str, device: torch.device, size: int) -> torch.device:
 
 def measure(device: torch.device) -> dict[str, str]:
     """How fast the device is at matrix products and a training step, in about 3 seconds."""
-    from dlrun.config.check import options
+    from dlrun.config.compose import options
     from dlrun.models.resnet import ResNet
 
     speeds = {}

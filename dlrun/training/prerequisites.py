@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from dlrun.config.check import check, to_plain_types
 from dlrun.config.compose import section
-from dlrun.config.schema import TrainConfig
+from dlrun.config.schema import TrainConfig, check
 from dlrun.config.signature import signature
+from dlrun.config.typed import to_plain_types
 from dlrun.console import Console
 from dlrun.data.info import info_of
 from dlrun.data.open import open_dataset

@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from dlrun.config.check import to_plain_types
 from dlrun.config.schema import TrainConfig
+from dlrun.config.typed import to_plain_types
 from dlrun.console import Console
 from dlrun.data.info import info_of
 from dlrun.errors import Interrupted, RunFailed, UserError

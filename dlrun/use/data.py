@@ -61,7 +61,7 @@ def _section(
     if not overrides:
         return config["dataset"], config.get("data_dir")
 
-    from dlrun.config.compose import Problem, compose_plain, composer, set_value, user_config_dir
+    from dlrun.config.compose import compose_plain, composer, set_values, user_config_dir
 
     if is_other:
         plain = compose_plain(list(overrides), user_config_dir())
@@ -69,11 +69,7 @@ def _section(
     changed = {"dataset": deepcopy(config["dataset"]), "data_dir": config.get("data_dir")}
     with composer() as own:
         parsed, problems = own.parse(overrides)
-    for override in parsed:
-        try:
-            set_value(changed, override)
-        except Problem as problem:
-            problems.append(str(problem))
+    problems += set_values(changed, parsed)
     if problems:
         raise ConfigError(problems)
     return changed["dataset"], changed["data_dir"]

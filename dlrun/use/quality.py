@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 
-from dlrun.config.check import check, options, to_plain_types
-from dlrun.config.compose import compose_plain
-from dlrun.config.schema import TrainConfig
+from dlrun.config.compose import compose_plain, options
+from dlrun.config.schema import TrainConfig, check
+from dlrun.config.typed import to_plain_types
 from dlrun.console import Console
 from dlrun.data.open import open_dataset
 from dlrun.data.table import DataSet, domain_rows

@@ -14,9 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from dlrun.commands import VERBS
 from dlrun.commands.completion import SCRIPTS, complete
-from dlrun.commands.parsers import parser_of
+from dlrun.commands.parsers import VERBS, parser_of
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from dlrun import __version__, cli
-from dlrun.commands import VERBS
+from dlrun.commands.parsers import VERBS, summary_of
 from dlrun.config import help as help_module
 from dlrun.config.compose import compose_plain, composer
 from dlrun.config.help import train_help
@@ -42,8 +42,8 @@ def keys_told(text: str) -> dict[str, str]:
 
 def test_usage_has_every_verb_and_the_first_steps() -> None:
     text = cli.usage()
-    for verb, what in VERBS.items():
-        assert f"  dlrun {verb:<12} {what}\n" in text
+    for verb in VERBS:
+        assert f"  dlrun {verb:<12} {summary_of(verb)}\n" in text
     for command in (
         "dlrun train --help",
         "dlrun train -m method=byol,vae seed=0,1",
@@ -51,7 +51,7 @@ def test_usage_has_every_verb_and_the_first_steps() -> None:
         "tensorboard --logdir outputs",
     ):
         assert command in text
-    assert "Exit codes: 0 done, 1 the run failed, 2 the command or config is wrong" in text
+    assert "Exit codes: 0 done; 1 the run failed; 2 the command or config is wrong" in text
     assert max(map(len, text.splitlines())) <= 100
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dlrun import commands
+from dlrun.commands import parsers
 
 Completed = subprocess.CompletedProcess[str]
 Dlrun = Callable[..., Completed]
@@ -37,7 +37,7 @@ def contents(folder: Path) -> set[Path]:
     return {path for path in folder.rglob("*") if "__pycache__" not in path.parts}
 
 
-VERBS = f"expected one of {', '.join(commands.VERBS)}"
+VERBS = f"expected one of {', '.join(parsers.VERBS)}"
 
 
 @pytest.mark.parametrize(
@@ -80,8 +80,8 @@ def test_an_unknown_verb(dlrun: Dlrun, tmp_path: Path, arguments: list[str], lin
           "ünï: expected key=value, such as epochs=5"]),
         (["name=two\nlines", "~seed", "++epochs=1.5", "method.latent=\\"],
          ["4 things are wrong with the configuration; nothing was started",
-          "name=two lines: not understood; close what is open, and give text with any of "
-          ",:=()[]{} as name=\"'text'\"",
+          "name=two lines: not understood; close every quote and bracket, and give text that "
+          "contains any of ,:=()[]{} as name=\"'text'\"",
           "method.latent: got \\, expected an integer >= 1",
           "seed: missing; expected an integer >= 0",
           "epochs: got 1.5, expected an integer >= 1"]),
@@ -90,7 +90,7 @@ def test_an_unknown_verb(dlrun: Dlrun, tmp_path: Path, arguments: list[str], lin
           "method=byol,vae"]),
         (["dataset=image_folder", "steps=x"],
          ["2 things are wrong with the configuration; nothing was started",
-          "dataset.root: missing; give it as dataset.root=..., expected text",
+          "dataset.root: missing; give dataset.root=..., expected text",
           "steps: got x, expected an integer >= 1 or null"]),
         (["--config-dir", "nowhere"], ["--config-dir: nowhere is not a folder"]),
         (["--cfg", "job", "seed=x"], ["seed: got x, expected an integer >= 0"]),
@@ -226,7 +226,7 @@ def test_names_that_are_no_classes_of_dlrun(dlrun: Dlrun, tmp_path: Path) -> Non
         "dlrun.data.sources.base.DataSource",
         "loss.name: importing broken failed at broken.py:1: SyntaxError: invalid syntax",
         "method.name: os:system is no method; expected a subclass of dlrun.methods.base.Method",
-        "model.name: plain:Net has no options; expected a dataclass called Config inside of it",
+        "model.name: plain:Net has no options; expected a dataclass called Config in this class",
         "optimizer.name: loud:function is no optimizer; expected a class",
         "schedule.name: no schedule is called 'cosin'. Did you mean cosine? (your own would be "
         "my_file:MyClass)",

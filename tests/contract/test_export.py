@@ -15,7 +15,7 @@ from torch import Tensor
 
 import dlrun
 from dlrun.commands import export as command
-from dlrun.config.check import to_plain_types
+from dlrun.config.typed import to_plain_types
 from dlrun.errors import RunFailed, UserError
 from dlrun.export import check, programs
 from dlrun.export import export as exporting

@@ -10,7 +10,7 @@ import pytest
 from harness import experiment, inference_of, take_step
 from torch.nn import functional as F
 
-from dlrun.config.check import to_plain_types
+from dlrun.config.typed import to_plain_types
 from dlrun.evaluation.evaluate import evaluate, teacher_predictions, trivial
 from dlrun.evaluation.features import share_equal
 from dlrun.methods.dbvae import DBVAE

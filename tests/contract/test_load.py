@@ -16,7 +16,7 @@ from torch import Tensor
 
 import dlrun
 from dlrun import cli
-from dlrun.config.check import to_plain_types
+from dlrun.config.typed import to_plain_types
 from dlrun.errors import UserError
 from dlrun.training import checkpoint
 from dlrun.training.run import describe

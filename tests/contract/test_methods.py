@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import dlrun.methods
-from dlrun.config.check import _kinds
+from dlrun.config.schema import _kinds
 from dlrun.data.batches import EvalBatch, Grouped, TwoViews
 from dlrun.errors import UserError
 from dlrun.methods import abilities, hooks

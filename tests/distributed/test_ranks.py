@@ -15,9 +15,8 @@ import torch
 from project import make_project, start
 from torch import nn
 
-from dlrun.config.check import check
 from dlrun.config.compose import compose_plain
-from dlrun.config.schema import TrainConfig
+from dlrun.config.schema import TrainConfig, check
 from dlrun.errors import UserError
 from dlrun.training import checkpoint
 from dlrun.training.preflight import check_processes

@@ -11,9 +11,8 @@ from pathlib import Path
 
 from project import make_project, start
 
-from dlrun.config.check import check
 from dlrun.config.compose import compose_plain
-from dlrun.config.schema import TrainConfig
+from dlrun.config.schema import TrainConfig, check
 from dlrun.training.prerequisites import prerequisites
 
 Dlrun = Callable[..., "subprocess.CompletedProcess[str]"]

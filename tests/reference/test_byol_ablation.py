@@ -12,8 +12,8 @@ from parts import CPU
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dlrun.config.check import check
 from dlrun.config.compose import compose_plain
+from dlrun.config.schema import check
 from dlrun.data.batches import TwoViews
 from dlrun.data.info import DataInfo
 from dlrun.methods.base import Builder

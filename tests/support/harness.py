@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dlrun.config.check import check, to_plain_types
 from dlrun.config.compose import compose_plain
-from dlrun.config.schema import TrainConfig
+from dlrun.config.schema import TrainConfig, check
+from dlrun.config.typed import to_plain_types
 from dlrun.evaluation.inference import Inference
 from dlrun.methods.base import Method
 from dlrun.models.pretrained import Pretrained

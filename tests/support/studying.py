@@ -19,9 +19,8 @@ import stand_in_job
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from optuna.trial import FrozenTrial
 
-from dlrun.config.check import check
 from dlrun.config.compose import compose_plain, composer
-from dlrun.config.schema import SweepConfig, TuneConfig
+from dlrun.config.schema import SweepConfig, TuneConfig, check
 from dlrun.console import Console
 from dlrun.sweeps.objective import Objective
 from dlrun.sweeps.plan import Job, job_folders

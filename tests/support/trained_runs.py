@@ -11,7 +11,7 @@ import torch
 from harness import SMALL, experiment
 from PIL import Image
 
-from dlrun.config.check import to_plain_types
+from dlrun.config.typed import to_plain_types
 from dlrun.evaluation.evaluate import evaluate
 from dlrun.files import write_json
 from dlrun.runs.folder import RunFolder

@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 from studying import QUICK
 
-from dlrun.config.check import check
 from dlrun.config.compose import compose_plain
-from dlrun.config.schema import SweepConfig
+from dlrun.config.schema import SweepConfig, check
 from dlrun.console import Console
 from dlrun.sweeps.plan import Job, plan
 from dlrun.sweeps.pool import Pool

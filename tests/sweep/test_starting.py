@@ -26,8 +26,8 @@ from troubled import (
     wait_for_steps,
 )
 
-from dlrun.config.check import check
 from dlrun.config.compose import compose_plain
+from dlrun.config.schema import check
 from dlrun.sweeps.plan import plan
 from dlrun.sweeps.process import Fresh, Process, Starter
 from dlrun.sweeps.slots import Slots

@@ -9,8 +9,8 @@ from parts import network_of
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dlrun.config.check import check
 from dlrun.config.compose import compose_plain
+from dlrun.config.schema import check
 from dlrun.data.batches import Labelled
 from dlrun.data.info import DataInfo
 from dlrun.errors import UserError

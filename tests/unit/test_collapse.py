@@ -10,8 +10,8 @@ import torch
 from parts import CPU
 from torch import Tensor, nn
 
-from dlrun.config.check import check
 from dlrun.config.compose import compose_plain
+from dlrun.config.schema import check
 from dlrun.data.batches import TwoViews
 from dlrun.data.info import DataInfo
 from dlrun.data.table import DataSet, PixelScale, Table

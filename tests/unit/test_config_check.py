@@ -17,17 +17,12 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from dlrun import registry
-from dlrun.config import check as check_module
+from dlrun.config import schema as check_module
 from dlrun.config import signature as signature_module
-from dlrun.config.check import (
-    check,
-    check_without_torch,
-    combination_problems,
-    to_plain_types,
-)
 from dlrun.config.compose import compose_plain
-from dlrun.config.schema import TrainConfig
+from dlrun.config.schema import TrainConfig, check, check_without_torch, combination_problems
 from dlrun.config.signature import signature
+from dlrun.config.typed import to_plain_types
 from dlrun.errors import ConfigError
 from dlrun.methods.base import Method
 from dlrun.options import Choice, Duration, Group
@@ -196,7 +191,7 @@ def test_every_mistake_at_once() -> None:
         "encoder; expected conv_autoencoder or mlp_autoencoder"
     )
     assert sorted(told[1:-1]) == [
-        "dataset.root: missing; give it as dataset.root=..., expected text",
+        "dataset.root: missing; give dataset.root=..., expected text",
         "epochs: got 1.5, expected an integer >= 1",
         "eval_every: got 3 parsecs, expected 500 (steps) or 2 epochs or 10%",
         "hardware.precision: got fp8, expected auto or fp32 or bf16 or fp16",
@@ -330,7 +325,7 @@ class TestCombinations:
         values = plain()
         monkeypatch.setattr(lookup("method", "vae"), "view", "labelled")
         assert problems(values) == [
-            "method.name: the view of vae is 'labelled'; expected a class of dlrun.data.views, "
+            "method.name: the view of vae is 'labelled'; expected a class of dlrun.data.batches, "
             "such as Labelled"
         ]
 

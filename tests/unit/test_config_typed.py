@@ -122,9 +122,13 @@ def test_what_is_taken(hint: Any, value: Any, result: Any) -> None:
         (float, math.inf, "key: got inf, expected a number"),
         (float, -math.inf, "key: got -inf, expected a number"),
         (float, 10**400, f"key: got {10**400}, expected a number"),
-        (str, 3, "key: got 3, expected text; as text it is key=\"'3'\""),
+        (str, 3, "key: got 3, expected text; to give it as text, write key=\"'3'\""),
         (str, None, "key: got null, expected text"),
-        (str | None, True, "key: got true, expected text or null; as text it is key=\"'true'\""),
+        (
+            str | None,
+            True,
+            "key: got true, expected text or null; to give it as text, write key=\"'true'\"",
+        ),
         (NonEmpty, "", "key: got '', expected text (not empty)"),
         (Literal["a", "b"], "c", "key: got c, expected a or b"),
         (Literal[1, 2], True, "key: got true, expected 1 or 2"),
@@ -146,9 +150,9 @@ def test_what_is_taken(hint: Any, value: Any, result: Any) -> None:
         (
             tuple[int, ...],
             [1, "x"],
-            "key: got [1, x], expected a list [...] of which each is an integer",
+            "key: got [1, x], expected a list [...], each an integer",
         ),
-        (tuple[int, ...], 1, "key: got 1, expected a list [...] of which each is an integer"),
+        (tuple[int, ...], 1, "key: got 1, expected a list [...], each an integer"),
         (tuple[int, int], "ab", "key: got ab, expected [an integer, an integer]"),
         (
             InSteps,
@@ -161,7 +165,7 @@ def test_what_is_taken(hint: Any, value: Any, result: Any) -> None:
         (Inner, None, "key: got null, expected a section of keys"),
         (int, {"a": None}, "key: got {a: null}, expected an integer"),
         (int, "a\nb", "key: got 'a\\nb', expected an integer"),
-        (int, "???", "key: missing; give it as key=..., expected an integer"),
+        (int, "???", "key: missing; give key=..., expected an integer"),
     ],
 )
 def test_what_is_refused_and_how_it_is_told(hint: Any, value: Any, problem: str) -> None:
@@ -257,7 +261,7 @@ def test_a_type_that_cannot_be_checked_is_told_to_its_author(hint: Any) -> None:
     typed = Typed()
     assert typed.build(cls, {"x": [1]}, "method") is WRONG
     assert len(typed.problems) == 1
-    start = f"method.x: its type {hint} is none that a Config may have; expected bool, int"
+    start = f"method.x: a Config cannot have the type {hint}; expected bool, int"
     assert typed.problems[0].startswith(start)
 
 
@@ -265,7 +269,7 @@ def test_an_annotation_that_names_nothing() -> None:
     cls = dataclass(frozen=True)(type("Config", (), {"__annotations__": {"x": "Nowhere"}}))
     typed = Typed()
     assert typed.build(cls, {"x": 1}, "method") is WRONG
-    assert typed.problems == ["method: its types are not understood: name 'Nowhere' is not defined"]
+    assert typed.problems == ["method: its types cannot be read: name 'Nowhere' is not defined"]
 
 
 def test_class_variables_and_computed_fields_are_no_options() -> None:
@@ -301,7 +305,7 @@ class TestChoice:
     @pytest.mark.parametrize("value", [None, 3, "sgd", [], {}, {"lr": 1}, {"name": 3}])
     def test_needs_a_name(self, value: Any) -> None:
         _, problems = read(self.hint, value)
-        what = "expected keys and a name, such as name: my_file:MyClass"
+        what = "expected keys with a name, such as name: my_file:MyClass"
         assert problems == [f"key: got {show(value)}, {what}"]
 
     def test_tells_mistakes_by_their_whole_key(self) -> None:
@@ -309,7 +313,7 @@ class TestChoice:
         assert problems == [
             "key.nestrov: unknown key. Did you mean key.nesterov?",
             "key.lr: got 0, expected a number > 0",
-            "key.momentum: missing; give it as key.momentum=..., expected a number in [0, 1]",
+            "key.momentum: missing; give key.momentum=..., expected a number in [0, 1]",
         ]
 
     def test_of_an_unknown_name(self) -> None:
@@ -326,7 +330,7 @@ class TestChoice:
         (Literal["a", True, None], "a or true or null"),
         (Annotated[Choice, Group("model")], "a model"),
         (Annotated[Duration, Units(("%", "min"))], "10% or 5 min"),
-        (tuple[Count, ...], "a list [...] of which each is an integer >= 1"),
+        (tuple[Count, ...], "a list [...], each an integer >= 1"),
         (Inner, "a section of keys"),
     ],
 )

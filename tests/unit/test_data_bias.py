@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from dlrun.config.check import check
 from dlrun.config.compose import compose_plain
+from dlrun.config.schema import check
 from dlrun.data.bias import biased, tail_rows, tied_values
 from dlrun.data.bias_options import AttributeName, BiasConfig
 from dlrun.data.open import open_dataset

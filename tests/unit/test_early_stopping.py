@@ -10,9 +10,8 @@ from typing import Any, cast
 
 import pytest
 
-from dlrun.config.check import check
 from dlrun.config.compose import compose_plain
-from dlrun.config.schema import TrainConfig
+from dlrun.config.schema import TrainConfig, check
 from dlrun.console import Console
 from dlrun.errors import Interrupted, UserError
 from dlrun.models.pretrained import Pretrained

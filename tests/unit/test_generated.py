@@ -7,9 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dlrun.config.check import check
 from dlrun.config.compose import compose_plain
-from dlrun.config.schema import TrainConfig
+from dlrun.config.schema import TrainConfig, check
 from dlrun.console import Console
 from dlrun.data.open import open_dataset
 from dlrun.data.table import DataSet, PixelScale, Table, domain_rows

@@ -11,8 +11,9 @@ import torch
 from parts import network_of
 from torch import Tensor
 
-from dlrun.config.check import check, to_plain_types
 from dlrun.config.compose import compose_plain
+from dlrun.config.schema import check
+from dlrun.config.typed import to_plain_types
 from dlrun.console import Console
 from dlrun.data.info import Column, DataInfo, info_of
 from dlrun.data.table import DataSet, Table

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dlrun.config.check import check
 from dlrun.config.compose import compose_plain
+from dlrun.config.schema import check
 from dlrun.data.batches import EvalBatch, Labelled
 from dlrun.data.info import Column, DataInfo, info_of
 from dlrun.data.table import DataSet, PixelScale, Table

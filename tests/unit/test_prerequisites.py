@@ -8,10 +8,10 @@ from typing import ClassVar
 
 import pytest
 
-from dlrun.config.check import check, to_plain_types
 from dlrun.config.compose import compose_plain
-from dlrun.config.schema import TrainConfig
+from dlrun.config.schema import TrainConfig, check
 from dlrun.config.signature import signature
+from dlrun.config.typed import to_plain_types
 from dlrun.console import Console
 from dlrun.errors import RunFailed, UserError
 from dlrun.files import write_json

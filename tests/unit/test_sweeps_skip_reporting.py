@@ -2,9 +2,9 @@
 
 import pytest
 
-from dlrun.config.check import check, to_plain_types
 from dlrun.config.compose import compose_plain
-from dlrun.config.schema import TrainConfig
+from dlrun.config.schema import TrainConfig, check
+from dlrun.config.typed import to_plain_types
 from dlrun.sweeps.tune import skip_reporting
 
 

@@ -8,8 +8,8 @@ import torch
 from parts import CPU
 from torch import Tensor, nn
 
-from dlrun.config.check import check
 from dlrun.config.compose import compose_plain
+from dlrun.config.schema import check
 from dlrun.data.batches import EvalBatch, Unpaired
 from dlrun.data.info import DataInfo, Domain
 from dlrun.methods.base import Builder

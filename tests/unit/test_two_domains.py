@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from dlrun.config.check import check
 from dlrun.config.compose import compose_plain
+from dlrun.config.schema import check
 from dlrun.data.open import open_dataset
 from dlrun.data.table import DataSet, domain_rows
 from dlrun.errors import UserError
