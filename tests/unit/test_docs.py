@@ -1,0 +1,48 @@
+"""The documents: links lead somewhere, and nothing that can be chosen or typed is left out."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from dlrun.commands import VERBS
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = [
+    *(ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
+_LINK = re.compile(r"\]\(([^)\s]+)\)")
+
+
+def anchors(document: Path) -> set[str]:
+    """Those of its headings, as GitHub makes them."""
+    heads = re.findall(r"^#+ (.+)$", document.read_text(), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_relative_link_leads_somewhere(document: Path) -> None:
+    broken = []
+    for link in _LINK.findall(document.read_text()):
+        if link.startswith(("https://", "http://")):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (document.parent / path).resolve() if path else document
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            broken.append(link)
+    assert not broken
+
+
+def test_the_guide_names_every_option_of_every_group() -> None:
+    guide = (ROOT / "docs" / "guide.md").read_text()
+    options = {
+        path.stem for path in (ROOT / "conf").glob("*/*.yaml") if path.parent.name != "launcher"
+    }
+    assert len(options) > 90
+    assert sorted(option for option in options if f"`{option}`" not in guide) == []
+
+
+def test_the_guide_names_every_command() -> None:
+    guide = (ROOT / "docs" / "guide.md").read_text()
+    assert [verb for verb in VERBS if f"dlrun {verb}" not in guide] == []
