@@ -57,10 +57,6 @@ _OTHER_NAMES = {
 }  # fmt: skip
 
 
-class Problem(Exception):
-    """One line for the user."""
-
-
 class Composer:
     """Composes command lines over the packaged conf/ and, behind it, the user's own folder.
 
@@ -102,47 +98,41 @@ class Composer:
             sweep: whether several values of one key are allowed.
             tune: whether they are of a study, which searches intervals.
         """
-        found, problems = [], []
-        for text in _joined(texts):
-            try:
-                found.append(self._parsed(text, sweep, tune))
-            except Problem as problem:
-                problems.append(str(problem))
-        return found, problems
+        read = [self._read(text, sweep, tune) for text in _joined(texts)]
+        return [o for o in read if not isinstance(o, str)], [o for o in read if isinstance(o, str)]
 
-    def _parsed(self, text: str, sweep: bool, tune: bool) -> Override:
+    def _read(self, text: str, sweep: bool, tune: bool) -> Override | str:
+        """The override, or the line about what is wrong with it."""
         if text.startswith("sweep.") and not sweep:
-            raise Problem(f"{text}: only valid in a sweep; add -m")
+            return f"{text}: only valid in a sweep; add -m"
         if text.startswith("tune.") and not tune:
-            raise Problem(f"{text}: only valid in a study; begin with dlrun tune")
-        override = _parse(text, self.options)
-        if not override.is_sweep_override():
+            return f"{text}: only valid in a study; begin with dlrun tune"
+        override = _read(text, self.options)
+        if isinstance(override, str) or not override.is_sweep_override():
             return override
-        key = override.get_key_element()
         if not sweep:
-            is_group = override.key_or_group in self.options
+            is_group, key = override.key_or_group in self.options, override.get_key_element()
             quoted = "" if is_group else f"; to give it as one text, write {key}=\"'...'\""
-            raise Problem(
+            return (
                 f"{text}: several values are a sweep, which needs -m: dlrun train -m {text}{quoted}"
             )
-        if not override.is_interval_sweep():
-            self._demand_values(override, text)
-        elif not tune:
-            raise Problem(
-                f"{text}: only dlrun tune searches an interval(...); with -m, give a,b,c, "
-                "choice(...) or range(...)"
+        if override.is_interval_sweep():
+            return (
+                override
+                if tune
+                else (
+                    f"{text}: only dlrun tune searches an interval(...); with -m, give a,b,c, "
+                    "choice(...) or range(...)"
+                )
             )
-        return override
-
-    def _demand_values(self, override: Override, text: str) -> None:
         override.config_loader = self.loader
         try:
-            empty = next(override.sweep_string_iterator(), None) is None
+            if next(override.sweep_string_iterator(), None) is not None:
+                return override
         except (HydraException, ValueError, TypeError) as error:
-            raise Problem(f"{text}: {reason(error)}") from error
-        if empty:
-            there = ", ".join(self.options.get(override.key_or_group, []))
-            raise Problem(f"{text}: matches none of {there}" if there else f"{text}: has no values")
+            return f"{text}: {reason(error)}"
+        there = ", ".join(self.options.get(override.key_or_group, []))
+        return f"{text}: matches none of {there}" if there else f"{text}: has no values"
 
     def _is_choice(self, override: Override) -> bool:
         """Whether it chooses an option or sets something of Hydra itself; Hydra reads those."""
@@ -164,8 +154,8 @@ class Composer:
         plain = [o for o in choices if o.package is None]
         if len(plain) < len(choices):  # a network of a method: does the chosen one have it?
             names = map(str, self._hydra(plain).hydra.runtime.choices)
-            there = [name for name in names if "@" in name]
-            choices = [o for o in choices if o in plain or fits(_nested_problem(o, there))]
+            parts = [name for name in names if "@" in name]
+            choices = [o for o in choices if o in plain or fits(_part_problem(o, parts))]
         return self._hydra(choices), problems
 
     def _hydra(self, choices: Sequence[Override]) -> DictConfig:
@@ -306,26 +296,20 @@ def set_values(
     tree: dict[str, Any], overrides: Sequence[Override], groups: Collection[str] = ()
 ) -> list[str]:
     """Sets, adds or deletes keys of `tree`, as Hydra would; a line for each that is wrong."""
-    problems = []
-    for override in overrides:
-        try:
-            _set(tree, override, groups)
-        except Problem as problem:
-            problems.append(str(problem))
-    return problems
+    problems = [_set(tree, override, groups) for override in overrides]
+    return [problem for problem in problems if problem is not None]
 
 
-def _set(tree: dict[str, Any], override: Override, groups: Collection[str]) -> None:
+def _set(tree: dict[str, Any], override: Override, groups: Collection[str]) -> str | None:
     key, text = override.key_or_group, override.input_line or override.get_key_element()
     added = override.is_add() or override.is_force_add()
     value = override.value()
     if override.is_add() and _exists(tree, key):
-        raise Problem(f"{text}: this key exists; give {text[1:]}")
-    if not added:
-        inner = flatten(value) if isinstance(value, dict) else ()
-        for name in (key, *(f"{key}.{name}" for name in inner)):
-            if not _exists(tree, name):
-                raise Problem(f"{name}: unknown key{_suggest_key(name, tree, groups)}")
+        return f"{text}: this key exists; give {text[1:]}"
+    inner = flatten(value) if isinstance(value, dict) else ()
+    for name in () if added else (key, *(f"{key}.{name}" for name in inner)):
+        if not _exists(tree, name):
+            return f"{name}: unknown key{_suggest_key(name, tree, groups)}"
     *parents, last = key.split(".")
     node = tree
     for parent in parents:
@@ -338,6 +322,7 @@ def _set(tree: dict[str, Any], override: Override, groups: Collection[str]) -> N
         node[last] = OmegaConf.to_container(OmegaConf.merge(node[last], value))
     else:
         node[last] = value
+    return None
 
 
 def _joined(texts: Sequence[str]) -> list[str]:
@@ -349,26 +334,26 @@ def _joined(texts: Sequence[str]) -> list[str]:
     return [*before, " ".join(texts[max(0, at - 1) : at + 2]), *after]
 
 
-def _parse(text: str, groups: Mapping[str, Collection[str]]) -> Override:
+def _read(text: str, groups: Mapping[str, Collection[str]]) -> Override | str:
     key, equals, _ = text.partition("=")
     if not text.strip():
-        raise Problem("'': an empty argument; expected key=value, such as epochs=5")
+        return "'': an empty argument; expected key=value, such as epochs=5"
     if (equals and key != key.strip()) or not key:
-        raise Problem(f"{text}: expected key=value without spaces around =, such as epochs=5")
+        return f"{text}: expected key=value without spaces around =, such as epochs=5"
     try:
         return OverridesParser.create().parse_override(text)
     except HydraException:
         pass
-    if equals and (called := _CALL.search(text)):
-        raise Problem(f"{text}: not understood; expected {_SWEEPS[called[1]]}")
-    if equals:
-        raise Problem(
-            f"{text}: not understood; close every quote and bracket, and give text that contains "
-            f"any of ,:=()[]{{}} as {key}=\"'text'\""
-        )
-    near = " or ".join(f"{group}={text}" for group in groups if text in groups[group])
-    hint = f". Did you mean {near}?" if near else ", such as epochs=5"
-    raise Problem(f"{text}: expected key=value{hint}")
+    if not equals:
+        near = " or ".join(f"{group}={text}" for group in groups if text in groups[group])
+        hint = f". Did you mean {near}?" if near else ", such as epochs=5"
+        return f"{text}: expected key=value{hint}"
+    if called := _CALL.search(text):
+        return f"{text}: not understood; expected {_SWEEPS[called[1]]}"
+    return (
+        f"{text}: not understood; close every quote and bracket, and give text that contains "
+        f"any of ,:=()[]{{}} as {key}=\"'text'\""
+    )
 
 
 def _option_problem(override: Override, groups: Mapping[str, list[str]]) -> str | None:
@@ -376,26 +361,26 @@ def _option_problem(override: Override, groups: Mapping[str, list[str]]) -> str 
     group, value = override.key_or_group, override.value()
     if group not in groups or override.is_delete():  # Hydra's own
         return None
-    key = override.get_key_element().lstrip("+")
     chosen: Any = value if group in SEVERAL and isinstance(value, list) else [value]
     for option in chosen:
         if not (isinstance(option, str) and option.removesuffix(".yaml") in groups[group]):
+            key = override.get_key_element().lstrip("+")
             return _no_option(key, show(option), groups[group])
     if override.package is None and (override.is_add() or override.is_force_add()):
         return f"{override.input_line}: there is a {group} already; choose with {group}={value}"
     return None
 
 
-def _nested_problem(override: Override, there: Sequence[str]) -> str | None:
-    """Why the method or the data set has no such part; `there` are the parts that it has."""
-    key, adds = override.get_key_element().lstrip("+"), override.get_key_element()[0] == "+"
-    if key in there:
-        more = f"{override.input_line}: this part exists; give {key}={override.value()}"
-        return more if adds else None
-    if adds or override.package is None:
+def _part_problem(override: Override, parts: Sequence[str]) -> str | None:
+    """Why a network, say, of a method cannot be chosen; `parts` are those that there are."""
+    key = override.get_key_element().lstrip("+")
+    adds = override.is_add() or override.is_force_add()
+    if key in parts and adds:
+        return f"{override.input_line}: this part exists; give {key}={override.value()}"
+    if key in parts or adds:
         return None  # the types know whether the method has such a network
     owner = "data set" if override.key_or_group == "dataset" else "method"
-    near = suggest(key, there) or "; it has no further network"
+    near = suggest(key, parts) or "; it has no further network"
     return f"{override.input_line}: the {owner} has no such part{near}"
 
 

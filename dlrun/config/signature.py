@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
@@ -10,22 +11,22 @@ from typing import Any
 
 from dlrun.files import load_yaml
 
-# Where a run lies, what it is called, how often it logs and where to: no part of what it computes.
+# The folder and name of a run, and how it logs, are no part of what it computes.
 _NOT_PART = ("outputs", "data_dir", "name", "log_every", "checkpoint_every", "logger")
 
 
 def computes(key: str) -> bool:
-    """Whether a key, such as `optimizer.lr`, has a part in what a run computes."""
+    """Whether a key, such as `optimizer.lr`, changes what a run computes."""
     return key.partition(".")[0] not in _NOT_PART
 
 
 def signature(plain: dict[str, Any]) -> str:
-    """Eight hexadecimal digits of a run's config, however its values came about.
+    """Eight hexadecimal digits of a run's config, however it was written.
 
-    A value is left out where it is the default, the one that all of dlrun's own configs agree on:
-    a new key with the same default everywhere does not change the signatures of earlier runs.
+    A value is left out if it is the default, the one that all of dlrun's own configs agree on: a
+    new key with the same default everywhere does not change the signatures of earlier runs.
     """
-    part = _changed({key: item for key, item in plain.items() if computes(key)}, _defaults())
+    part = _changed({key: item for key, item in plain.items() if computes(key)}, _defaults()[0])
     text = json.dumps(part, sort_keys=True, separators=(",", ":"))
     return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()[:8]
 
@@ -36,7 +37,7 @@ def _changed(section: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[st
     for key, value in section.items():
         if isinstance(value, Mapping):
             name = value.get("name")
-            below = _defaults_of(name) if isinstance(name, str) else defaults.get(key)
+            below = _defaults()[1].get(name) if isinstance(name, str) else defaults.get(key)
             if inner := _changed(value, below if isinstance(below, Mapping) else {}):
                 kept[key] = inner
         elif key == "name" or key not in defaults or not _same(value, defaults[key]):
@@ -49,21 +50,24 @@ def _same(a: Any, b: Any) -> bool:
 
 
 @cache
-def _defaults() -> dict[str, Any]:
-    """Of what is no option of a class: the primary config, and groups such as hardware."""
-    primary: dict[str, Any] = load_yaml(Path(str(files("dlrun.conf"))) / "train.yaml")
-    return primary | {group: _agreed(options) for group, options in _read().items()}
-
-
-@cache
-def _defaults_of(name: str) -> dict[str, Any]:
-    """Of the options of one class, over all of dlrun's configs that name it."""
-    options = (option for all_ in _read().values() for option in all_)
-    return _agreed([option for option in options if option.get("name") == name])
+def _defaults() -> tuple[dict[str, Any], dict[str, Any]]:
+    """Of the primary config and of groups such as hardware; of the options of each class."""
+    conf = Path(str(files("dlrun.conf")))
+    groups, classes = defaultdict(list), defaultdict(list)
+    for path in sorted(conf.glob("*/*.yaml")):
+        group, content = path.parent.name, load_yaml(path)
+        own = content.get(group) if isinstance(content.get(group), dict) else content
+        own.pop("defaults", None)
+        groups[group].append(own)
+        classes[own.get("name")].append(own)
+    by_group, by_class = (
+        {name: _agreed(options) for name, options in found.items()} for found in (groups, classes)
+    )
+    return load_yaml(conf / "train.yaml") | by_group, by_class
 
 
 def _agreed(options: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Each key that has one and the same value wherever it is stated."""
+    """Each key that has one and the same value wherever it is given."""
     found: dict[str, Any] = {}
     for key in {key for option in options for key in option}:
         values = [option[key] for option in options if key in option]
@@ -71,15 +75,4 @@ def _agreed(options: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             found[key] = _agreed(values)
         elif all(_same(value, values[0]) for value in values):
             found[key] = values[0]
-    return found
-
-
-@cache
-def _read() -> dict[str, list[dict[str, Any]]]:
-    """What each file of each group says of its own section."""
-    found: dict[str, list[dict[str, Any]]] = {}
-    for path in sorted(Path(str(files("dlrun.conf"))).glob("*/*.yaml")):
-        group, content = path.parent.name, load_yaml(path)
-        own = content.get(group) if isinstance(content.get(group), dict) else content
-        found.setdefault(group, []).append({k: v for k, v in own.items() if k != "defaults"})
     return found

@@ -451,8 +451,7 @@ class TestSignature:
         for path in files_:
             path.write_text(path.read_text() + ("" if "_global_" in path.read_text() else new))
         monkeypatch.setattr(signature_module, "files", lambda _: conf)
-        for cached in ("_defaults", "_defaults_of", "_read"):
-            getattr(signature_module, cached).cache_clear()
+        signature_module._defaults.cache_clear()
         try:
             sections = (values["model"], values["method"]["discriminator"], values["hardware"])
             for section in (*sections, values):
@@ -463,8 +462,7 @@ class TestSignature:
                 assert signature(values) != before
                 section["new_key"] = 3
         finally:
-            for cached in ("_defaults", "_defaults_of", "_read"):
-                getattr(signature_module, cached).cache_clear()
+            signature_module._defaults.cache_clear()
 
     def test_of_one_value_written_in_two_ways(self) -> None:
         one = check(plain("optimizer.lr=1e-3", "eval_every=500"))
