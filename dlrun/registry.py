@@ -102,8 +102,8 @@ _BUILT_IN: dict[str, dict[str, str]] = {
 }
 
 
-# What a class from outside must be, looked at before anything of it is called: the class that it
-# derives from, and what it has to define itself. A pair of brackets is how dlrun calls it.
+# What a class from outside must have, checked before any of its code is called: its base class, and
+# what it must define itself. Brackets show how dlrun calls it.
 _CONTRACTS: dict[str, tuple[str, ...]] = {
     "method": (
         "dlrun.methods.base:Method",
@@ -139,7 +139,7 @@ def lookup(group: str, name: str, own_code: bool = True) -> Any:
     Args:
         group: method, model, loss, dataset, optimizer, schedule or logger.
         name: a name of the registry, or `module:Class`, for which that module is imported.
-        own_code: whether `module:Class` may be given. Not where the name comes from a file: whoever
+        own_code: whether `module:Class` is allowed. Not for a name that comes from a file: whoever
             made the file would choose the code that runs.
 
     Raises:
@@ -166,7 +166,7 @@ def lookup(group: str, name: str, own_code: bool = True) -> Any:
 
 
 def verified(group: str, name: str, cls: Any) -> Any:
-    """`cls` as it is, once it is seen to be what `group` needs.
+    """`cls`, after a check that it is what `group` needs.
 
     Raises:
         UserError: it derives from something else or lacks a part; says which.
@@ -182,31 +182,31 @@ def verified(group: str, name: str, cls: Any) -> Any:
     base = _load(target)
     if not (isinstance(cls, type) and issubclass(cls, base)):
         wanted = "a class" if base is object else f"a subclass of {target.replace(':', '.')}"
-        raise UserError(f"{name} is no {group}; expected {wanted}")
+        raise UserError(f"{name} is not {_a(group)}; expected {wanted}")
     for part in parts:
         attribute, brackets, arguments = part.partition("(")
         own = getattr(cls, attribute, _ABSENT)
         # A subclass of torch's Module inherits an __init__ that takes nothing of ours.
         if own is getattr(base, attribute, _ABSENT):
-            raise UserError(f"{name} is no {group} yet: it has no {part}")
+            raise UserError(f"{name} is not {_a(group)} yet; add {part}")
         if attribute == "kind" and not isinstance(own, str | tuple):
             raise UserError(f"{name}: its kind is {own!r}, expected text such as 'encoder'")
         try:
             if brackets:
                 inspect.signature(own).bind(*arguments.split(","))
         except (TypeError, ValueError) as error:
-            raise UserError(f"{name}: expected {part} in it, got {error}") from error
+            raise UserError(f"{name}: expected {part}, got {error}") from error
     options = getattr(base, "Config", object)
     config = getattr(cls, "Config", options)
     if isinstance(config, type) and not issubclass(config, options):
         raise UserError(
-            f"{name}: its Config is no subclass of {options.__name__} in {base.__module__}"
+            f"{name}: its Config must derive from {options.__name__} in {base.__module__}"
         )
     return cls
 
 
 def own_line(error: BaseException) -> str | None:
-    """'my.py:12', the last line of the user's own code on the way to `error`; None without one."""
+    """'my.py:12', the last line of the user's own code in the traceback; None without one."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{short(error.filename)}:{error.lineno}"
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
@@ -220,6 +220,10 @@ def one_line(error: BaseException) -> str:
     text = error.msg if isinstance(error, SyntaxError) else str(error)
     lines = text.strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+def _a(group: str) -> str:
+    return f"{'an' if group == 'optimizer' else 'a'} {group}"
 
 
 def _plugins(group: str) -> EntryPoints:
@@ -246,16 +250,12 @@ def _own_class(name: str) -> Any:
     if not hasattr(module, attribute):
         known = [key for key, value in vars(module).items() if isinstance(value, type)]
         where = short(getattr(module, "__file__", None) or module_name)
-        raise UserError(f"there is no {attribute} in {where}{suggest(attribute, known)}")
+        raise UserError(f"{where} has no {attribute}{suggest(attribute, known)}")
     return getattr(module, attribute)
 
 
 def _imported(load: Callable[[], Any], module_name: str) -> Any:
-    """What `load` gives.
-
-    Raises:
-        UserError: there is no such module, or it raises; with the line of the user's code.
-    """
+    """The result of `load`. Raises UserError with the line of the user's code that is wrong."""
     try:
         return load()
     except (Exception, SystemExit) as error:
@@ -269,7 +269,7 @@ def _imported(load: Callable[[], Any], module_name: str) -> Any:
 
 
 def _is_installed(file: str) -> bool:
-    """Whether a file of code is dlrun's, Python's or a package's, so not of the user's own."""
+    """Whether a file of code is dlrun's, Python's or a package's, and not the user's own."""
     path = Path(file)
     folders = (Path(__file__).parent, Path(os.__file__).parent)
     return (

@@ -138,7 +138,6 @@ def test_every_flag_and_choice_is_offered() -> None:
 LINES = {
     "dlrun trai": ["train"],
     "dlrun train method=s": ["method=siamese", "method=supervised"],
-    "dlrun train method=su": ["method=supervised"],
     "dlrun train -m method=vae,b": ["method=vae,byol"],
     "dlrun train method=cyclegan model@method.discriminator=patchgan3":
         ["model@method.discriminator=patchgan34"],
@@ -146,7 +145,6 @@ LINES = {
     "dlrun train epo": ["epochs="],
     "dlrun train dataset.root=pic": ["dataset.root=pictures/"],
     "dlrun predict last pic": ["pictures/"],
-    "dlrun predict last --device c": ["cpu", "cuda"],
 }  # fmt: skip
 """Command lines, and what their last words may become."""
 

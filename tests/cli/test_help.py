@@ -106,23 +106,9 @@ class TestTrainHelp:
     @pytest.mark.parametrize(
         "overrides",
         [
-            [f"method={method}", *rest]
-            for method, *rest in [
-                ("vae", "loss=mse"),
-                ("byol", "dataset=image_folder", "optimizer=sgd", "model=mlp"),
-                ("cyclegan", "dataset=mnist", "schedule=step"),
-                ("supervised", "dataset=cifar100", "optimizer=adamw", "augment=byol"),
-                ("vae", "model=mlp_autoencoder", "optimizer=lars", "hardware=debug"),
-                ("byol", "dataset=cifar10", "schedule=constant", "augment=crop_flip"),
-                ("supervised", "dataset=fashion_mnist", "schedule=linear", "model=resnet56"),
-                ("cyclegan", "model@method.discriminator=patchgan", "schedule=cosine"),
-                ("cyclegan", "model=unet_generator", "dataset=two_domains"),
-                ("distill", "model@method.teacher_model=wrn40_2", "loss=hint", "optimizer=lars"),
-                ("siamese", "loss=contrastive", "model=vgg8", "schedule=one_cycle"),
-                ("capsnet", "model.routing=1"),
-                ("multitask", "loss@method.value_loss=huber", "model=torchvision", "loss=focal"),
-                ("byol", "optimizer@method.probe_optimizer=adamw", "model=cnn"),
-            ]
+            ["method=byol", "dataset=image_folder", "optimizer=sgd", "augment=byol"],
+            ["method=cyclegan", "model@method.discriminator=patchgan", "schedule=cosine"],
+            ["method=multitask", "loss@method.value_loss=huber", "hardware=debug", "loss=focal"],
         ],
     )
     def test_lists_every_key_with_a_comment(self, overrides: list[str]) -> None:

@@ -1,15 +1,16 @@
 """What people install: a wheel, elsewhere, without the checkout."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
-import textwrap
 import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
+from guide import examples
 
 import dlrun
 
@@ -122,141 +123,22 @@ def test_from_the_root_folder(site: Path) -> None:
     assert "  name: byol" in result.stdout.splitlines()
 
 
-OWN = '''
-    """Everything of the user's own, in one file."""
-
-    from dataclasses import dataclass
-    from pathlib import Path
-
-    import torch
-    from torch import nn
-
-    from dlrun.data.sources.base import DataSource, SourceConfig, Splits
-    from dlrun.data.table import Table
-    from dlrun.data.batches import Labelled
-    from dlrun.methods.base import Method
-    from dlrun.options import Count, Positive
-
-
-    class Flat(nn.Module):
-        kind = "flat"
-
-        @dataclass(frozen=True)
-        class Config:
-            width: Count
-
-        def __init__(self, config, image_shape, num_classes):
-            super().__init__()
-            channels, height, width = image_shape
-            self.layer = nn.Linear(channels * height * width, config.width)
-            self.feature_dim = config.width
-
-        def forward(self, x):
-            return self.layer(x.flatten(1))
-
-
-    class Margin(nn.Module):
-        kind = "margins"
-
-        @dataclass(frozen=True)
-        class Config:
-            margin: Positive
-
-        def __init__(self, config):
-            super().__init__()
-            self.margin = config.margin
-
-        def forward(self, logits, labels):
-            return nn.functional.multi_margin_loss(
-                logits, labels, margin=self.margin, reduction="none"
-            )
-
-
-    class Stripes(DataSource):
-        @dataclass(frozen=True)
-        class Config(SourceConfig):
-            size: Count
-
-        def load(self, config, data_dir: Path):
-            def table(count):
-                labels = torch.arange(count) % 2
-                images = torch.zeros(count, 1, config.size, config.size, dtype=torch.uint8)
-                images[labels == 0, :, ::2] = 255
-                images[labels == 1, :, :, ::2] = 255
-                return Table(images, labels)
-
-            return Splits(table(60), table(20), ("rows", "columns"))
-
-
-    class Classify(Method):
-        @dataclass(frozen=True)
-        class Config:
-            scale: Positive
-
-        view = Labelled
-        model_kind = "flat"
-        loss_kind = "margins"
-        key_metric = "accuracy"
-
-        def __init__(self, config, build):
-            super().__init__()
-            self.scale = config.scale
-            self.network = build.model()
-            self.head = nn.Linear(self.network.feature_dim, build.num_classes)
-            self.loss = build.loss()
-
-        def predict(self, image):
-            return self.head(self.network(image))
-
-        def step(self, batch, update):
-            loss = self.scale * self.loss(self.predict(batch.image), batch.label).mean()
-            update.minimize(loss)
-            return {"loss": loss}
-'''
-CONF = {
-    "method/classify.yaml": """
-        # @package _global_
-        # tells stripes apart
-        defaults:
-          - override /model: flat
-          - override /loss: own_margin
-          - override /dataset: stripes
-          - override /optimizer: sgd
-        method:
-          name: own:Classify
-          scale: 2.0   # of the loss
-        batch_size: 10
-    """,
-    "model/flat.yaml": "name: own:Flat\nwidth: 8\n",
-    "loss/own_margin.yaml": "name: own:Margin\nmargin: 1.0\n",
-    "dataset/stripes.yaml": (
-        "name: own:Stripes\nval_fraction: 0.2\ndomains: null\npositive: null\nsize: 6\n"
-    ),
-}
-
-
 def test_a_users_own_everything(site: Path, tmp_path: Path) -> None:
-    """One .py and a .yaml for each, in a folder that had nothing in it."""
-    (tmp_path / "own.py").write_text(textwrap.dedent(OWN))
-    for name, text in CONF.items():
-        path = tmp_path / "conf" / name
+    """The guide's examples, in a folder that had nothing in it."""
+    for name, text in examples().items():
+        path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(textwrap.dedent(text).lstrip())
+        path.write_text(text)
+    own = ("method=rotation", "dataset=stripes")
     result = run(
-        site, tmp_path, "-m", "dlrun", "train", "method=classify", "steps=3", "model.width=5",
+        site, tmp_path, "-m", "dlrun", "train", *own, "model=resnet8", "model.width=4", "steps=2",
         "hardware.threads=1",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
-    assert "Traceback" not in result.stderr
-    assert (
-        "own:Classify on own:Stripes: 48 train, 12 val, 20 test images of 1 x 6 x 6, 197 parameters"
-        in result.stdout  # 36 x 5 + 5 and 5 x 2 + 2
-    )
-    (summary,) = tmp_path.glob("outputs/own.Stripes/own.Classify/*/summary.json")
-    assert '"steps": 3' in summary.read_text()
-    config = (summary.parent / "config.yaml").read_text()
-    assert "name: own:Flat\n  width: 5" in config
+    assert result.stdout.startswith("rotation:Rotation on stripes:Stripes: ")
+    (summary,) = tmp_path.glob("outputs/stripes.Stripes/rotation.Rotation/*/summary.json")
+    assert '"steps": 2' in summary.read_text()
     assert (summary.parent / "checkpoints" / "last.pt").is_file()
-    listed = run(site, tmp_path, "-m", "dlrun", "train", "--help", "method=classify")
-    assert "classify           tells stripes apart" in listed.stdout
-    assert "method.scale=2.0                           of the loss" in listed.stdout
+    listed = run(site, tmp_path, "-m", "dlrun", "train", "--help", *own).stdout
+    assert re.search(r"^ +\* rotation +\w", listed, re.MULTILINE)
+    assert re.search(r"^  method.weight=\S+ +\w", listed, re.MULTILINE)

@@ -3,35 +3,17 @@
 import csv
 import json
 import re
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from textwrap import dedent
 from typing import Any
 
 import pytest
 import yaml
+from guide import examples
 
 from dlrun.cli import run
 from dlrun.errors import UserError
 from dlrun.files import read_jsonl
-
-GUIDE = Path(__file__).parents[2] / "docs" / "your-own.md"
-_NAMED = re.compile(r"`([\w/]+\.(?:py|yaml))`")
-
-
-def examples() -> dict[str, str]:
-    """The files of the guide: each indented block, by the file that the text in front names."""
-    found, before = {}, ""
-    for block in re.split(r"\n(?=\S)", GUIDE.read_text()):
-        text, _, code = block.partition("\n\n    ")
-        before = f"{before} {text}" if text and not text.startswith("#") else ""
-        if code:
-            names = _NAMED.findall(before)
-            if names and not names[-1].startswith("dlrun/"):
-                found[names[-1]] = dedent(f"    {code}").rstrip() + "\n"
-            before = ""
-    return found
 
 
 def test_the_guide_has_an_example_of_everything() -> None:
@@ -45,20 +27,11 @@ def test_the_guide_has_an_example_of_everything() -> None:
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The examples in the folder in which the test stands; their modules are forgotten after."""
-    before = set(sys.modules)
+def guide(project: Callable[..., Path], tmp_path: Path) -> Path:
+    """The examples in the folder in which the test stands."""
     for name, text in examples().items():
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    yield tmp_path
-    for name in set(sys.modules) - before:
-        file = getattr(sys.modules[name], "__file__", None) or ""
-        if file.startswith(str(tmp_path)):
-            del sys.modules[name]
+        project(name, text)
+    return tmp_path
 
 
 SMALL = ("hardware=cpu", "hardware.threads=1", "batch_size=16")
@@ -72,14 +45,14 @@ def trained(*overrides: str) -> tuple[Path, dict[str, Any]]:
     return folder, summary
 
 
-def test_a_method(project: Path) -> None:
+def test_a_method(guide: Path) -> None:
     small = ("model=resnet8", "model.width=4", "dataset=stripes", "steps=4")
     _, summary = trained("method=rotation", "method.weight=0.5", *small)
     assert summary["method"] == "rotation:Rotation" and summary["key_metric"] == "knn"
     assert {"knn", "linear_probe"} <= set(summary["test"]["last"])
 
 
-def test_a_gan(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_gan(guide: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder, summary = trained("method=gan", "steps=6", "model.code=16", "log_every=1")
     assert summary["method"] == "gan:GAN"
     rows = read_jsonl(folder / "metrics.jsonl")
@@ -91,7 +64,7 @@ def test_a_gan(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert run(["train", *SMALL, "method=gan", option, "steps=2", "dataset=stripes"]) == 0
 
 
-def test_a_loss_a_model_and_a_data_set(project: Path) -> None:
+def test_a_loss_a_model_and_a_data_set(guide: Path) -> None:
     """Rows and columns are easily told apart, which a broken loss would not do."""
     _, summary = trained(
         "method=supervised", "model=flat", "loss=poly1", "dataset=stripes", "epochs=2"
@@ -100,7 +73,7 @@ def test_a_loss_a_model_and_a_data_set(project: Path) -> None:
     assert summary["test"]["last"]["accuracy"] > 0.9 > summary["test"]["trivial"]["accuracy"]
 
 
-def test_its_attribute_is_a_task(project: Path) -> None:
+def test_its_attribute_is_a_task(guide: Path) -> None:
     _, summary = trained(
         "method=multitask", "method.tasks=[label,angle]", "model=flat", "dataset=stripes", "steps=4"
     )
@@ -108,7 +81,7 @@ def test_its_attribute_is_a_task(project: Path) -> None:
 
 
 def test_a_metric_of_which_more_is_better_keeps_the_best_epoch_and_not_the_worst(
-    project: Path, capsys: pytest.CaptureFixture[str]
+    guide: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder, summary = trained(
         "method=confident", "model=flat", "dataset=stripes", "steps=30", "eval_every=10",
@@ -122,8 +95,8 @@ def test_a_metric_of_which_more_is_better_keeps_the_best_epoch_and_not_the_worst
     assert summary["metrics"]["certainty"]["higher_is_better"] is True
 
 
-def test_a_metric_that_nobody_has_described_may_not_choose(project: Path) -> None:
-    path = project / "confident.py"
+def test_a_metric_that_nobody_has_described_may_not_choose(guide: Path) -> None:
+    path = guide / "confident.py"
     text = re.sub(r"    metrics = .*\n", "", path.read_text())
     path.write_text(text)
     with pytest.raises(UserError) as caught:
@@ -135,15 +108,15 @@ def test_a_metric_that_nobody_has_described_may_not_choose(project: Path) -> Non
     assert 'metrics = {"certainty": Metric("certainty", higher_is_better=True)}' in said
 
 
-def test_a_metric_that_is_described_and_never_measured_is_told(project: Path) -> None:
-    path = project / "confident.py"
+def test_a_metric_that_is_described_and_never_measured_is_told(guide: Path) -> None:
+    path = guide / "confident.py"
     path.write_text(path.read_text().replace('return {"certainty": true,', "return {"))
     with pytest.raises(UserError, match="'certainty' is not among the numbers of val: accuracy"):
         run(["train", *SMALL, "method=confident", "model=flat", "dataset=stripes", "steps=4"])
 
 
 @pytest.mark.parametrize("loggers", ["[tensorboard,csv]", "csv"])
-def test_a_logger(project: Path, loggers: str) -> None:
+def test_a_logger(guide: Path, loggers: str) -> None:
     folder, _ = trained(
         "method=supervised", "model=flat", "dataset=stripes", "steps=4", f"logger={loggers}",
         "logger.csv.file=lines.csv", "log_every=2",
@@ -164,9 +137,9 @@ def test_a_logger(project: Path, loggers: str) -> None:
 
 
 def test_a_resumed_run_tells_its_logger_where_it_stands(
-    project: Path, monkeypatch: pytest.MonkeyPatch
+    guide: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = project / "csv_logger.py"
+    path = guide / "csv_logger.py"
     path.write_text(
         path.read_text().replace(
             "        self.rows =",

@@ -72,34 +72,24 @@ def overrides_for(group: str, option: str) -> list[str]:
     """A command line that makes use of one shipped option."""
     if group not in ("model", "loss"):
         return [f"{group}={option}", *NEEDS.get(option, [])]
-    name = OmegaConf.load(CONF / group / f"{option}.yaml").name
-    kinds = check_module._kinds(lookup(group, name))
+    kinds = check_module._kinds(lookup(group, shipped(f"{group}/{option}").name))
     for method in METHODS:
-        if (
-            getattr(
-                lookup("method", composed(f"method={method}")["method"]["name"]), f"{group}_kind"
-            )
-            in kinds
-        ):
+        cls = lookup("method", shipped(f"method/{method}").method.name)
+        if getattr(cls, f"{group}_kind") in kinds:
             return [f"method={method}", f"{group}={option}", *NEEDS.get(option, [])]
     return ["method=cyclegan", f"{group}@method.discriminator={option}"]
 
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
-def test_every_shipped_option_composes_and_passes(group: str, option: str) -> None:
-    config = check(plain(*overrides_for(group, option)))
-    if group in ("method", "optimizer", "schedule", "dataset"):
-        assert getattr(config, group).name == OmegaConf.select(
-            OmegaConf.load(CONF / group / f"{option}.yaml"),
-            "method.name" if group == "method" else "name",
-        )
-
-
-@pytest.mark.parametrize(("group", "option"), OPTIONS)
-def test_a_checked_configuration_survives_its_run_folder(group: str, option: str) -> None:
+def test_every_shipped_option_passes_and_survives_its_run_folder(group: str, option: str) -> None:
     """As YAML in config.yaml, and from there to the same types, values and signature."""
     given_values = plain(*overrides_for(group, option))
     config = check(given_values)
+    if group in ("method", "optimizer", "schedule", "dataset"):
+        section = shipped(f"{group}/{option}")
+        assert (
+            getattr(config, group).name == (section.method if group == "method" else section).name
+        )
     written = to_plain_types(config)
     read = OmegaConf.to_container(OmegaConf.create(OmegaConf.to_yaml(OmegaConf.create(written))))
     assert check(read) == config
@@ -162,19 +152,14 @@ def config_classes() -> Iterator[type]:
             roots += [part for part in parts if dataclasses.is_dataclass(part)]
 
 
-def test_no_default_lives_in_two_places() -> None:
-    """The values stand in conf/; the dataclasses only give types."""
+def test_every_config_is_frozen_and_has_its_values_in_conf_only() -> None:
     classes = list(config_classes())
     assert len(classes) > 10
     for cls in classes:
+        assert cls.__dataclass_params__.frozen, cls.__qualname__  # type: ignore[attr-defined]
         for field in dataclasses.fields(cls):
             assert field.default is dataclasses.MISSING, f"{cls.__qualname__}.{field.name}"
             assert field.default_factory is dataclasses.MISSING, f"{cls.__qualname__}.{field.name}"
-
-
-def test_every_configuration_is_frozen() -> None:
-    for cls in config_classes():
-        assert cls.__dataclass_params__.frozen, cls.__qualname__  # type: ignore[attr-defined]
 
 
 def test_every_mistake_at_once() -> None:
@@ -224,63 +209,32 @@ def test_the_bounds_of_a_crop_are_told_by_their_key() -> None:
 
 class TestCombinations:
     @pytest.mark.parametrize(
-        ("overrides", "told"),
+        ("overrides", "key", "needs", "has", "fitting"),
         [
-            (
-                ["model=resnet56"],
-                "model=resnet56: method vae needs a model of kind autoencoder, this one is of kind "
-                "encoder; expected conv_autoencoder or mlp_autoencoder",
-            ),
-            (
-                ["model=resnet56", "model.width=3"],
-                "model=resnet56: method vae needs a model of kind autoencoder, this one is of kind "
-                "encoder; expected conv_autoencoder or mlp_autoencoder",
-            ),
-            (
-                ["method=supervised", "model=patchgan16"],
-                "model=patchgan16: method supervised needs a model of kind encoder, this one is of "
-                f"kind discriminator; expected {ENCODERS}",
-            ),
-            (
-                ["method=capsnet", "model=mlp"],
-                "model=mlp: method capsnet needs a model of kind capsules, this one is of kind "
-                "encoder; expected capsnet",
-            ),
-            (
-                ["method=capsnet", "loss=cross_entropy"],
-                "loss=cross_entropy: method capsnet needs a loss of kind lengths, this one is of "
-                "kind logits; expected margin",
-            ),
-            (
-                ["method=distill", "loss=focal"],
-                "loss=focal: method distill needs a loss of kind distillation, this one is of kind "
-                "logits; expected attention or dkd or hint or kd or kd_cosine or kd_cross_entropy "
-                "or kd_standardized",
-            ),
-            (
-                ["method=siamese", "loss=huber"],
-                "loss=huber: method siamese needs a loss of kind triplets, this one is of kind "
-                "logits and values; expected contrastive or cosine_embedding or triplet",
-            ),
-            (
-                ["method=multitask", "loss@method.value_loss=focal"],
-                "loss@method.value_loss=focal: method multitask needs a loss of kind values, this "
-                "one is of kind logits; expected absolute_error or huber or squared_error",
-            ),
-            (
-                ["method=byol", "loss=mse"],
-                "loss=mse: method byol needs a loss of kind vectors, this one is of kind images; "
-                "expected cosine",
-            ),
-            (
-                ["method=cyclegan", "loss=cross_entropy"],
-                "loss=cross_entropy: method cyclegan needs a loss of kind scores, this one is of "
-                "kind logits; expected bce_gan or hinge_gan or lsgan",
-            ),
+            ([], "model=resnet56", "vae needs a model of kind autoencoder", "encoder",
+             "conv_autoencoder or mlp_autoencoder"),
+            (["model.width=3"], "model=resnet56", "vae needs a model of kind autoencoder",
+             "encoder", "conv_autoencoder or mlp_autoencoder"),
+            (["method=supervised"], "model=patchgan16", "supervised needs a model of kind encoder",
+             "discriminator", ENCODERS),
+            (["method=capsnet"], "loss=cross_entropy", "capsnet needs a loss of kind lengths",
+             "logits", "margin"),
+            (["method=distill"], "loss=focal", "distill needs a loss of kind distillation",
+             "logits", "attention or dkd or hint or kd or kd_cosine or kd_cross_entropy or "
+             "kd_standardized"),
+            (["method=siamese"], "loss=huber", "siamese needs a loss of kind triplets",
+             "logits and values", "contrastive or cosine_embedding or triplet"),
+            (["method=multitask"], "loss@method.value_loss=focal",
+             "multitask needs a loss of kind values", "logits",
+             "absolute_error or huber or squared_error"),
         ],
-    )
-    def test_name_the_options_that_fit(self, overrides: list[str], told: str) -> None:
-        assert problems(plain(*overrides)) == [told]
+    )  # fmt: skip
+    def test_name_the_options_that_fit(
+        self, overrides: list[str], key: str, needs: str, has: str, fitting: str
+    ) -> None:
+        assert problems(plain(*overrides, key)) == [
+            f"{key}: method {needs}, this one is of kind {has}; expected {fitting}"
+        ]
 
     def test_both_of_two(self) -> None:
         told = problems(plain("method=byol", "model=conv_autoencoder", "loss=bce"))
@@ -301,25 +255,23 @@ class TestCombinations:
         told = problems(plain("model=mlp"))
         assert told[0].endswith("expected conv_autoencoder or mine or mlp_autoencoder")
 
-    def test_a_data_set_without_labels(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        values = plain("method=supervised")
-        monkeypatch.setattr(lookup("dataset", "fashion_mini"), "may_have_labels", False)
-        assert problems(values) == [
-            "dataset=fashion_mini: method supervised needs labels, this data set has none"
-        ]
-        check(plain("method=byol"))
-
-    def test_labels_are_needed_by_the_view_that_the_options_choose(
-        self, monkeypatch: pytest.MonkeyPatch
+    @pytest.mark.parametrize(
+        ("needs", "does_not"),
+        [
+            (["method=supervised"], ["method=byol"]),
+            (["method=siamese", "method.positives=class"],
+             ["method=siamese", "method.positives=view"]),
+        ],
+    )  # fmt: skip
+    def test_a_data_set_without_labels(
+        self, needs: list[str], does_not: list[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        of_a_class, two_views = (
-            plain("method=siamese", f"method.positives={what}") for what in ("class", "view")
-        )
+        wrong, right = plain(*needs), plain(*does_not)
         monkeypatch.setattr(lookup("dataset", "fashion_mini"), "may_have_labels", False)
-        assert problems(of_a_class) == [
-            "dataset=fashion_mini: method siamese needs labels, this data set has none"
+        assert problems(wrong) == [
+            f"dataset=fashion_mini: method {needs[0][7:]} needs labels, this data set has none"
         ]
-        check(two_views)
+        check(right)
 
     def test_a_view_that_is_none(self, monkeypatch: pytest.MonkeyPatch) -> None:
         values = plain()
@@ -371,8 +323,12 @@ class TestCombinations:
         ]
 
 
+SEED = "seed: got true, expected an integer >= 0"
+LATENT = "method.latent: got 0, expected an integer >= 1"
+
+
 class TestWithoutTorch:
-    """What is told without the classes of methods, models and losses."""
+    """Mistakes that are found without the classes of methods, models and losses."""
 
     def broken(self) -> dict[str, Any]:
         values = plain()
@@ -384,35 +340,29 @@ class TestWithoutTorch:
         values = self.broken()
         with pytest.raises(ConfigError) as caught:
             check_without_torch(values)
-        assert caught.value.problems == ["seed: got true, expected an integer >= 0"]
-        values["seed"] = 0
-        check_without_torch(values)
-
-    @pytest.mark.parametrize("keys", [["seed"], ["method"], ["optimizer.lr", "dataset", "+x"]])
-    def test_where_no_key_needs_a_class(self, keys: list[str]) -> None:
-        with pytest.raises(ConfigError) as caught:
-            check(self.broken(), (), keys)
-        assert len(caught.value.problems) == 1
+        assert caught.value.problems == [SEED]
+        check_without_torch(values | {"seed": 0})
 
     @pytest.mark.parametrize(
-        "key",
-        ["model", "loss", "loss.sigma", "method.latent", "+method.x", "++model.x", "~method.beta",
-         "model@method.discriminator"],
+        ("keys", "told"),
+        [
+            *((keys, [SEED]) for keys in ("seed", "method", "optimizer.lr dataset +x")),
+            *((f"seed {key}", [LATENT, SEED]) for key in (
+                "model", "loss", "loss.sigma", "method.latent", "+method.x", "++model.x",
+                "~method.beta", "model@method.discriminator")),
+        ],
     )  # fmt: skip
-    def test_where_a_key_needs_a_class(self, key: str) -> None:
+    def test_classes_are_read_if_a_key_needs_one(self, keys: str, told: list[str]) -> None:
         with pytest.raises(ConfigError) as caught:
-            check(self.broken(), (), ["seed", key])
-        assert sorted(caught.value.problems) == [
-            "method.latent: got 0, expected an integer >= 1",
-            "seed: got true, expected an integer >= 0",
-        ]
+            check(self.broken(), (), keys.split())
+        assert sorted(caught.value.problems) == told
 
     def test_what_is_known_already_is_told_first(self) -> None:
         with pytest.raises(ConfigError) as caught:
             check(self.broken(), ["epoch: unknown key"], ["epoch"])
         assert caught.value.problems == [
             "epoch: unknown key",
-            "seed: got true, expected an integer >= 0",
+            SEED,
         ]
 
     def test_nothing_wrong(self) -> None:

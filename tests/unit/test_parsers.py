@@ -46,6 +46,13 @@ def test_flags_may_stand_anywhere() -> None:
         ("gc", "faild", "KIND: got faild. Did you mean failed?"),
         ("gc", "--days soon", "--days: got soon, expected a number >= 0"),
         ("ls", "--json --csv", "--csv: not allowed with argument --json"),
+        ("resume", "a --output b", "--output: unknown argument. Did you mean --outputs?"),
+        ("completion", "", "the following arguments are required: shell; see `dlrun completion "
+                           "--help`"),
+        ("completion", "tcsh", "shell: got tcsh; expected one of bash, zsh, fish"),
+        ("train", "--cfg jobs", "-c/--cfg: got jobs. Did you mean job?"),
+        ("train", "--config-name=x --package=y",
+         "--config-name=x: unknown argument. Did you mean --config-dir?"),
         ("train", "--epochs 3",
          "--epochs: unknown argument; keys are set without dashes, such as epochs=5"),
     ],
