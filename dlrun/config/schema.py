@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from dlrun.data.augment_options import AugmentConfig
-from dlrun.data.bias_options import BiasConfig
+from dlrun.data.options import AugmentConfig, BiasConfig
 from dlrun.options import (
     Choice,
     Count,
