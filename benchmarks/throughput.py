@@ -31,10 +31,9 @@ from torch.nn import functional as F
 from dlrun.config.compose import compose_plain
 from dlrun.config.schema import TrainConfig, check
 from dlrun.config.typed import to_plain_types
-from dlrun.losses.divergence import gaussian_kl
-from dlrun.methods.byol import decay
+from dlrun.losses.reconstruction import gaussian_kl
+from dlrun.methods.byol import decay, update_average
 from dlrun.methods.cyclegan import l1
-from dlrun.models.ema import update_average
 from dlrun.runs.folder import RunFolder, claim
 from dlrun.runs.log import Log
 from dlrun.runs.loggers import LoggedRun, Tracker, open_loggers

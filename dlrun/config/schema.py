@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from dlrun.config.typed import WRONG, Typed
-from dlrun.data.augment_options import AugmentConfig
-from dlrun.data.bias_options import BiasConfig
+from dlrun.data.options import AugmentConfig, BiasConfig
 from dlrun.errors import ConfigError, UserError
 from dlrun.options import (
     Choice,

@@ -22,7 +22,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from dlrun.data.augment_options import ViewConfig
+from dlrun.data.options import ViewConfig
 
 _CROP_ASPECT = (3 / 4, 4 / 3)  # torchvision's RandomResizedCrop, from Szegedy et al. 2015
 _CROP_TRIES = 10  # likewise

@@ -1,22 +1,42 @@
 """Biased data sets: a long tail, and an attribute that gives the class away in train only.
 
-A wrapper over any labelled table, applied after the split; all of it is a function of the images
-and of `bias.seed`. Counts are met exactly instead of on average.
+Applied to any labelled table after the split; all of it is a function of the images and of
+`bias.seed`. Counts are met exactly instead of on average. An attribute is a tint, a flip, a
+rotation or a background, drawn into the image.
 """
 
+import colorsys
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from dlrun.data.bias_options import BiasConfig
-from dlrun.data.spurious import Attribute, attribute_of
+from dlrun.data.options import BiasConfig
 from dlrun.data.table import Table
 from dlrun.errors import UserError
 from dlrun.randomness import permutation
 
 ALIGNED, FREQUENCY = "aligned", "frequency"
 ALIGNED_NAMES, FREQUENCY_NAMES = ("no", "yes"), ("few", "medium", "many")
+_HUES, _GRATINGS, _QUARTERS = 10, 8, 4  # more of them could hardly be told apart
+_SATURATION = 0.8
+_PERIOD = 5.0  # pixels of a grating: seen at 28 x 28, and by a 3 x 3 kernel
+_MEAN, _AMPLITUDE = 96.0, 64.0  # of a grating, of 255: visible, and darker than most objects
+_FRAME = 8  # a photograph's frame is so many times in its side
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """One kind of attribute.
+
+    `value_names` name its values; `draw` gives images uint8 (N, C, H, W) the values int64 (N,).
+    """
+
+    name: str
+    value_names: tuple[str, ...]
+    draw: Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -58,8 +78,7 @@ def biased(
     if options.imbalance > 1:
         splits = _long_tailed(splits, num_classes, options)
         value_names[FREQUENCY], groups = FREQUENCY_NAMES, (FREQUENCY,)
-        assert splits[0].labels is not None
-        counts = splits[0].labels.bincount(minlength=num_classes)
+        counts = _labels(splits[0]).bincount(minlength=num_classes)
         report.append(
             f"bias: {int(counts.max()):,} train images of the most frequent class, "
             f"{int(counts.min()):,} of the least"
@@ -86,15 +105,13 @@ def _long_tailed(
     Val has too few images of a class to be thinned as well and still to choose an epoch.
     """
     train, val, test = splits
-    assert train.labels is not None
-    train = train.subset(tail_rows(train.labels, num_classes, options.imbalance, options.seed))
-    place = torch.arange(num_classes) / (num_classes - 1)
-    frequency = ((1 - place) * (len(FREQUENCY_NAMES) - 1)).round().long()
-    return (
-        _with(train, FREQUENCY, frequency[train.labels]),
-        _with(val, FREQUENCY, frequency[_labels(val)]),
-        _with(test, FREQUENCY, frequency[_labels(test)]),
+    train = train.subset(tail_rows(_labels(train), num_classes, options.imbalance, options.seed))
+    rank = torch.arange(num_classes) / (num_classes - 1)
+    frequency = ((1 - rank) * (len(FREQUENCY_NAMES) - 1)).round().long()
+    train, val, test = (
+        _with(table, FREQUENCY, frequency[_labels(table)]) for table in (train, val, test)
     )
+    return train, val, test
 
 
 def tail_rows(labels: Tensor, num_classes: int, imbalance: float, seed: int) -> Tensor:
@@ -161,3 +178,89 @@ def _with(table: Table, name: str, column: Tensor) -> Table:
             f"bias: the data set has a column {name!r} already, which the bias would add; rename it"
         )
     return replace(table, attributes={**table.attributes, name: column})
+
+
+def attribute_of(name: str, num_classes: int, shape: tuple[int, ...]) -> Attribute:
+    """The attribute `name` with a value for each class, as far as it has so many.
+
+    Args:
+        name: colour, flip, rotation or background.
+        num_classes: two or more.
+        shape: (C, H, W) of the images.
+
+    Raises:
+        UserError: images of that shape cannot be turned.
+    """
+    if name == "colour":
+        hues = [360 * value // min(num_classes, _HUES) for value in range(min(num_classes, _HUES))]
+        value_names = tuple(f"hue {hue}°" for hue in hues)
+        return Attribute(name, value_names, lambda x, values: tinted(x, values, len(value_names)))
+    if name == "flip":
+        return Attribute(name, ("upright", "upside down"), upside_down)
+    if name == "rotation":
+        if shape[1] != shape[2]:
+            raise UserError(
+                f"bias=rotation: images of {shape[1]} x {shape[2]} cannot be turned by 90 degrees, "
+                "expected square ones"
+            )
+        value_names = tuple(f"{90 * value}°" for value in range(min(num_classes, _QUARTERS)))
+        return Attribute(name, value_names, quarter_turns)
+    count = min(num_classes, _GRATINGS)
+    value_names = tuple(f"stripes at {180 * value / count:g}°" for value in range(count))
+    return Attribute(name, value_names, lambda x, values: before_stripes(x, values, count))
+
+
+def tinted(images: Tensor, values: Tensor, count: int) -> Tensor:
+    """Seen through glass of one of `count` hues; grey images become RGB."""
+    colours = torch.tensor(
+        [colorsys.hsv_to_rgb(value / count, _SATURATION, 1.0) for value in range(count)]
+    )
+    return _in_parts(images, values, lambda x, chosen: x * colours[chosen][:, :, None, None])
+
+
+def upside_down(images: Tensor, values: Tensor) -> Tensor:
+    """Where the value is 1. Left to right would be undone by the usual augmentation."""
+    return torch.where(values.bool()[:, None, None, None], images.flip(2), images)
+
+
+def quarter_turns(images: Tensor, values: Tensor) -> Tensor:
+    """Turned by so many times 90 degrees, against the clock."""
+    turned = images.clone()
+    for turns in values.unique().tolist():
+        chosen = values == turns
+        turned[chosen] = images[chosen].rot90(turns, (2, 3))
+    return turned
+
+
+def before_stripes(images: Tensor, values: Tensor, count: int) -> Tensor:
+    """In front of stripes at one of `count` angles.
+
+    Grey images are an object on black: stripes show as far as a pixel is dark. Where the background
+    of a colour image begins is not known, and dark is not behind; it gets a frame of stripes.
+    """
+    height, width = images.shape[2:]
+    stripes = gratings(count, height, width)
+    edge = max(1, min(height, width) // _FRAME)
+    inside = torch.zeros(height, width)
+    inside[edge:-edge, edge:-edge] = 1
+
+    def draw(x: Tensor, chosen: Tensor) -> Tensor:
+        if x.shape[1] == 1:
+            return x + (1 - x / 255) * stripes[chosen]
+        return x * inside + (1 - inside) * stripes[chosen]
+
+    return _in_parts(images, values, draw)
+
+
+def _in_parts(images: Tensor, values: Tensor, draw: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """`draw` of some images at a time, as floats in [0, 255]; all of them would take memory."""
+    pairs = zip(images.split(4096), values.split(4096), strict=True)
+    return torch.cat([draw(x.float(), chosen).round().byte() for x, chosen in pairs])
+
+
+def gratings(count: int, height: int, width: int) -> Tensor:
+    """Waves along `count` directions, float32 (count, 1, height, width) in [0, 255]."""
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    angles = math.pi * torch.arange(count) / count
+    along = angles.cos()[:, None, None] * x + angles.sin()[:, None, None] * y
+    return (_MEAN + _AMPLITUDE * (2 * math.pi * along / _PERIOD).sin())[:, None]

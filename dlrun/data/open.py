@@ -3,10 +3,9 @@
 import hashlib
 
 from dlrun.data.bias import FREQUENCY, Biased, biased
-from dlrun.data.bias_options import BiasConfig
+from dlrun.data.options import BiasConfig
 from dlrun.data.sources.base import SourceConfig, Splits
-from dlrun.data.split import hold_out
-from dlrun.data.table import DataSet, Table, pixel_statistics
+from dlrun.data.table import DataSet, Table, hold_out, pixel_statistics
 from dlrun.errors import UserError
 from dlrun.files import cache_folder
 from dlrun.options import Choice

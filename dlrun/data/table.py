@@ -9,9 +9,12 @@ import torch
 from torch import Tensor
 
 from dlrun.errors import UserError
+from dlrun.randomness import permutation
 
 Pixels = Literal["unit", "symmetric", "standardized"]
 """What a network sees: [0, 1], [-1, 1], or zero mean and unit variance over the train split."""
+
+_SPLIT_SEED = 0  # fixed: runs with different seeds must be evaluated on the same images
 
 
 @dataclass(frozen=True)
@@ -152,6 +155,25 @@ def domain_rows(data: DataSet, split: str = "train") -> tuple[Tensor, Tensor]:
                 f"dataset={data.name}: no {split} image of domain {data.class_names[domain]}"
             )
     return rows[0], rows[1]
+
+
+def hold_out(labels: Tensor | None, n: int, fraction: float, purpose: str) -> tuple[Tensor, Tensor]:
+    """Rows that stay and rows held out, both sorted, int64.
+
+    With labels the same share of each class is held out (at least one image where a class has two),
+    so that the classes stand in the held-out part as they stand in the whole.
+    """
+    groups = [torch.arange(n)]
+    if labels is not None:
+        groups = [(labels == c).nonzero()[:, 0] for c in labels.unique()]
+    held = []
+    for number, rows in enumerate(groups):
+        count = min(len(rows) - 1, max(1, round(len(rows) * fraction))) if fraction > 0 else 0
+        held.append(rows[permutation(len(rows), _SPLIT_SEED, purpose, number)[:count]])
+    out = torch.cat(held).sort().values
+    stays = torch.ones(n, dtype=torch.bool)
+    stays[out] = False
+    return stays.nonzero()[:, 0], out
 
 
 def pixel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,7 @@ from torch import Tensor
 from dlrun.data.table import Table
 from dlrun.evaluation.features import full_precision
 from dlrun.evaluation.inference import Inference
-from dlrun.losses.divergence import gaussian_kl_of_each
+from dlrun.losses.reconstruction import gaussian_kl_of_each
 from dlrun.methods.abilities import HasLikelihood, HasPosterior
 
 ACTIVE = 1e-2  # Burda et al. 2016, arXiv 1509.00519, section 5.2: variance of the posterior's mean

@@ -5,7 +5,6 @@ import math
 import torch
 from torch import Tensor
 
-from dlrun.data.binarize import binarize
 from dlrun.data.table import DataSet, PixelScale, Table, domain_rows
 from dlrun.evaluation.codes import code_numbers, likelihood
 from dlrun.evaluation.features import knn_predict, linear_probe, share_equal, spread
@@ -17,6 +16,7 @@ from dlrun.evaluation.linear import (
     ppca_negative_log_density,
 )
 from dlrun.evaluation.retrieval import mean_average_precision, queries, recall_at_k
+from dlrun.losses.reconstruction import binarize
 from dlrun.methods.abilities import (
     Decodes,
     Direction,

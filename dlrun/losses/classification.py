@@ -1,10 +1,10 @@
-"""Logits (B, K) against class labels, int64 (B,): one loss an image, (B,), float32.
+"""Scores (B, K) against class labels, int64 (B,): one loss an image, (B,), float32.
 
-The lecture notes' 4.1 to 4.4, 4.11 and 4.12. They sum over the batch in some formulas and average
-in others; here that is left to the method.
+Logits, as in the lecture notes' 4.1 to 4.4, 4.11 and 4.12 (which sum over the batch in some
+formulas and average in others; here that is left to the method), or lengths of capsules.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor
@@ -122,6 +122,37 @@ def multi_margin(
     short = F.relu(margin - logits.gather(1, labels[:, None]) + logits)
     own = F.one_hot(labels, logits.shape[1]).bool()
     return short.pow(p).masked_fill(own, 0).mean(1)
+
+
+def _check_margins(options: Any) -> None:
+    """Raises ValueError where lower is above upper."""
+    if options.lower > options.upper:
+        raise ValueError(f"lower: got {options.lower:g}, expected at most upper, {options.upper:g}")
+
+
+@loss("lengths", check=_check_margins)
+def margin(
+    lengths: Tensor, labels: Tensor, *, upper: Fraction, lower: Fraction, down_weight: NonNegative
+) -> Tensor:
+    """`sum_k T_k max(0, m+ - |v_k|)^2 + lambda (1 - T_k) max(0, |v_k| - m-)^2`, capsules' lengths.
+
+    Sabour, Frosst and Hinton 2017, arXiv 1710.09829, equation 4. There is no softmax: that of ten
+    lengths never exceeds e / (e + 9) = 0.23, so that m+ would be out of reach.
+
+    Args:
+        lengths: (B, K), in [0, 1).
+        labels: int64 (B,).
+        upper: m+, the length from which on the true class's capsule costs nothing.
+        lower: m-, the length up to which another class's capsule costs nothing.
+        down_weight: lambda, so that the many absent classes do not shrink all capsules at first.
+
+    Returns:
+        (B,), float32, summed over classes.
+    """
+    lengths = lengths.float()
+    present = F.one_hot(labels, lengths.shape[1]).float()
+    short, long = F.relu(upper - lengths).square(), F.relu(lengths - lower).square()
+    return (present * short + down_weight * (1 - present) * long).sum(1)
 
 
 def _focus(missing: Tensor, gamma: float) -> Tensor:

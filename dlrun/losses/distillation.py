@@ -118,10 +118,9 @@ def dkd(
 def kd_cosine(student: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
     """`1 - cos` of two hidden representations, flattened; in [0, 2].
 
-    The one with more channels is averaged over neighbouring channels to the other's number, the
-    larger map over neighbouring pixels to the other's height and width. Otherwise than in the
-    PyTorch tutorial that the lecture notes follow: it pools the flattened map, so that what it
-    averages is neighbouring pixels of a row and never two channels.
+    Where they differ, channels and pixels are averaged over neighbours to the smaller number. The
+    PyTorch tutorial that the lecture notes follow pools the flattened map instead, which averages
+    neighbouring pixels of a row and never two channels.
 
     Of vectors (B, D) and (B, D'), or maps (B, C, H, W) and (B, C', H', W'), and labels, unused:
     (B,), float32.
@@ -159,8 +158,7 @@ def attention(student: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
 
     A map is the squared activations, averaged over channels, of unit length (Zagoruyko and
     Komodakis 2017, arXiv 1612.03928, section 3.1; the difference is that of the authors' code,
-    equation 2 has its norm, halved). The larger map is averaged over neighbouring pixels to the
-    smaller one's size before; channels may differ.
+    equation 2 has half its norm). The larger map is first averaged to the smaller one's size.
 
     Of (B, C, H, W) and (B, C', H', W'), and labels, unused: (B,), float32.
 

@@ -9,16 +9,44 @@ recipe=mnist_autoencoder, 8 minutes of one core (docs/results.md).
 """
 
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from dlrun.data.batches import Images
+from dlrun.data.batches import Batch, Images
 from dlrun.methods.base import Builder, Method, Update
 from dlrun.options import Count, Fraction, NonNegative
 
 
-class Autoencoder(Method):
+class CodeMethod(Method):
+    """A method whose `embed` gives a code, and whose `decoder` makes an image of it.
+
+    What picture the decoder's output is, the loss says.
+    """
+
+    view: ClassVar[type[Batch]] = Images
+    model_kind = "autoencoder"
+    loss_kind = "images"
+    pixels = "unit"
+    decoder: nn.Module
+    loss: Any
+    code_dim: int
+
+    def embed(self, image: Tensor) -> Tensor:
+        """Codes (B, code_dim), float32."""
+        raise NotImplementedError
+
+    def decode(self, code: Tensor) -> Tensor:
+        """Images (B, C, H, W) in [0, 1] of codes (B, code_dim)."""
+        return self.loss.mean(self.decoder(code))
+
+    def reconstruct(self, image: Tensor) -> Tensor:
+        """Through the code, without noise, in [0, 1]."""
+        return self.decode(self.embed(image))
+
+
+class Autoencoder(CodeMethod):
     """code = f(x), x' = g(code)."""
 
     @dataclass(frozen=True)
@@ -27,10 +55,6 @@ class Autoencoder(Method):
         noise: NonNegative
         masked: Fraction
 
-    view = Images
-    model_kind = "autoencoder"
-    loss_kind = "images"
-    pixels = "unit"
     key_metric = "reconstruction_error"
 
     def __init__(self, config: Config, build: Builder) -> None:
@@ -59,14 +83,4 @@ class Autoencoder(Method):
 
     def embed(self, image: Tensor) -> Tensor:
         """The code (B, code), float32."""
-        code: Tensor = self.encoder(image).float()
-        return code
-
-    def decode(self, code: Tensor) -> Tensor:
-        """Images of codes (B, code), in [0, 1]."""
-        picture: Tensor = self.loss.mean(self.decoder(code))
-        return picture
-
-    def reconstruct(self, image: Tensor) -> Tensor:
-        """Through the code, in [0, 1]."""
-        return self.decode(self.embed(image))
+        return self.encoder(image).float()

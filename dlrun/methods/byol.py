@@ -11,6 +11,7 @@ Expect: kNN accuracy .446 on CIFAR-10 as JPEG, .363 of raw pixels: dlrun train r
 17 minutes of one core (docs/results.md).
 """
 
+import copy
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -24,7 +25,6 @@ from dlrun.data.batches import EvalBatch, TwoViews
 from dlrun.errors import UserError
 from dlrun.losses.classification import cross_entropy
 from dlrun.methods.base import Builder, Method, Update
-from dlrun.models.ema import frozen_copy, update_average
 from dlrun.options import Choice, Count, Fraction, Group
 
 # The authors' code, configs/byol.py: by how many epochs the run has at most.
@@ -59,6 +59,12 @@ def decay(tau: float, progress: float) -> float:
     return 1 - (1 - tau) * (math.cos(math.pi * progress) + 1) / 2
 
 
+@torch.no_grad()
+def update_average(target: nn.Module, online: nn.Module, tau: float) -> None:
+    """`target = tau target + (1 - tau) online`, over parameters; each keeps its own buffers."""
+    torch._foreach_lerp_(list(target.parameters()), list(online.parameters()), 1 - tau)
+
+
 class BYOL(Method):
     """Encoder f, projector g, predictor q; the targets of f and g follow as moving averages."""
 
@@ -90,7 +96,8 @@ class BYOL(Method):
         self.predictor: nn.Module = nn.Identity()
         if config.predictor == "mlp":
             self.predictor = head(config.projection, config.hidden, config.projection)
-        self.target = frozen_copy(self.online if config.target_projector else nn.Sequential(f))
+        target = self.online if config.target_projector else nn.Sequential(f)
+        self.target = copy.deepcopy(target).requires_grad_(False)
         if not config.target_projector and config.projection != f.feature_dim:
             raise UserError(
                 f"method.projection: got {config.projection}; without a target projector it must "
@@ -143,13 +150,11 @@ class BYOL(Method):
 
     def embed(self, image: Tensor) -> Tensor:
         """The online encoder's features (B, D), in front of the projector."""
-        features: Tensor = self.online[0](image)
-        return features
+        return self.online[0](image)
 
     def project(self, image: Tensor) -> Tensor:
         """The online network's projections (B, D)."""
-        projections: Tensor = self.online(image)
-        return projections
+        return self.online(image)
 
     def validate(self, batch: EvalBatch) -> dict[str, Tensor]:
         """The online probe on held-out images."""

@@ -83,8 +83,7 @@ class CapsNet(Method):
         """From the longest capsule, since the class is not known here."""
         assert self.decoder is not None
         v = self.capsules(image)
-        picture: Tensor = self.decoder(_only(v, _lengths(v).argmax(1)))
-        return picture
+        return self.decoder(_only(v, _lengths(v).argmax(1)))
 
     def validate(self, batch: EvalBatch) -> dict[str, Tensor]:
         """Both losses apart; the squared error is that of `reconstruct`, summed over pixels."""
@@ -100,8 +99,7 @@ class CapsNet(Method):
 
 def _lengths(v: Tensor) -> Tensor:
     """Of capsules (B, K, D): (B, K). The gradient of a capsule that is 0 is 0."""
-    lengths: Tensor = torch.linalg.vector_norm(v, dim=2)
-    return lengths
+    return torch.linalg.vector_norm(v, dim=2)
 
 
 def _only(v: Tensor, chosen: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from dlrun.data.batches import EvalBatch, Unpaired
 from dlrun.methods.abilities import Direction
 from dlrun.methods.base import Builder, Method, Update
-from dlrun.models.image_pool import ImagePool
+from dlrun.models.discriminator import ImagePool
 from dlrun.options import Choice, Group, NonNegative, Whole
 
 MEMORY = 0.99  # of the discriminators' mean losses, over about a hundred steps
@@ -123,12 +123,12 @@ class CycleGAN(Method):
         scores_real, scores_fake = D(torch.cat([real, fake])).chunk(2)
         loss_real = self.gan_loss(scores_real, real=True)
         loss_fake = self.gan_loss(scores_fake, real=False)
-        return (loss_real + loss_fake) / 2  # type: ignore[no-any-return]
+        return (loss_real + loss_fake) / 2
 
     def translate(self, image: Tensor, direction: Direction) -> Tensor:
         """In [0, 1]."""
         generator = self.G_AB if direction == "a_to_b" else self.G_BA
-        return (generator(image).float() + 1) / 2  # type: ignore[no-any-return]
+        return (generator(image).float() + 1) / 2
 
     def validate(self, batch: EvalBatch) -> dict[str, Tensor]:
         """How a translation compares with its image, of the images of either domain."""

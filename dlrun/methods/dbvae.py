@@ -27,8 +27,8 @@ from dlrun.data.order import Order, WeightedOrder
 from dlrun.data.table import Table
 from dlrun.errors import UserError
 from dlrun.losses.classification import cross_entropy
-from dlrun.losses.divergence import gaussian_kl
-from dlrun.methods.base import Builder, Method, Section, Update
+from dlrun.losses.reconstruction import gaussian_kl
+from dlrun.methods.base import Builder, Section, Update
 from dlrun.methods.hooks import Over
 from dlrun.methods.resampling import (
     Combine,
@@ -38,6 +38,7 @@ from dlrun.methods.resampling import (
     positive_rows,
     uniform_weights,
 )
+from dlrun.methods.vae import GaussianCodeMethod
 from dlrun.options import Count, Fraction, NonEmpty, NonNegative, Positive, Range, Whole
 
 LABEL = "label"
@@ -79,7 +80,7 @@ class HalfWeighted(Labelled):
         return cls.of(batches, rows)
 
 
-class DBVAE(Method):
+class DBVAE(GaussianCodeMethod):
     """Encoder to (logit, mu, log sigma^2), a separate decoder, weights of the train images."""
 
     @dataclass(frozen=True)
@@ -102,9 +103,6 @@ class DBVAE(Method):
         controls: bool
 
     view = HalfWeighted
-    model_kind = "autoencoder"
-    loss_kind = "images"
-    pixels = "unit"
     key_metric = "accuracy"
     reporting_only = ("controls",)
 
@@ -190,13 +188,8 @@ class DBVAE(Method):
 
     def step(self, batch: HalfWeighted, update: Update) -> dict[str, Tensor]:
         """Equation 1: L_y of all images, L_VAE of those of interest."""
-        x, y = batch.image, batch.label
-        logits, mu, logvar = self.encode(x)
-        z = mu + torch.exp(0.5 * logvar) * torch.randn_like(mu)
-        classification = cross_entropy(logits, y)
-        reconstruction, kl = self.loss(self.decoder(z), x), gaussian_kl(mu, logvar)
+        logits, classification, reconstruction, kl, indicated = self.losses(batch)
         vae = reconstruction + self.config.beta * kl
-        indicated = self.indicated(logits, y, batch.attributes)
         # Not a product: an infinite loss of an image that does not count would be NaN.
         masked = torch.where(indicated, vae, 0)
         loss = (self.config.classification * classification + masked).mean()
@@ -208,8 +201,17 @@ class DBVAE(Method):
             "classification": classification.detach().mean(),
             "reconstruction": reconstruction,
             "kl": kl,
-            "accuracy": (logits.argmax(1) == y).float().mean(),
+            "accuracy": (logits.argmax(1) == batch.label).float().mean(),
         }
+
+    def losses(self, batch: HalfWeighted | EvalBatch) -> tuple[Tensor, ...]:
+        """Logits (B, K); L_y, both terms of L_VAE, and which are of interest, each (B,)."""
+        x, y = batch.image, batch.label
+        assert y is not None
+        logits, mu, logvar = self.encode(x)
+        reconstruction = self.loss(self.decoder(self.reparameterize(mu, logvar)), x)
+        indicated = self.indicated(logits, y, batch.attributes)
+        return logits, cross_entropy(logits, y), reconstruction, gaussian_kl(mu, logvar), indicated
 
     def indicated(self, logits: Tensor, y: Tensor, attributes: dict[str, Tensor]) -> Tensor:
         """I_f(y): which images (B,), bool, train the autoencoder."""
@@ -229,36 +231,11 @@ class DBVAE(Method):
         """mu and log sigma^2, each (B, latent)."""
         return self.encode(image)[1:]
 
-    def embed(self, image: Tensor) -> Tensor:
-        """mu (B, latent)."""
-        return self.encode(image)[1]
-
-    def decode(self, code: Tensor) -> Tensor:
-        """Images of codes (B, latent), in [0, 1]; it has learnt those of interest only."""
-        picture: Tensor = self.loss.mean(self.decoder(code))
-        return picture
-
-    def reconstruct(self, image: Tensor) -> Tensor:
-        """Through mu, without noise, in [0, 1]."""
-        return self.decode(self.embed(image))
-
-    def sample(self, n: int) -> Tensor:
-        """n images of z from the prior, in [0, 1]."""
-        return self.decode(torch.randn(n, self.code_dim, device=self.fc_mu.weight.device))
-
     def validate(self, batch: EvalBatch) -> dict[str, Tensor]:
         """L_y of all images; the bound at beta = 1, nats, of those of interest."""
-        assert batch.label is not None
-        logits, mu, logvar = self.encode(batch.image)
-        z = mu + torch.exp(0.5 * logvar) * torch.randn_like(mu)
-        kl = gaussian_kl(mu, logvar)
-        indicated = self.indicated(logits, batch.label, batch.attributes)
-        bound = self.loss(self.decoder(z), batch.image) + kl
-        return {
-            "loss": cross_entropy(logits, batch.label),
-            "negative_elbo": bound[indicated],
-            "kl": kl[indicated],
-        }
+        _, classification, reconstruction, kl, indicated = self.losses(batch)
+        bound = (reconstruction + kl)[indicated]
+        return {"loss": classification, "negative_elbo": bound, "kl": kl[indicated]}
 
     def warnings(self, numbers: dict[str, float], update: Update) -> list[str]:
         """A few images that are drawn over and over; codes that do not depend on the image."""

@@ -25,10 +25,8 @@ from dlrun.data.batches import EvalBatch, Labelled
 from dlrun.errors import UserError
 from dlrun.losses.classification import cross_entropy
 from dlrun.methods.base import Builder, Method, Section, Update
-from dlrun.models.classifier import Classifier, demand_path, last_map, tapped
-from dlrun.models.memory import Memory
+from dlrun.models.classifier import Classifier, Memory, Regressor, demand_path, last_map, tapped
 from dlrun.models.pretrained import load_teacher
-from dlrun.models.regressor import regressor_between
 from dlrun.options import Choice, Count, Fraction, Group, NonEmpty, Range, Whole
 
 MEMORY_BYTES = 2 * 1024**3
@@ -76,7 +74,7 @@ class Distill(Method):
         with torch.no_grad():
             given = tapped(self.student.eval(), self.student_tap, image)[1]
             wanted = tapped(self.teacher, self.teacher_tap, image)[1]
-        self.regressor = regressor_between(given, wanted) if self.loss.regressor else nn.Identity()
+        self.regressor = Regressor(given, wanted) if self.loss.regressor else nn.Identity()
         self.memory: Memory | None = None
         numbers = self.teacher.num_outputs + (0 if self.teacher_tap is None else wanted.numel())
         if not build.augmented and 4 * numbers * build.rows <= MEMORY_BYTES:
@@ -155,8 +153,7 @@ class Distill(Method):
 
     def predict(self, image: Tensor) -> Tensor:
         """The student's logits (B, K)."""
-        logits: Tensor = self.student(image)
-        return logits
+        return self.student(image)
 
     def teach(self, image: Tensor) -> Tensor | None:
         """The teacher's logits (B, K); None of a teacher without a classifier."""
@@ -164,8 +161,7 @@ class Distill(Method):
 
     def embed(self, image: Tensor) -> Tensor:
         """The student's features (B, D)."""
-        features: Tensor = self.student.encoder(image)
-        return features
+        return self.student.encoder(image)
 
     def validate(self, batch: EvalBatch) -> dict[str, Tensor]:
         """The cross-entropy of held-out images, which is comparable between all kinds of loss."""

@@ -152,7 +152,7 @@ class Multitask(Method):
     def predict(self, image: Tensor) -> Tensor:
         """Logits (B, K) of the label; without it among the tasks, the first task's values."""
         outputs = self(image)
-        return outputs[LABEL if self.classifies else self.tasks[0].name]  # type: ignore[no-any-return]
+        return outputs[LABEL if self.classifies else self.tasks[0].name]
 
     def predict_tasks(self, image: Tensor) -> dict[str, Tensor]:
         """For each task probabilities (B, K) of its classes, or numbers (B,) in their own unit."""
@@ -166,8 +166,7 @@ class Multitask(Method):
 
     def embed(self, image: Tensor) -> Tensor:
         """The encoder's features (B, D)."""
-        features: Tensor = self.encoder(image)
-        return features
+        return self.encoder(image)
 
     def validate(self, batch: EvalBatch) -> dict[str, Tensor]:
         """Loss and score of each task; the label's accuracy comes from `predict`."""

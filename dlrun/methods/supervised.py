@@ -53,13 +53,11 @@ class Supervised(Method):
 
     def predict(self, image: Tensor) -> Tensor:
         """Logits (B, K)."""
-        logits: Tensor = self.head(self.dropout(self.encoder(image)))
-        return logits
+        return self.head(self.dropout(self.encoder(image)))
 
     def embed(self, image: Tensor) -> Tensor:
         """The encoder's features (B, D)."""
-        features: Tensor = self.encoder(image)
-        return features
+        return self.encoder(image)
 
     def validate(self, batch: EvalBatch) -> dict[str, Tensor]:
         """The loss of held-out images; their accuracy comes from `predict`."""

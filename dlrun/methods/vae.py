@@ -18,13 +18,35 @@ import torch
 from torch import Tensor, nn
 
 from dlrun.data.batches import EvalBatch, Images
-from dlrun.data.binarize import binarize
-from dlrun.losses.divergence import gaussian_kl, gaussian_kl_of_each
-from dlrun.methods.base import Builder, Method, Update
+from dlrun.losses.reconstruction import binarize, gaussian_kl, gaussian_kl_of_each
+from dlrun.methods.autoencoder import CodeMethod
+from dlrun.methods.base import Builder, Update
 from dlrun.options import Count, Fraction, NonNegative, Positive, Whole
 
 
-class VAE(Method):
+class GaussianCodeMethod(CodeMethod):
+    """Codes with a Gaussian posterior, and N(0, 1) as the prior."""
+
+    def posterior(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """mu and log sigma^2 of q(z|x), each (B, code_dim)."""
+        raise NotImplementedError
+
+    def embed(self, image: Tensor) -> Tensor:
+        """mu (B, code_dim)."""
+        return self.posterior(image)[0]
+
+    def reparameterize(self, mu: Tensor, logvar: Tensor) -> Tensor:
+        """z = mu + sigma eps, eps from N(0, 1) (section 2.4)."""
+        std = torch.exp(0.5 * logvar)
+        return mu + std * torch.randn_like(std)
+
+    def sample(self, n: int) -> Tensor:
+        """n images of z from the prior, in [0, 1]."""
+        device = next(self.parameters()).device
+        return self.decode(torch.randn(n, self.code_dim, device=device))
+
+
+class VAE(GaussianCodeMethod):
     """q(z|x) = N(mu, sigma^2) from the encoder, p(x|z) from the decoder, p(z) = N(0, 1)."""
 
     @dataclass(frozen=True)
@@ -38,10 +60,6 @@ class VAE(Method):
         logvar_limit: Positive
         likelihood_draws: Whole
 
-    view = Images
-    model_kind = "autoencoder"
-    loss_kind = "images"
-    pixels = "unit"
     key_metric = "negative_elbo"
     reporting_only = ("likelihood_draws",)
 
@@ -76,11 +94,6 @@ class VAE(Method):
         h = self.encoder(x)
         limit = self.config.logvar_limit
         return self.fc_mu(h).float(), self.fc_logvar(h).float().clamp(-limit, limit)
-
-    def reparameterize(self, mu: Tensor, logvar: Tensor) -> Tensor:
-        """z = mu + sigma eps, eps from N(0, 1) (section 2.4)."""
-        std = torch.exp(0.5 * logvar)
-        return mu + std * torch.randn_like(std)
 
     def step(self, batch: Images, update: Update) -> dict[str, Tensor]:
         """Equation 10, with beta in front of the KL term, which is free below the free bits."""
@@ -133,8 +146,7 @@ class VAE(Method):
         log_likelihood = -self.loss(self.decoder(z.flatten(0, 1)), repeated).view(draws, len(x))
         # log N(z; 0, 1) - log N(z; mu, sigma^2); the constants cancel.
         prior_to_posterior = 0.5 * (noise.double().square() + logvar - z.double().square())
-        weights: Tensor = log_likelihood + prior_to_posterior.sum(2)
-        return weights
+        return log_likelihood + prior_to_posterior.sum(2)
 
     @property
     def likelihood_metric(self) -> str:
@@ -144,23 +156,6 @@ class VAE(Method):
     def posterior(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """mu and log sigma^2, each (B, latent)."""
         return self.encode(self.target(image, training=False))
-
-    def embed(self, image: Tensor) -> Tensor:
-        """mu (B, latent)."""
-        return self.posterior(image)[0]
-
-    def decode(self, code: Tensor) -> Tensor:
-        """Images of codes (B, latent), in [0, 1]."""
-        picture: Tensor = self.loss.mean(self.decoder(code))
-        return picture
-
-    def reconstruct(self, image: Tensor) -> Tensor:
-        """Through mu, without noise, in [0, 1]."""
-        return self.decode(self.embed(image))
-
-    def sample(self, n: int) -> Tensor:
-        """n images of z from the prior, in [0, 1]."""
-        return self.decode(torch.randn(n, self.code_dim, device=self.fc_mu.weight.device))
 
     def warnings(self, numbers: dict[str, float], update: Update) -> list[str]:
         """A posterior that has collapsed to the prior: the decoder ignores the code."""

@@ -1,16 +1,62 @@
-"""Encoder and decoder pairs, one on either side of a code.
+"""Between an image and a code: autoencoders, and the decoders alone, a GAN's generators.
 
-`encoder` maps an image to hidden features (B, hidden_dim), `decoder(code_dim)` builds the network
-from a code back to an image's logits. The layers into and out of the code belong to the method.
+An autoencoder's `encoder` maps an image to hidden features (B, hidden_dim), `decoder(code_dim)`
+builds the network from a code back to an image's logits. The layers into and out of the code belong
+to the method.
 """
 
 from dataclasses import dataclass
 from math import prod
 
-from torch import nn
+from torch import Tensor, nn
 
-from dlrun.models.decoder import conv_decoder, fully_connected, mlp_decoder, smallest_map
+from dlrun.errors import UserError
+from dlrun.models.encoder import fully_connected
 from dlrun.options import Count
+
+
+def mlp_decoder(widths: list[int], image_shape: tuple[int, int, int]) -> nn.Sequential:
+    """Code (B, widths[0]) through layers of the other widths to logits (B, C, H, W)."""
+    return nn.Sequential(
+        *fully_connected(widths),
+        nn.Linear(widths[-1], prod(image_shape)),
+        nn.Unflatten(1, image_shape),
+    )
+
+
+def conv_decoder(
+    code_dim: int, hidden: int, width: int, image_shape: tuple[int, int, int]
+) -> nn.Sequential:
+    """Code (B, code_dim) to logits (B, C, H, W) by two transposed convolutions.
+
+    Args:
+        code_dim: width of the code.
+        hidden: width of the layer behind it.
+        width: channels in front of the last convolution; twice as many in front of that.
+        image_shape: (C, H, W), sides that are multiples of 4.
+    """
+    small = smallest_map(width, image_shape)
+    return nn.Sequential(
+        nn.Linear(code_dim, hidden),
+        nn.ReLU(),
+        nn.Linear(hidden, prod(small)),
+        nn.ReLU(),
+        nn.Unflatten(1, small),
+        nn.ConvTranspose2d(2 * width, width, 4, 2, 1),
+        nn.ReLU(),
+        nn.ConvTranspose2d(width, image_shape[0], 4, 2, 1),
+    )
+
+
+def smallest_map(width: int, image_shape: tuple[int, int, int]) -> tuple[int, int, int]:
+    """The map (C, H / 4, W / 4) between the convolutions and the code. Raises UserError."""
+    _, height, side = image_shape
+    if height % 4 or side % 4:
+        raise UserError(
+            f"model: images are {height} x {side}, expected sides that are multiples of 4; set "
+            "dataset.size, or choose the fully connected model=mlp_autoencoder or mlp_decoder"
+        )
+    return 2 * width, height // 4, side // 4
 
 
 class MLPAutoencoder(nn.Module):
@@ -66,3 +112,45 @@ class ConvAutoencoder(nn.Module):
     def decoder(self, code_dim: int) -> nn.Module:
         """Code (B, code_dim) to logits (B, C, H, W)."""
         return conv_decoder(code_dim, self.hidden_dim, self.width, self.image_shape)
+
+
+class Decoder(nn.Module):
+    """Code (B, code_dim) to logits (B, C, H, W)."""
+
+    kind = "decoder"
+    channels_last = False
+    layers: nn.Sequential
+    code_dim: int
+
+    def forward(self, code: Tensor) -> Tensor:
+        """Logits (B, C, H, W): a sigmoid makes pixels of them, or a tanh, as the method wants."""
+        return self.layers(code)
+
+
+class MLPDecoder(Decoder):
+    """Fully connected layers with ReLU."""
+
+    @dataclass(frozen=True)
+    class Config:
+        code: Count
+        hidden: tuple[Count, ...]
+
+    def __init__(self, config: Config, image_shape: tuple[int, int, int], num_classes: int) -> None:
+        super().__init__()
+        self.code_dim = config.code
+        self.layers = mlp_decoder([config.code, *config.hidden], image_shape)
+
+
+class ConvDecoder(Decoder):
+    """A fully connected layer and two transposed convolutions; sides must be multiples of 4."""
+
+    @dataclass(frozen=True)
+    class Config:
+        code: Count
+        width: Count
+        hidden: Count
+
+    def __init__(self, config: Config, image_shape: tuple[int, int, int], num_classes: int) -> None:
+        super().__init__()
+        self.code_dim = config.code
+        self.layers = conv_decoder(config.code, config.hidden, config.width, image_shape)

@@ -7,12 +7,11 @@ parameters with a linear layer to ten classes, model=tutorial_student 267,738.
 """
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 from torch import Tensor, nn
 
 from dlrun.errors import UserError
-from dlrun.models.encoder import EncoderConfig
+from dlrun.models.encoder import EncoderConfig, fully_connected
 from dlrun.options import Count, Fraction
 
 
@@ -44,30 +43,19 @@ class CNN(nn.Module):
         layers: list[nn.Module] = []
         for stage in config.channels:
             for above in stage:
-                layers += _convolution(below, above, config.batch_norm)
+                layers.append(nn.Conv2d(below, above, 3, padding=1, bias=not config.batch_norm))
+                if config.batch_norm:  # which would remove the bias
+                    layers.append(nn.BatchNorm2d(above))
+                layers.append(nn.ReLU())
                 below = above
             layers.append(nn.MaxPool2d(2))
         self.features = nn.Sequential(*layers)
         widths = [below * (height >> stages) * (width >> stages), *config.hidden]
         self.flatten = nn.Flatten()
-        self.hidden = nn.Sequential(
-            *(
-                layer
-                for wide, narrow in pairwise(widths)
-                for layer in (nn.Linear(wide, narrow), nn.ReLU())
-            )
-        )
+        self.hidden = nn.Sequential(*fully_connected(widths))
         self.dropout = nn.Dropout(config.dropout)
         self.feature_dim = widths[-1]
 
     def forward(self, x: Tensor) -> Tensor:
         """Features (B, feature_dim), not negative."""
-        features: Tensor = self.dropout(self.hidden(self.flatten(self.features(x))))
-        return features
-
-
-def _convolution(below: int, above: int, batch_norm: bool) -> list[nn.Module]:
-    # Batch norm takes the mean away and with it any bias.
-    convolution = nn.Conv2d(below, above, 3, padding=1, bias=not batch_norm)
-    norm = [nn.BatchNorm2d(above)] if batch_norm else []
-    return [convolution, *norm, nn.ReLU()]
+        return self.dropout(self.hidden(self.flatten(self.features(x))))

@@ -1,4 +1,4 @@
-"""CycleGAN's discriminator: one score for each patch.
+"""CycleGAN's discriminator, one score for each patch, and the pool of the translations it is shown.
 
 Zhu et al. 2017, arXiv 1703.10593, appendix 7.2, after Isola et al. 2017. With three strided
 convolutions it sees patches of 70 x 70 and gives a 30 x 30 map at 256 pixels, and with width 64 and
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Annotated
 
+import torch
 from torch import Tensor, nn
 
 from dlrun.errors import UserError
@@ -53,5 +54,57 @@ class PatchGAN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Scores; high means real."""
-        scores: Tensor = self.layers(x)
-        return scores
+        return self.layers(x)
+
+
+class ImagePool(nn.Module):
+    """Shows the discriminator older images half of the time, so that it does not forget them.
+
+    Shrivastava et al. 2017, arXiv 1612.07828, section 2.3.
+
+    The first `size` images are stored and returned. After that each image is, with probability
+    1/2, swapped for a random one of the pool, which it replaces. All of it lies in buffers.
+    """
+
+    images: Tensor
+    count: Tensor
+
+    def __init__(self, size: int, image_shape: tuple[int, int, int]) -> None:
+        super().__init__()
+        self.size = size
+        self.register_buffer("images", torch.zeros(size, *image_shape))
+        self.register_buffer("count", torch.zeros((), dtype=torch.long))
+        self._filled: int | None = None  # count, so that a GPU is not waited for at each image
+        self.register_load_state_dict_post_hook(_forget)  # type: ignore[no-untyped-call]
+
+    @torch.no_grad()
+    def query(self, images: Tensor) -> Tensor:
+        """For new images (B, C, H, W): those that the discriminator is shown in their place.
+
+        float32, and detached: no gradient goes back to the generator.
+        """
+        images = images.detach().float()
+        if self.size == 0:
+            return images
+        filled = int(self.count) if self._filled is None else self._filled
+        shown = []
+        for image in images:  # one after the other: an image may meet those before it
+            slot, swapped = int(torch.randint(self.size, ())), float(torch.rand(())) < 0.5
+            if filled < self.size:
+                self.images[filled] = image
+                filled += 1
+            elif swapped:
+                old = self.images[slot].clone()
+                self.images[slot] = image
+                image = old
+            shown.append(image)
+        if filled != self._filled:
+            self._filled = filled
+            self.count.fill_(filled)
+        return torch.stack(shown)
+
+
+def _forget(pool: nn.Module, keys: object) -> None:
+    """The buffers have been read from a checkpoint."""
+    assert isinstance(pool, ImagePool)
+    pool._filled = None

@@ -1,16 +1,24 @@
-"""CycleGAN's generator.
+"""CycleGAN's generators, image to image.
 
-Zhu, Park, Isola and Efros 2017, arXiv 1703.10593, appendix 7.2, after Johnson et al. 2016:
-c7s1-w, d2w, d4w, R4w x blocks, u2w, uw, c7s1-C, tanh. With width 64 and three channels it has
-11,378,179 parameters at 9 blocks and 7,837,699 at 6.
+`ResNetGenerator`: Zhu, Park, Isola and Efros 2017, arXiv 1703.10593, appendix 7.2, after Johnson et
+al. 2016: c7s1-w, d2w, d4w, R4w x blocks, u2w, uw, c7s1-C, tanh. With width 64 and three channels it
+has 11,378,179 parameters at 9 blocks and 7,837,699 at 6.
+
+`UNetGenerator`, that of their code and of pix2pix: Isola et al. 2017, arXiv 1611.07004, appendix
+6.1.1, after Ronneberger et al. 2015, with instance norm and without dropout. It halves the image
+down to a pixel and doubles it again; skip connections bring back the positions that a strided
+convolution loses, so a translation keeps edges where they are.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Annotated
 
+import torch
 from torch import Tensor, nn
 
 from dlrun.errors import UserError
-from dlrun.options import Count
+from dlrun.options import Count, Range
 
 
 def initialise(network: nn.Module) -> None:
@@ -44,7 +52,7 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels, H, W) to the same shape."""
-        return x + self.body(x)  # type: ignore[no-any-return]
+        return x + self.body(x)
 
 
 class ResNetGenerator(nn.Module):
@@ -82,5 +90,73 @@ class ResNetGenerator(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The translated image."""
-        y: Tensor = self.layers(x)
-        return y
+        return self.layers(x)
+
+
+def halvings(height: int, width: int) -> int:
+    """How often both sides can be halved without a rest."""
+    count = 0
+    while height % 2 == 0 and width % 2 == 0:
+        height, width, count = height // 2, width // 2, count + 1
+    return count
+
+
+def down(below: int, above: int, norm: bool) -> nn.Module:
+    """Half the side."""
+    return nn.Sequential(
+        nn.LeakyReLU(0.2),
+        nn.Conv2d(below, above, 4, 2, 1),
+        instance_norm(above) if norm else nn.Identity(),
+    )
+
+
+def up(above: int, below: int) -> nn.Module:
+    """Twice the side."""
+    return nn.Sequential(nn.ReLU(), nn.ConvTranspose2d(above, below, 4, 2, 1), instance_norm(below))
+
+
+class UNetGenerator(nn.Module):
+    """Image to image, (B, C, H, W) in [-1, 1] both; sides are multiples of 2 to the depth."""
+
+    kind = "generator"
+    channels_last = False
+
+    @dataclass(frozen=True)
+    class Config:
+        width: Count
+        depth: Annotated[int, Range(2)] | None
+
+    def __init__(self, config: Config, image_shape: tuple[int, int, int], num_classes: int) -> None:
+        super().__init__()
+        channels, height, width = image_shape
+        most = halvings(height, width)
+        depth = most if config.depth is None else config.depth
+        if not 2 <= depth <= most:
+            raise UserError(
+                f"model=unet_generator: images are {height} x {width}, expected sides that are "
+                f"multiples of {2 ** max(2, depth)} (2 to the depth); set dataset.size"
+                + (f" or model.depth={most} at most" if most >= 2 else "")
+            )
+        widths = [config.width * min(2**i, 8) for i in range(depth)]
+        self.downs = nn.ModuleList([nn.Conv2d(channels, widths[0], 4, 2, 1)])
+        # None at the bottom: of a single pixel, instance norm would leave nothing.
+        for below, above in pairwise(widths):
+            self.downs.append(down(below, above, norm=len(self.downs) < depth - 1))
+        self.ups = nn.ModuleList()
+        for above, below in pairwise(widths[::-1]):  # from the second on beside what skipped
+            self.ups.append(up(2 * above if len(self.ups) else above, below))
+        self.last = nn.Sequential(
+            nn.ReLU(), nn.ConvTranspose2d(2 * widths[0], channels, 4, 2, 1), nn.Tanh()
+        )
+        initialise(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The translated image."""
+        skipped: list[Tensor] = []
+        for layer in self.downs:
+            x = layer(x)
+            skipped.append(x)
+        x = skipped.pop()
+        for layer in self.ups:
+            x = torch.cat([skipped.pop(), layer(x)], 1)
+        return self.last(x)

@@ -6,7 +6,6 @@ convolution. The small stem is that of He et al.'s networks as SimCLR changes it
 al. 2020, arXiv 2002.05709, appendix B.9): 3 x 3 with stride 1 and no pooling.
 """
 
-import difflib
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from dlrun.errors import UserError
 from dlrun.models.encoder import EncoderConfig
 from dlrun.options import NonEmpty
+from dlrun.text import suggest
 
 SMALL = 64
 """Below that many pixels a side `stem: auto` is the small one."""
@@ -54,8 +54,7 @@ class TorchvisionModel(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Features (B, feature_dim); grey images are seen three times."""
-        features: Tensor = self.network(x.expand(-1, 3, -1, -1))
-        return features
+        return self.network(x.expand(-1, 3, -1, -1))
 
     @torch.no_grad()
     def _try(self, arch: str, image_shape: tuple[int, int, int]) -> None:
@@ -70,8 +69,8 @@ class TorchvisionModel(nn.Module):
             ) from error
         if shape != (1, self.feature_dim):
             raise UserError(
-                f"model.arch={arch} gives {tuple(shape[1:])} where its last linear layer took "
-                f"{self.feature_dim}; expected a network that ends in a linear layer"
+                f"model.arch={arch} gives {tuple(shape[1:])} without its last linear layer, which "
+                f"took {self.feature_dim}; expected a network that ends in a linear layer"
             )
         self.train()
 
@@ -81,10 +80,9 @@ def _built(arch: str) -> nn.Module:
 
     known = models.list_models(models)
     if arch not in known:
-        near = difflib.get_close_matches(arch, known, n=1, cutoff=0.6)
-        hint = f"Did you mean {near[0]}?" if near else "resnet18 and efficientnet_b0 are two"
+        near = suggest(arch, known, listed="resnet18 and efficientnet_b0 are two")
         raise UserError(
-            f"model.arch: torchvision has no classification network {arch!r}. {hint} "
+            f"model.arch: torchvision has no classification network {arch!r}{near} "
             f"(there are {len(known)}: torchvision.models.list_models(torchvision.models))"
         )
     # With auxiliary classifiers these two would return a tuple in training.
@@ -94,7 +92,7 @@ def _built(arch: str) -> nn.Module:
 
 
 def _without_classifier(network: nn.Module, arch: str) -> int:
-    """Puts nothing in the place of the last linear layer and returns what it took."""
+    """Removes the last linear layer and returns the width of its input."""
     linear = [name for name, m in network.named_modules() if isinstance(m, nn.Linear)]
     if not linear:
         raise UserError(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from dlrun.errors import UserError
-from dlrun.models.encoder import EncoderConfig
+from dlrun.models.encoder import EncoderConfig, initialise_for_relu
 from dlrun.options import Count
 
 SMALLEST = 8
@@ -50,16 +50,12 @@ class VGG(nn.Module):
             below = above
         self.stage1, self.stage2, self.stage3, self.stage4, self.stage5 = stages
         self.feature_dim = below
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):  # He et al. 2015, arXiv 1502.01852, equation 14
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-                assert module.bias is not None
-                nn.init.zeros_(module.bias)
+        initialise_for_relu(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """Features (B, feature_dim), not negative."""
         y = self.stage3(self.stage2(self.stage1(x)))
-        return self.stage5(self.stage4(y)).mean((2, 3))  # type: ignore[no-any-return]
+        return self.stage5(self.stage4(y)).mean((2, 3))
 
 
 def _stage(below: int, above: int, convolutions: int) -> list[nn.Module]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from dlrun.data.sources.decoding import decode_file, reason
-from dlrun.data.sources.layout import SUFFIXES
+from dlrun.data.sources.image_folder import SUFFIXES
 from dlrun.errors import UserError
 from dlrun.use.images import Shape
 

@@ -69,42 +69,20 @@ def test_training_goes_on_as_if_there_had_been_none(name: str) -> None:
     assert all(torch.equal(value, right[key]) for key, value in left.items())
 
 
+CODES = {"reconstructions", "interpolations", "traversals", "samples_mixture"}
+PICTURES = {
+    "supervised": {"predictions"}, "multitask": {"predictions"}, "distill": {"predictions"},
+    "byol": {"neighbours"}, "siamese": {"neighbours"},
+    "capsnet": {"predictions", "reconstructions"}, "autoencoder": CODES,
+    "vae": {"samples", *CODES}, "dbvae": {"predictions", "samples", *CODES},
+    "cyclegan": {"translations"},
+}  # fmt: skip
+
+
 @every_method
 def test_pictures_for_what_it_can_do(name: str) -> None:
     found = pictures(small_inference(experiment(*SMALL[name])), seed=0)
-    assert (
-        set(found)
-        == {
-            "supervised": {"predictions"},
-            "multitask": {"predictions"},
-            "distill": {"predictions"},
-            "byol": {"neighbours"},
-            "siamese": {"neighbours"},
-            "capsnet": {"predictions", "reconstructions"},
-            "autoencoder": {
-                "reconstructions",
-                "interpolations",
-                "traversals",
-                "samples_mixture",
-            },
-            "vae": {
-                "reconstructions",
-                "samples",
-                "interpolations",
-                "traversals",
-                "samples_mixture",
-            },
-            "dbvae": {
-                "predictions",
-                "reconstructions",
-                "samples",
-                "interpolations",
-                "traversals",
-                "samples_mixture",
-            },
-            "cyclegan": {"translations"},
-        }[name]
-    )
+    assert set(found) == PICTURES[name]
     for kind, picture in found.items():
         assert picture.ndim == 3
         assert picture.shape[0] == (3 if kind in ("predictions", "neighbours") else 1)

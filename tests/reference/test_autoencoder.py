@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from parts import CPU
+from parts import method_of, take_step, updating
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -12,10 +12,6 @@ from dlrun.data.batches import Images
 from dlrun.data.info import DataInfo
 from dlrun.evaluation.linear import pca_squared_error
 from dlrun.methods.autoencoder import Autoencoder
-from dlrun.methods.base import Builder
-from dlrun.options import Choice
-from dlrun.registry import lookup
-from dlrun.training.update import Update
 
 SHAPE = (1, 4, 4)
 
@@ -23,17 +19,12 @@ SHAPE = (1, 4, 4)
 def autoencoder(
     code: int = 3, noise: float = 0.0, masked: float = 0.0, hidden: tuple[int, ...] = (8, 6)
 ) -> Autoencoder:
-    torch.manual_seed(0)
-    build = Builder(
-        Choice("mlp_autoencoder", lookup("model", "mlp_autoencoder").Config(hidden=hidden)),
-        Choice("mse", lookup("loss", "mse").Config(sigma=1 / math.sqrt(2), learned=False)),
-        DataInfo(SHAPE, ()),
-    )
-    return Autoencoder(Autoencoder.Config(code=code, noise=noise, masked=masked), build)
-
-
-def updater(method: nn.Module, lr: float, steps: int) -> Update:
-    return Update({"main": torch.optim.Adam(method.parameters(), lr=lr)}, CPU, lambda _: 1.0, steps)
+    made: Autoencoder = method_of(
+        "method=autoencoder", "model=mlp_autoencoder", f"model.hidden={[*hidden]}",
+        f"loss.sigma={1 / math.sqrt(2)}", f"method.code={code}", f"method.noise={noise}",
+        f"method.masked={masked}", info=DataInfo(SHAPE),
+    )  # fmt: skip
+    return made
 
 
 def test_a_step_is_the_squared_error_through_the_layers_one_by_one() -> None:
@@ -54,11 +45,9 @@ def test_a_step_is_the_squared_error_through_the_layers_one_by_one() -> None:
     squared = (up[-1](h) - x.flatten(1)).square().sum(1).mean()
     constant = 16 * math.log(math.sqrt(math.pi))
 
-    update = updater(method, 0.0, 1)
     torch.manual_seed(1)
-    update.begin(0)
-    loss = method.step(Images(x, torch.arange(5)), update)["loss"]
-    torch.testing.assert_close(loss, squared + constant)
+    loss = take_step(method, updating(method), Images(x, torch.arange(5)))["loss"]
+    torch.testing.assert_close(loss, (squared + constant).detach())
 
 
 def test_without_damage_what_goes_in_is_the_image() -> None:
@@ -82,11 +71,9 @@ def test_a_linear_one_finds_the_principal_components() -> None:
     images = (x + 0.5).view(64, *SHAPE)
     method = autoencoder(hidden=())
     assert sum(isinstance(m, nn.ReLU) for m in method.modules()) == 0
-    update = updater(method, 0.01, 3000)
-    for step in range(3000):
-        update.begin(step)
-        method.step(Images(images, torch.arange(64)), update)
-        update.finish()
+    update = updating(method, torch.optim.Adam, lr=0.01)
+    for _ in range(2000):
+        take_step(method, update, Images(images, torch.arange(64)))
     with torch.no_grad():
         given_back: Tensor = method.decoder(method.encoder(images))
     error = float((given_back - images).square().flatten(1).sum(1).mean())

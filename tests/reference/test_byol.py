@@ -5,54 +5,37 @@ import math
 
 import pytest
 import torch
-from parts import CPU
+from parts import method_of, take_step, updating
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from dlrun.data.batches import TwoViews
 from dlrun.data.info import DataInfo
 from dlrun.errors import UserError
-from dlrun.methods.base import Builder
 from dlrun.methods.byol import BYOL
-from dlrun.options import Choice
-from dlrun.registry import lookup
 from dlrun.training.update import Update
 
 TAU, TOTAL, LR = 0.9, 4, 0.2
 
 
 def byol(predictor: str = "mlp", target_projector: bool = True, projection: int = 8) -> BYOL:
-    torch.manual_seed(0)
-    build = Builder(
-        Choice(
-            "resnet",
-            lookup("model", "resnet").Config(
-                depth=8, width=4, stem=None, init_from=None, freeze=None
-            ),
-        ),
-        Choice("cosine", lookup("loss", "cosine").Config()),
-        DataInfo((1, 12, 12), tuple("0123456789")),
-    )
-    config = BYOL.Config(
-        tau=TAU, hidden=32, projection=projection, predictor=predictor,  # type: ignore[arg-type]
-        target_projector=target_projector, probe_optimizer=Choice("adam", None),
+    made: BYOL = method_of(
+        "method=byol", "model=resnet8", "model.width=4", f"method.tau={TAU}", "method.hidden=32",
+        f"method.projection={projection}", f"method.predictor={predictor}",
+        f"method.target_projector={target_projector}",
+        info=DataInfo((1, 12, 12), tuple("0123456789")),
     )  # fmt: skip
-    return BYOL(config, build)
+    return made
 
 
 def sgd(method: BYOL) -> Update:
-    parameters = list(method.parameter_groups()["main"])
-    optimizer = torch.optim.SGD(parameters, lr=LR, momentum=0.9)
-    return Update({"main": optimizer}, CPU, lambda step: 1.0, TOTAL)
+    return updating(method, total=TOTAL, lr=LR, momentum=0.9)
 
 
-def take_step(method: BYOL, update: Update, step: int, batch: TwoViews) -> dict[str, Tensor]:
-    """As the loop takes it."""
-    update.begin(step)
-    metrics = method.step(batch, update)
-    update.finish()
-    with torch.no_grad():
-        method.after_update(update)
-    return metrics
+def views(size: int = 6, mean: float = 5, std: float = 3) -> TwoViews:
+    """Two that are not alike in mean and spread, so that mixing their statistics shows."""
+    v, w = torch.randn(size, 1, 12, 12), mean + std * torch.randn(size, 1, 12, 12)
+    return TwoViews(v, w, torch.arange(size))
 
 
 def assert_same(ours: nn.Module, literal: nn.Module) -> None:
@@ -80,8 +63,9 @@ def test_steps_are_the_notes_loop() -> None:
         return (2 - 2 * (p * t).sum(1) / (p.norm(dim=1) * t.norm(dim=1))).mean()
 
     for k in range(TOTAL):
-        v, w = torch.randn(6, 1, 12, 12), torch.randn(6, 1, 12, 12)
-        metrics = take_step(method, update, k, TwoViews(v, w, torch.arange(6)))
+        batch = views(mean=0, std=1)
+        v, w = batch.first, batch.second
+        metrics = take_step(method, update, batch, k)
 
         # Online network (student)
         z1 = g(f(v))
@@ -110,26 +94,11 @@ def test_steps_are_the_notes_loop() -> None:
         assert_same(method.target, nn.Sequential(f_target, g_target))
 
 
-def test_the_running_statistics_of_the_target_are_its_own() -> None:
-    """From its own batches under its own weights: no average of the online network's."""
-    method = byol()
-    update = sgd(method)
-    for k in range(TOTAL):
-        views = TwoViews(torch.randn(6, 1, 12, 12), torch.randn(6, 1, 12, 12), torch.arange(6))
-        take_step(method, update, k, views)
-    online, target = dict(method.online.named_buffers()), dict(method.target.named_buffers())
-    assert online.keys() == target.keys()
-    for name in online:
-        if name.endswith("num_batches_tracked"):
-            assert online[name] == target[name] == 2 * TOTAL  # each view by itself
-        else:
-            assert not torch.equal(online[name], target[name])
-
-
 def test_the_views_do_not_share_batch_statistics() -> None:
     """Concatenated, as in the notebook, the loss would be another."""
     method = byol()
-    v, w = torch.randn(6, 1, 12, 12), 5 + 3 * torch.randn(6, 1, 12, 12)
+    batch = views()
+    v, w = batch.first, batch.second
     apart = copy.deepcopy(method)
     with torch.no_grad():
         q = [apart.predictor(apart.online(x)) for x in (v, w)]
@@ -138,40 +107,52 @@ def test_the_views_do_not_share_batch_statistics() -> None:
         together = copy.deepcopy(method)
         joint = together.predictor(together.online(torch.cat([v, w])))
         mixed = together.loss(joint, together.target(torch.cat([w, v]))).mean() * 2
-    metrics = take_step(method, sgd(method), 0, TwoViews(v, w, torch.arange(6)))
-    torch.testing.assert_close(metrics["loss"].detach(), loss)
+    metrics = take_step(method, sgd(method), batch)
+    torch.testing.assert_close(metrics["loss"], loss)
     assert abs(mixed - loss) > 0.01
 
 
 def test_the_loss_lies_between_zero_and_eight_and_is_symmetric() -> None:
-    v, w = torch.randn(6, 1, 12, 12), torch.randn(6, 1, 12, 12)
+    batch = views()
     losses = []
-    for batch in (TwoViews(v, w, torch.arange(6)), TwoViews(w, v, torch.arange(6))):
+    for given in (batch, TwoViews(batch.second, batch.first, batch.index)):
         method = byol()
-        losses.append(float(take_step(method, sgd(method), 0, batch)["loss"].detach()))
+        losses.append(float(take_step(method, sgd(method), given)["loss"]))
     assert losses[0] == pytest.approx(losses[1], abs=1e-6)
     assert 0 < losses[0] < 8
 
 
 def test_the_ablations_of_the_notebook() -> None:
-    """Without a predictor q is the identity; without a target projector ξ is f's alone."""
-    method = byol(predictor="none")
-    assert isinstance(method.predictor, nn.Identity)
-    assert len(list(method.parameter_groups()["main"])) == len(list(method.online.parameters()))
+    """Without a predictor q is the identity; without a target projector ξ is f's alone.
 
-    method = byol(target_projector=False, projection=16)  # the encoder's 4 * 4 features
-    update = sgd(method)
-    before = copy.deepcopy(method.target)
-    views = TwoViews(torch.randn(6, 1, 12, 12), torch.randn(6, 1, 12, 12), torch.arange(6))
-    z1 = copy.deepcopy(before[0])(views.second)
-    assert torch.equal(copy.deepcopy(method.target)(views.second), z1)
-    take_step(method, update, 0, views)
-    assert len(method.target) == 1
-    triples = zip(
-        method.target.parameters(), before.parameters(), method.online[0].parameters(), strict=True
-    )
-    for target, old, online in triples:
-        torch.testing.assert_close(target, TAU * old + (1 - TAU) * online)
+    The notebook concatenates the two views; here each goes through a network by itself.
+    """
+    method = byol("none", target_projector=False, projection=16)  # the encoder's 4 * 4 features
+    assert isinstance(method.predictor, nn.Identity) and len(method.target) == 1
+    held = list(method.parameter_groups()["main"])
+    assert [id(p) for p in held] == [id(p) for p in method.online.parameters()]
+    net, projector = copy.deepcopy(method.online[0]), copy.deepcopy(method.online[1])
+    target = copy.deepcopy(net)
+    optimizer = torch.optim.SGD([*net.parameters(), *projector.parameters()], lr=LR)
+
+    def loss_fn(x: Tensor, y: Tensor) -> Tensor:
+        x, y = F.normalize(x, dim=-1, p=2), F.normalize(y, dim=-1, p=2)
+        return 2 - 2 * (x * y).sum(dim=-1)
+
+    batch = views()
+    one, two = (projector(net(x)) for x in (batch.first, batch.second))
+    with torch.no_grad():
+        target_two, target_one = target(batch.second), target(batch.first)
+    loss = (loss_fn(one, target_two) + loss_fn(two, target_one)).mean()
+    loss.backward()
+    optimizer.step()
+    for current, average in zip(net.parameters(), target.parameters(), strict=True):
+        average.data = average.data * TAU + (1 - TAU) * current.data
+
+    metrics = take_step(method, updating(method, lr=LR), batch)
+    torch.testing.assert_close(metrics["loss"], loss.detach(), rtol=1e-5, atol=1e-6)
+    assert_same(method.online, nn.Sequential(net, projector))
+    assert_same(method.target, nn.Sequential(target))
 
     with pytest.raises(UserError, match=r"method\.projection: got 8.*feature width, 16"):
         byol(target_projector=False, projection=8)
@@ -185,15 +166,17 @@ def test_the_features_are_the_online_encoders() -> None:
     method.eval()
     assert torch.equal(method.embed(x), method.online[0](x))
     assert method.embed(x).shape == (3, 16)
+    last = method.online[1][-1]  # without a bias, as in the authors' code; the notebook has one
+    assert isinstance(last, nn.Linear) and last.bias is None
 
 
 def test_collapse_shows_in_target_std() -> None:
     torch.manual_seed(0)
     healthy, collapsed = byol(projection=64), byol(projection=64)
     nn.init.zeros_(collapsed.target[1][3].weight)
-    batch = TwoViews(torch.randn(64, 1, 12, 12), torch.randn(64, 1, 12, 12), torch.arange(64))
+    batch = views(64)
     spread = [
-        float(take_step(method, sgd(method), 0, batch)["target_std"])
+        float(take_step(method, sgd(method), batch)["target_std"])
         for method in (healthy, collapsed)
     ]
     assert spread[0] == pytest.approx(1 / 8, rel=0.3)  # 1 / sqrt(64)

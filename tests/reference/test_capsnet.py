@@ -1,50 +1,30 @@
 """CapsNet's step against the paper written out with loops; masks, weights, capabilities."""
 
 import copy
-from pathlib import Path
 
 import pytest
 import torch
-from parts import CPU
+from parts import method_of, take_step, updating
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dlrun.data.batches import EvalBatch, Labelled
 from dlrun.data.info import DataInfo
-from dlrun.data.sources.fashion_mini import FashionMini
 from dlrun.methods.abilities import Embeds, Predicts, Reconstructs, Samples
-from dlrun.methods.base import Builder
 from dlrun.methods.capsnet import CapsNet
 from dlrun.methods.hooks import Validates
-from dlrun.models.capsnet import Capsules
-from dlrun.options import Choice
-from dlrun.registry import lookup
-from dlrun.training.update import Update
 
 SHAPE, CLASSES, DIM, CLASS_DIM, ROUTING, WEIGHT = (1, 9, 9), 3, 2, 4, 3, 0.0005
 
 
-def capsnet(
-    shape: tuple[int, int, int] = SHAPE, classes: int = CLASSES, kernel: int = 3,
-    channels: int = 3, types: int = 2, dim: int = DIM, decoder: bool = True,
-    weight: float = WEIGHT,
-) -> CapsNet:  # fmt: skip
-    torch.manual_seed(0)
-    model = Capsules.Config(
-        channels=channels, kernel=kernel, types=types, dim=dim, class_dim=CLASS_DIM,
-        routing=ROUTING,
+def capsnet(decoder: bool = True, weight: float = WEIGHT) -> CapsNet:
+    made: CapsNet = method_of(
+        "method=capsnet", "model.channels=3", "model.kernel=3", "model.types=2",
+        f"model.dim={DIM}", f"model.class_dim={CLASS_DIM}", f"model.routing={ROUTING}",
+        f"method.decoder={decoder}", f"method.reconstruction_weight={weight}",
+        info=DataInfo(SHAPE, tuple(str(k) for k in range(CLASSES))),
     )  # fmt: skip
-    build = Builder(
-        Choice("capsnet", model),
-        Choice("margin", lookup("loss", "margin").Config(upper=0.9, lower=0.1, down_weight=0.5)),
-        DataInfo(shape, tuple(str(k) for k in range(classes))),
-    )
-    return CapsNet(CapsNet.Config(decoder=decoder, reconstruction_weight=weight), build)
-
-
-def adam(method: CapsNet, lr: float = 1e-3) -> Update:
-    optimizer = torch.optim.Adam(method.parameter_groups()["main"], lr=lr)
-    return Update({"main": optimizer}, CPU, lambda _: 1.0, 100)
+    return made
 
 
 def batch_of(size: int, seed: int = 1) -> Labelled:
@@ -114,12 +94,11 @@ def test_steps_are_the_papers_written_out() -> None:
     method = capsnet(weight=0.05)  # so that the decoder's part shows in the weights
     nn.init.normal_(method.capsules.weight, std=2.0)  # so that routing has something to agree on
     twin = copy.deepcopy(method)
-    update, optimizer = adam(method, 1e-2), torch.optim.Adam(twin.parameters(), lr=1e-2)
+    update = updating(method, torch.optim.Adam, lr=1e-2)
+    optimizer = torch.optim.Adam(twin.parameters(), lr=1e-2)
     for step in range(3):
         batch = batch_of(4, seed=step)
-        update.begin(step)
-        told = method.step(batch, update)
-        update.finish()
+        told = take_step(method, update, batch, step)
         margin, error, accuracy = literal_losses(twin, batch)
         loss = margin + 0.05 * error
         optimizer.zero_grad()
@@ -141,32 +120,6 @@ def test_steps_are_the_papers_written_out() -> None:
 # --- the parts of the loss -----------------------------------------------------------------------
 
 
-def test_the_reconstruction_weight_is_of_a_sum_over_pixels() -> None:
-    """0.0005 of it is 0.392 of the mean over 28 x 28."""
-    method = capsnet((1, 28, 28), kernel=9)
-    batch = Labelled(torch.rand(6, 1, 28, 28), torch.tensor([0, 1, 2, 0, 1, 2]), torch.arange(6))
-    pictures: list[Tensor] = []
-    assert method.decoder is not None
-    method.decoder.register_forward_hook(lambda module, given, picture: pictures.append(picture))
-    told = method.step(batch, adam(method))
-    expected = 0.392 * F.mse_loss(pictures[0], batch.image)
-    assert (told["loss"] - told["margin"]).item() == pytest.approx(expected.item(), rel=1e-4)
-
-
-def test_the_margin_is_of_bare_lengths() -> None:
-    """Summed over classes, averaged over the batch; the longest is what counts as predicted."""
-    method, batch = capsnet(), batch_of(8)
-    nn.init.normal_(method.capsules.weight)
-    lengths = method.predict(batch.image)
-    assert torch.equal(lengths, method.capsules(batch.image).norm(dim=2))
-    assert (lengths.sum(1) - 1).abs().min() > 0.01  # no softmax over the classes
-    present = F.one_hot(batch.label, CLASSES).bool()
-    cost = torch.where(present, (0.9 - lengths).clamp(min=0), 0.5**0.5 * (lengths - 0.1).clamp(0))
-    told = method.step(batch, adam(method))
-    assert told["margin"].item() == pytest.approx(cost.square().sum().item() / 8, rel=1e-5)
-    assert told["accuracy"] == (lengths.argmax(1) == batch.label).float().mean()
-
-
 def test_training_decodes_the_true_classs_capsule_and_evaluation_the_longest() -> None:
     method, batch = capsnet(), batch_of(8)
     nn.init.normal_(method.capsules.weight)
@@ -176,7 +129,7 @@ def test_training_decodes_the_true_classs_capsule_and_evaluation_the_longest() -
     codes: list[Tensor] = []
     assert method.decoder is not None
     method.decoder.register_forward_pre_hook(lambda module, given: codes.append(given[0].detach()))
-    method.step(batch, Update({"main": torch.optim.SGD(method.parameters(), 0.0)}, CPU, float, 1))
+    method.step(batch, updating(method))
     method.eval()
     assert method.reconstruct is not None
     picture = method.reconstruct(batch.image)
@@ -200,7 +153,7 @@ def test_the_reconstruction_teaches_the_true_classs_capsule_alone() -> None:
         v.register_hook(gradients.append)
 
     method.capsules.register_forward_hook(watch)
-    method.step(batch, adam(method))
+    method.step(batch, updating(method))
     touched = gradients[0].abs().amax(2) > 0
     assert torch.equal(touched, F.one_hot(batch.label, CLASSES).bool())
 
@@ -226,7 +179,7 @@ def test_it_reconstructs_only_with_a_decoder(decoder: bool) -> None:
     parts = {"margin", "reconstruction"} if decoder else {"margin"}
     assert method.validate(EvalBatch(batch.image, batch.label)).keys() == parts
     assert method.validate(EvalBatch(batch.image)).keys() == parts - {"margin"}
-    told = method.step(batch, adam(method))
+    told = method.step(batch, updating(method))
     assert told.keys() == {"loss", "accuracy"} | parts
     assert decoder or told["loss"] == told["margin"]
     assert any(name.startswith("decoder.") for name in method.state_dict()) == decoder
@@ -245,24 +198,3 @@ def test_a_copy_reconstructs_by_its_own_weights() -> None:
             p.add_(1)
     assert torch.equal(other.reconstruct(image), before)
     assert not torch.equal(method.reconstruct(image), before)
-
-
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_it_learns_real_images_by_heart_within_seconds(precision: str) -> None:
-    table = FashionMini().load(None, Path()).train
-    rows = torch.arange(0, 4000, 100)  # four of each class
-    assert table.labels is not None
-    image, label = table.images[rows].float() / 255, table.labels[rows]
-    method = capsnet((1, 28, 28), 10, kernel=9, channels=16, types=4, dim=8)
-    update = adam(method, 3e-3)
-    told: list[dict[str, Tensor]] = []
-    for step in range(60):
-        update.begin(step)
-        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-            told.append(method.step(Labelled(image, label, rows), update))
-        update.finish()
-    first, last = told[0], told[-1]
-    assert first["accuracy"] < 0.5
-    assert last["accuracy"] > 0.9
-    assert last["margin"] < 0.2 * first["margin"]
-    assert last["reconstruction"] < 0.6 * first["reconstruction"]

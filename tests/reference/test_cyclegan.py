@@ -5,57 +5,30 @@ import copy
 
 import pytest
 import torch
-from parts import CPU
+from parts import literal_query, method_of, take_step, updating
 from torch import Tensor, nn
 
 from dlrun.data.batches import Unpaired
 from dlrun.data.info import DataInfo
-from dlrun.methods.base import Builder
 from dlrun.methods.cyclegan import CycleGAN
-from dlrun.options import Choice
-from dlrun.registry import lookup
 from dlrun.training.update import Update
 
 SHAPE, STEPS, LR = (1, 16, 16), 4, 0.01
 
 
-def cyclegan(cycle: float = 10.0, identity: float = 0.5, pool: int = 3) -> CycleGAN:
-    torch.manual_seed(0)
-    build = Builder(
-        Choice("resnet_generator", lookup("model", "resnet_generator").Config(width=4, blocks=1)),
-        Choice("lsgan", lookup("loss", "lsgan").Config()),
-        DataInfo(SHAPE, tuple("0123456789")),
-    )
-    discriminator = Choice("patchgan", lookup("model", "patchgan").Config(width=4, layers=1))
-    config = CycleGAN.Config(discriminator=discriminator, cycle=cycle, identity=identity, pool=pool)
-    method = CycleGAN(config, build)
+def cyclegan(identity: float = 0.5, pool: int = 3) -> CycleGAN:
+    method: CycleGAN = method_of(
+        "method=cyclegan", "model.width=4", "model.blocks=1", "method.discriminator.width=4",
+        "method.discriminator.layers=1", f"method.identity={identity}", f"method.pool={pool}",
+        info=DataInfo(SHAPE),
+    )  # fmt: skip
     for parameter in method.parameters():  # away from N(0, 0.02), where little can be told apart
         nn.init.normal_(parameter, 0, 0.1)
     return method
 
 
 def update_of(method: CycleGAN) -> Update:
-    optimizers: dict[str, torch.optim.Optimizer] = {
-        name: torch.optim.SGD(list(group), lr=LR, momentum=0.5)
-        for name, group in method.parameter_groups().items()
-    }
-    return Update(optimizers, CPU, lambda step: 1.0, STEPS)
-
-
-def literal_query(pool: list[Tensor], size: int, images: Tensor) -> Tensor:
-    """The authors' pool as a list, with the draws in the order of ours."""
-    shown = []
-    for image in images.detach().float():
-        draw, swap = int(torch.randint(size, ())), float(torch.rand(())) < 0.5
-        if len(pool) < size:
-            pool.append(image)
-            shown.append(image)
-        elif swap:
-            shown.append(pool[draw])
-            pool[draw] = image
-        else:
-            shown.append(image)
-    return torch.stack(shown)
+    return updating(method, lr=LR, momentum=0.5)
 
 
 @pytest.mark.parametrize("identity", [0.0, 0.5])
@@ -80,9 +53,7 @@ def test_steps_are_the_notes_loop(identity: float) -> None:
     for step in range(STEPS):
         A, B = 2 * torch.rand(2, 2, *SHAPE).double() - 1
         torch.manual_seed(step)
-        update.begin(step)
-        metrics = method.step(Unpaired(A, B), update)
-        update.finish()
+        metrics = take_step(method, update, Unpaired(A, B), step)
 
         torch.manual_seed(step)
         # Corrected: labels of the shape of the discriminator's map, not of a column of the image.
@@ -217,8 +188,7 @@ def test_steps_are_the_authors_own_with_one_adam_over_both_discriminators() -> N
     def adam(parameters: list[nn.Parameter]) -> torch.optim.Adam:
         return torch.optim.Adam(parameters, lr=1e-3, betas=(0.5, 0.999))
 
-    groups = method.parameter_groups().items()
-    update = Update({name: adam(list(group)) for name, group in groups}, CPU, lambda _: 1.0, STEPS)
+    update = updating(method, torch.optim.Adam, lr=1e-3, betas=(0.5, 0.999))
     optimizer_G = adam([*netG_A.parameters(), *netG_B.parameters()])
     optimizer_D = adam([*netD_A.parameters(), *netD_B.parameters()])
     lambda_idt, lambda_A, lambda_B = 0.5, 10.0, 10.0
@@ -237,9 +207,7 @@ def test_steps_are_the_authors_own_with_one_adam_over_both_discriminators() -> N
     for step in range(STEPS):
         real_A, real_B = 2 * torch.rand(2, 2, *SHAPE).double() - 1
         torch.manual_seed(step)
-        update.begin(step)
-        method.step(Unpaired(real_A, real_B), update)
-        update.finish()
+        take_step(method, update, Unpaired(real_A, real_B), step)
 
         torch.manual_seed(step)
         fake_B = netG_A(real_A)

@@ -7,16 +7,13 @@ from typing import Any
 
 import pytest
 import torch
-from parts import CPU
+from parts import method_of, take_step, updating
 from torch import Tensor, nn
 
 from dlrun.data.batches import Grouped, TwoViews
 from dlrun.data.info import DataInfo
 from dlrun.errors import UserError
-from dlrun.methods.base import Builder
 from dlrun.methods.siamese import Siamese
-from dlrun.options import Choice
-from dlrun.registry import lookup
 from dlrun.training.update import Update
 
 LR, MARGIN, STEPS = 0.1, 0.02, 3
@@ -46,11 +43,10 @@ def distance(x: Tensor, y: Tensor) -> Tensor:
 LITERAL: dict[str, Callable[..., Tensor]] = {
     "triplet": triplet, "triplet squared": triplet_squared, "contrastive": contrastive,
 }  # fmt: skip
-TRIPLET = lookup("loss", "triplet").Config
 LOSSES = {
-    "triplet": Choice("triplet", TRIPLET(MARGIN, squared=False)),
-    "triplet squared": Choice("triplet", TRIPLET(MARGIN, squared=True)),
-    "contrastive": Choice("contrastive", lookup("loss", "contrastive").Config(1.0)),
+    "triplet": ("loss=triplet", f"loss.margin={MARGIN}"),
+    "triplet squared": ("loss=triplet", f"loss.margin={MARGIN}", "loss.squared=true"),
+    "contrastive": ("loss=contrastive",),
 }
 
 
@@ -58,31 +54,16 @@ def siamese(
     loss: str = "triplet", mining: str = "semihard", positives: str = "class",
     normalize: bool = True,
 ) -> Siamese:  # fmt: skip
-    torch.manual_seed(0)
-    build = Builder(
-        Choice("resnet", lookup("model", "resnet").Config(
-            depth=8, width=4, stem=None, init_from=None, freeze=None
-        )),
-        LOSSES[loss],
-        DataInfo((1, 12, 12), tuple("0123")),
+    made: Siamese = method_of(
+        "method=siamese", "model=resnet8", "model.width=4", *LOSSES[loss], "method.embedding=6",
+        f"method.normalize={normalize}", f"method.mining={mining}",
+        f"method.positives={positives}", info=DataInfo((1, 12, 12), tuple("0123")),
     )  # fmt: skip
-    config = Siamese.Config(
-        embedding=6, normalize=normalize, mining=mining, positives=positives,  # type: ignore[arg-type]
-    )  # fmt: skip
-    return Siamese(config, build)
+    return made
 
 
 def sgd(method: Siamese) -> Update:
-    optimizer = torch.optim.SGD(method.parameter_groups()["main"], lr=LR)
-    return Update({"main": optimizer}, CPU, lambda step: 1.0, STEPS)
-
-
-def take_step(method: Siamese, update: Update, step: int, batch: Any) -> dict[str, Tensor]:
-    """As the loop takes it."""
-    update.begin(step)
-    metrics = method.step(batch, update)
-    update.finish()
-    return metrics
+    return updating(method, total=STEPS, lr=LR)
 
 
 def grouped(image: Tensor, label: Tensor = LABEL) -> Grouped:
@@ -152,7 +133,7 @@ def test_steps_are_the_formulas(loss: str, mining: str, positives: str, normaliz
         rows = torch.randperm(100)[:8]
         views = TwoViews(v, w, rows, label=torch.zeros(8, dtype=torch.int64))
         torch.manual_seed(step)
-        metrics = take_step(method, update, step, views if positives == "view" else grouped(v))
+        metrics = take_step(method, update, views if positives == "view" else grouped(v), step)
 
         if positives == "view":
             z, label = torch.cat([embed(v), embed(w)]), [*rows.tolist(), *rows.tolist()]
@@ -175,7 +156,6 @@ def test_steps_are_the_formulas(loss: str, mining: str, positives: str, normaliz
         for name, other in (("positive_distance", 1), ("negative_distance", 2)):
             apart = [float(distance(z[t[0]], z[t[other]]).detach()) for t in triplets]
             assert float(metrics[name]) == pytest.approx(sum(apart) / len(apart), rel=1e-5)
-        assert not any(value.requires_grad for name, value in metrics.items() if name != "loss")
         assert_same(method.encoder, f)
         assert_same(method.projection, g)
 
@@ -186,7 +166,7 @@ def test_the_views_do_not_share_batch_statistics() -> None:
     apart, joint = copy.deepcopy(method), copy.deepcopy(method)
     views = TwoViews(v, w, torch.arange(6))
     torch.manual_seed(0)
-    take_step(method, sgd(method), 0, views)
+    take_step(method, sgd(method), views)
     means = []
     for other, batches in ((apart, [v, w]), (joint, [torch.cat([v, w])])):
         for x in batches:
@@ -203,8 +183,8 @@ def test_a_batch_without_a_triplet_changes_nothing(mining: str, labels: list[int
     method = siamese(mining=mining)
     before = {name: p.detach().clone() for name, p in method.named_parameters()}
     batch = grouped(torch.randn(8, 1, 12, 12), torch.tensor(labels))
-    metrics = take_step(method, sgd(method), 0, batch)
-    assert all(float(value.detach()) == 0 for value in metrics.values())
+    metrics = take_step(method, sgd(method), batch)
+    assert all(float(value) == 0 for value in metrics.values())
     assert all(torch.equal(p, before[name]) for name, p in method.named_parameters())
 
 
@@ -217,10 +197,10 @@ def test_embeddings_that_coincide_do_no_harm(mining: str, loss: str, normalize: 
     update = sgd(method)
     image = torch.randn(3, 1, 12, 12)[[0, 0, 1, 1, 1, 2, 0, 0]]
     for step in range(2):
-        metrics = take_step(method, update, step, grouped(image))
+        metrics = take_step(method, update, grouped(image), step)
         assert all(value.isfinite() for value in metrics.values())
     same = torch.randn(1, 1, 12, 12).expand(8, -1, -1, -1)
-    metrics = take_step(method, update, 2, grouped(same))
+    metrics = take_step(method, update, grouped(same), 2)
     assert float(metrics["negative_distance"]) < 1e-4
     for name, parameter in method.named_parameters():
         assert parameter.isfinite().all(), name
@@ -233,7 +213,7 @@ def test_in_bf16_what_is_compared_is_float32() -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert method.projection(method.encoder(image)).dtype == torch.bfloat16
         z = method(image)
-        metrics = take_step(method, sgd(method), 0, grouped(image))
+        metrics = take_step(method, sgd(method), grouped(image))
     assert z.dtype == torch.float32
     torch.testing.assert_close(z.norm(dim=1), torch.ones(8))  # not only to three digits
     torch.testing.assert_close(z, wide, atol=0.1, rtol=0)
@@ -253,7 +233,7 @@ def test_two_views_of_one_image_have_no_negative() -> None:
     image = torch.randn(1, 1, 12, 12)
     method = siamese(positives="view")
     with pytest.raises(UserError, match=r"batch_size: got 1, .* expected an integer >= 2"):
-        take_step(method, sgd(method), 0, TwoViews(image, image, torch.arange(1)))
+        take_step(method, sgd(method), TwoViews(image, image, torch.arange(1)))
 
 
 def test_what_a_batch_is_depends_on_what_is_like() -> None:

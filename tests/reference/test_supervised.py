@@ -3,31 +3,25 @@
 import copy
 
 import torch
-from parts import CPU
+from parts import CPU, config_of, method_of, take_step
 
 from dlrun.data.batches import Labelled
 from dlrun.data.info import DataInfo
-from dlrun.methods.base import Builder
-from dlrun.methods.supervised import Supervised
-from dlrun.options import Choice
-from dlrun.registry import lookup
 from dlrun.training.optimizers import build_optimizers
 from dlrun.training.update import Update
 
 
 def test_steps_are_the_notes_loop() -> None:
-    torch.manual_seed(0)
-    mlp, loss = lookup("model", "mlp"), lookup("loss", "cross_entropy")
-    build = Builder(
-        Choice("mlp", mlp.Config(hidden=(128,), batch_norm=False, init_from=None, freeze=None)),
-        Choice("cross_entropy", loss.Config(label_smoothing=0.0)),
-        DataInfo((1, 28, 28), tuple("0123456789")),
+    overrides = (
+        "method=supervised",
+        "model=mlp",
+        "model.hidden=[128]",
+        "model.batch_norm=false",
+        "optimizer=adam",
     )
-    method = Supervised(Supervised.Config(dropout=0.0, l1=0.0, l2=0.0), build)
-    adam = lookup("optimizer", "adam").Config(
-        lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, clip_norm=None
-    )
-    optimizers = build_optimizers(Choice("adam", adam), method.parameter_groups(), 16, fused=False)
+    method = method_of(*overrides, info=DataInfo((1, 28, 28), tuple("0123456789")))
+    adam = config_of(*overrides, "optimizer.weight_decay=0").optimizer
+    optimizers = build_optimizers(adam, method.parameter_groups(), 16, fused=False)
     update = Update(optimizers, CPU, lambda step: 1.0, total=5)
 
     # The notes' network. Corrected: no softmax, since CrossEntropyLoss takes logits.
@@ -41,10 +35,7 @@ def test_steps_are_the_notes_loop() -> None:
 
     for step in range(5):
         batch_x, batch_y = torch.randn(16, 1, 28, 28), torch.randint(10, (16,))
-
-        update.begin(step)
-        metrics = method.step(Labelled(batch_x, batch_y, torch.arange(16)), update)
-        update.finish()
+        metrics = take_step(method, update, Labelled(batch_x, batch_y, torch.arange(16)), step)
 
         # The notes' loop.
         optimizer.zero_grad()

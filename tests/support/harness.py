@@ -7,11 +7,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import torch
+import parts
 from torch import Tensor
 
-from dlrun.config.compose import compose_plain
-from dlrun.config.schema import TrainConfig, check
+from dlrun.config.schema import TrainConfig
 from dlrun.config.typed import to_plain_types
 from dlrun.evaluation.inference import Inference
 from dlrun.methods.base import Method
@@ -135,10 +134,10 @@ def _no_inputs(reference: str) -> Pretrained:
     raise AssertionError(reference)
 
 
-@cache
 def config_of(*overrides: str) -> TrainConfig:
+    """The config of a run with these overrides, `TEACHER` in them replaced."""
     named = [text.replace(TEACHER, teacher()) if TEACHER in text else text for text in overrides]
-    return check(compose_plain(named, None))
+    return parts.config_of(*named)
 
 
 def experiment(*overrides: str, hardware: str = "cpu") -> Experiment:
@@ -166,16 +165,9 @@ def take_step(made: Experiment, step: int) -> dict[str, Tensor]:
     return loop.take_step(made, step)[-1]
 
 
-def step_on(made: Experiment, batch: Any, step: int, last_batch: bool = True) -> dict[str, Tensor]:
+def step_on(made: Experiment, batch: Any, step: int) -> dict[str, Tensor]:
     """A step on a batch that is given."""
-    made.update.begin(step, last_batch)
-    with made.hardware.autocast():
-        metrics = made.method.step(batch, made.update)
-    if last_batch:
-        made.update.finish()
-        with torch.no_grad():
-            made.method.after_update(made.update)
-    return {name: value.detach() for name, value in metrics.items()}
+    return parts.take_step(made.method, made.update, batch, step, made.hardware.autocast)
 
 
 def trained_names(method: Method) -> set[str]:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from parts import PLAIN as NONE
 from torch import Tensor
 from torch.nn import functional as F
 from torchvision.transforms import functional as vision
@@ -17,12 +18,8 @@ from torchvision.transforms import v2
 
 from dlrun.data import augment as module
 from dlrun.data.augment import augment, is_random
-from dlrun.data.augment_options import ViewConfig
+from dlrun.data.options import ViewConfig
 
-NONE = ViewConfig(
-    pad=0, crop=None, flip=0.0, jitter=0.0, brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0,
-    grayscale=0.0, blur=0.0, blur_from=0, solarize=0.0,
-)  # fmt: skip
 BYOL = replace(
     NONE, crop=(0.08, 1.0), flip=0.5, jitter=0.8, brightness=0.4, contrast=0.4, saturation=0.2,
     hue=0.1, grayscale=0.2, blur=0.5, blur_from=0, solarize=0.2,
@@ -300,9 +297,12 @@ def test_brightness_and_contrast_of_other_channels(channels: int) -> None:
     torch.testing.assert_close(got, 0.7 * (1.2 * image - mean) + mean, atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize("name", ["brightness", "contrast", "saturation"])
-def test_a_single_jitter_is_torchvisions_of_some_strength(name: str) -> None:
-    image = smooth(1, 3, 12, low=100, high=160)
+@pytest.mark.parametrize(
+    ("name", "channels"),
+    [("brightness", 3), ("contrast", 3), ("saturation", 3), ("brightness", 1), ("contrast", 1)],
+)
+def test_a_single_jitter_is_torchvisions_of_some_strength(name: str, channels: int) -> None:
+    image = smooth(1, channels, 12, low=100, high=160)
     amount = 0.3
     torch.manual_seed(0)
     out = augment(copies(image, 300), replace(NONE, jitter=1.0, **{name: amount}))
@@ -312,24 +312,11 @@ def test_a_single_jitter_is_torchvisions_of_some_strength(name: str) -> None:
     slope = image[0] / 255 - zero
     strength = ((out - zero) * slope).flatten(1).sum(1) / slope.square().sum()
     fitted = zero + strength[:, None, None, None] * slope
-    torch.testing.assert_close(out, fitted, atol=1e-4, rtol=0)
+    # torchvision's luma weights add up to 0.9999.
+    torch.testing.assert_close(out, fitted, atol=1e-4 if channels == 3 else 2e-6, rtol=0)
     assert strength.min() >= 1 - amount - 1e-3 and strength.max() <= 1 + amount + 1e-3
     assert_uniform(strength, 1 - amount, 1 + amount)
-    assert len(strength.unique()) == 300
-
-
-def test_jitter_of_a_grey_image_is_torchvisions_brightness_and_contrast() -> None:
-    image = smooth(1, 1, 12, low=100, high=160)
-    for name in ("brightness", "contrast"):
-        torch.manual_seed(0)
-        out = augment(copies(image, 50), replace(NONE, jitter=1.0, **{name: 0.3}))
-        adjust = getattr(vision, f"adjust_{name}")
-        zero = adjust(image[0] / 255, 0.0)
-        slope = image[0] / 255 - zero
-        strength = ((out - zero) * slope).flatten(1).sum(1) / slope.square().sum()
-        fitted = zero + strength[:, None, None, None] * slope
-        torch.testing.assert_close(out, fitted, atol=2e-6, rtol=0)
-        assert strength.std() > 0.1
+    assert len(strength.unique()) == 300  # no two images share a draw
 
 
 def test_hue_turns_the_chroma_and_keeps_the_luma() -> None:
@@ -368,6 +355,7 @@ def test_hue_draws_its_turn_uniformly() -> None:
     angle = torch.atan2(chroma(out)[:, 1], chroma(out)[:, 0])
     turn = (angle - torch.atan2(*chroma(image / 255)[0].flip(0))) / (2 * math.pi)
     assert_uniform((turn + 0.5) % 1 - 0.5, -0.1, 0.1)
+    assert len(out.flatten(1).unique(dim=0)) == 1000
 
 
 def test_a_strength_is_never_below_zero() -> None:
@@ -430,35 +418,11 @@ def test_the_parts_of_one_view_are_drawn_independently() -> None:
     share_within(float((grey & flipped).float().mean()), 0.25, count)
 
 
-@pytest.mark.parametrize(
-    "part",
-    [
-        {"jitter": 1.0, "brightness": 0.4},
-        {"jitter": 1.0, "contrast": 0.4},
-        {"jitter": 1.0, "saturation": 0.4},
-        {"jitter": 1.0, "hue": 0.1},
-    ],
-    ids=lambda part: list(part)[-1],
-)
-def test_no_two_images_share_a_draw_of_strength(part: dict[str, float]) -> None:
-    image = smooth(1, 3, 24, low=60, high=200)
-    torch.manual_seed(0)
-    out = augment(copies(image, 300), replace(NONE, **part))
-    assert len(out.flatten(1).unique(dim=0)) == 300
-
-
 def test_no_two_images_share_a_view() -> None:
     image = smooth(1, 3, 64, low=60, high=200)
     torch.manual_seed(0)
     out = augment(copies(image, 200), replace(BYOL, jitter=1.0))
     assert len(out.flatten(1).unique(dim=0)) == 200
-
-
-def test_two_views_of_one_batch_are_drawn_anew() -> None:
-    images = noise(100, 3, 16, 16)
-    torch.manual_seed(0)
-    first, second = augment(images, BYOL), augment(images, BYOL)
-    assert ((first - second).abs().flatten(1).amax(1) > 1e-3).all()
 
 
 def test_a_seed_decides_everything() -> None:
@@ -530,21 +494,14 @@ VIEWS: dict[str, tuple[dict[str, Any], Any]] = {
     ),
     "crop to solarise": (
         {**vars(BYOL), "hue": 0.0, "blur": 0.0},
-        v2.Compose(
-            [
-                v2.RandomResizedCrop(20, (0.08, 1.0), antialias=True),
-                v2.RandomHorizontalFlip(),
-                v2.RandomApply([v2.ColorJitter(0.4, 0.4, 0.2)], p=0.8),
-                v2.RandomGrayscale(0.2),
-                v2.RandomSolarize(0.5, p=0.2),
-            ]
-        ),
+        v2.Compose([
+            v2.RandomResizedCrop(20, (0.08, 1.0), antialias=True), v2.RandomHorizontalFlip(),
+            v2.RandomApply([v2.ColorJitter(0.4, 0.4, 0.2)], p=0.8), v2.RandomGrayscale(0.2),
+            v2.RandomSolarize(0.5, p=0.2),
+        ]),
     ),
-    "blur": (
-        {"blur": 0.5},
-        v2.RandomApply([v2.GaussianBlur(3, (0.1, 2.0))], p=0.5),
-    ),
-}
+    "blur": ({"blur": 0.5}, v2.RandomApply([v2.GaussianBlur(3, (0.1, 2.0))], p=0.5)),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", VIEWS)
@@ -573,22 +530,12 @@ def test_views_are_distributed_as_torchvisions(name: str, channels: int) -> None
 
 # --- every combination ---------------------------------------------------------------------------
 
-chance = st.sampled_from([0.0, 0.5, 1.0])
-strength = st.floats(0, 2)
+chance, strength = st.sampled_from([0.0, 0.5, 1.0]), st.floats(0, 2)
 views = st.builds(
-    ViewConfig,
-    pad=st.integers(0, 5),
-    crop=st.sampled_from([None, (0.08, 1.0), (1.0, 1.0), (0.001, 0.01)]),
-    flip=chance,
-    jitter=chance,
-    brightness=strength,
-    contrast=strength,
-    saturation=strength,
-    hue=st.floats(0, 0.5),
-    grayscale=chance,
-    blur=chance,
-    solarize=chance,
-)
+    ViewConfig, pad=st.integers(0, 5), flip=chance, jitter=chance, brightness=strength,
+    contrast=strength, saturation=strength, hue=st.floats(0, 0.5), grayscale=chance, blur=chance,
+    solarize=chance, crop=st.sampled_from([None, (0.08, 1.0), (1.0, 1.0), (0.001, 0.01)]),
+)  # fmt: skip
 
 
 @given(view=views, shape=shapes)

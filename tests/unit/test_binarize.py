@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from dlrun.data.binarize import binarize
+from dlrun.losses.reconstruction import binarize
 
 
 def noise(count: int, seed: int = 0, side: int = 28) -> Tensor:

@@ -8,15 +8,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from parts import config_of
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from dlrun.config.compose import compose_plain
-from dlrun.config.schema import check
 from dlrun.data.info import DataInfo
 from dlrun.errors import UserError
-from dlrun.losses.capsule import margin
+from dlrun.losses.classification import margin
 from dlrun.methods.base import Builder
 from dlrun.methods.capsnet import CapsNet
 from dlrun.models.capsnet import Capsules, Decoder, as_capsules, route, squash
@@ -29,9 +28,7 @@ def capsules(
     shape: tuple[int, int, int] = (1, 12, 12), classes: int = 3, kernel: int = 3, routing: int = 3
 ) -> Capsules:
     torch.manual_seed(0)
-    config = Capsules.Config(
-        channels=4, kernel=kernel, types=2, dim=4, class_dim=5, routing=routing
-    )
+    config = Capsules.Config(4, kernel, types=2, dim=4, class_dim=5, routing=routing)
     return Capsules(config, shape, classes)
 
 
@@ -60,16 +57,11 @@ def test_squash_keeps_the_direction_and_a_length_below_one(seed: int, size: floa
 
 
 def test_the_gradient_of_squash_is_finite_at_zero() -> None:
-    """With the root's guard outside of it, or none, it is not a number."""
+    """With the root's guard outside of it, or none, it would not be a number."""
     s = torch.zeros(2, 8, requires_grad=True)
     squash(s, 1).sum().backward()
     assert s.grad is not None
     assert torch.equal(s.grad, torch.zeros(2, 8))
-    t = torch.zeros(2, 8, requires_grad=True)
-    squared = t.square().sum(1, keepdim=True)
-    (squared / (1 + squared) * t / (squared.sqrt() + 1e-8)).sum().backward()
-    assert t.grad is not None
-    assert t.grad.isnan().all()
 
 
 def test_squash_computes_in_float32_under_autocast() -> None:
@@ -113,17 +105,13 @@ def softmax(row: list[float]) -> list[float]:
     return [math.exp(x) / total for x in row]
 
 
-def procedure_1(u_hat: list[Any], iterations: int, over_inputs: bool = False) -> list[list[float]]:
-    """Of one image, u_hat[i][j][d], in plain Python; the softmax over j, or wrongly over i."""
+def procedure_1(u_hat: list[Any], iterations: int) -> list[list[float]]:
+    """Of one image, u_hat[i][j][d], in plain Python."""
     inputs, outputs, size = len(u_hat), len(u_hat[0]), len(u_hat[0][0])
     b = [[0.0] * outputs for _ in range(inputs)]
     v: list[list[float]] = []
     for iteration in range(iterations):
-        if over_inputs:
-            columns = [softmax([b[i][j] for i in range(inputs)]) for j in range(outputs)]
-            c = [[columns[j][i] for j in range(outputs)] for i in range(inputs)]
-        else:
-            c = [softmax(row) for row in b]
+        c = [softmax(row) for row in b]
         v = []
         for j in range(outputs):
             s = [sum(c[i][j] * u_hat[i][j][d] for i in range(inputs)) for d in range(size)]
@@ -147,15 +135,6 @@ def test_routing_is_procedure_1(seed: int, n: int, k: int, d: int, iterations: i
     torch.testing.assert_close(route(u_hat, iterations), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_a_softmax_over_the_inputs_is_something_else() -> None:
-    torch.manual_seed(0)
-    u_hat = 2 * torch.randn(1, 6, 3, 4)
-    right = torch.tensor(procedure_1(u_hat[0].tolist(), 3))
-    wrong = torch.tensor(procedure_1(u_hat[0].tolist(), 3, over_inputs=True))
-    torch.testing.assert_close(route(u_hat, 3)[0], right, rtol=1e-4, atol=1e-4)
-    assert (route(u_hat, 3)[0] - wrong).abs().max() > 0.1
-
-
 class Counted(TorchDispatchMode):
     """How many softmaxes torch was asked for."""
 
@@ -174,27 +153,6 @@ def test_an_iteration_is_one_softmax(iterations: int) -> None:
     with Counted() as counted:
         route(torch.randn(2, 6, 3, 4), iterations)
     assert len(counted.shapes) == iterations
-
-
-def test_one_iteration_couples_all_alike() -> None:
-    u_hat = torch.randn(2, 6, 3, 4)
-    torch.testing.assert_close(route(u_hat, 1), squash(u_hat.sum(1) / 3, 2))
-
-
-def test_agreement_draws_votes_to_the_class_that_they_agree_on() -> None:
-    """Ten votes are one on class 0 and cancel out on class 1, by hand."""
-    u_hat = torch.zeros(1, 10, 2, 2)
-    u_hat[:, :, 0] = torch.tensor([1.0, 0.0])
-    u_hat[:, ::2, 1], u_hat[:, 1::2, 1] = 1.0, -1.0
-    b, lengths = 0.0, []
-    for _ in range(3):
-        s = 10 / (1 + math.exp(-b))  # class 1 has length 0, so that no vote agrees with it
-        lengths.append(s**2 / (1 + s**2))
-        b += lengths[-1]
-    for iterations, length in enumerate(lengths, start=1):
-        found = route(u_hat, iterations).norm(dim=2)[0].tolist()
-        assert found == pytest.approx([length, 0], abs=1e-5)
-    assert lengths == sorted(set(lengths))
 
 
 def test_the_coupling_is_of_each_image_alone_and_is_forgotten() -> None:
@@ -337,7 +295,7 @@ def test_the_decoder_gives_pixels_between_0_and_1() -> None:
 
 
 def test_as_shipped_it_has_the_papers_parameters() -> None:
-    config = check(compose_plain(["method=capsnet"], None))
+    config = config_of("method=capsnet")
     info = DataInfo((1, 28, 28), tuple("0123456789"))
     with torch.device("meta"):
         method = CapsNet(config.method.options, Builder(config.model, config.loss, info))
@@ -347,7 +305,7 @@ def test_as_shipped_it_has_the_papers_parameters() -> None:
 
 
 def test_as_shipped_images_are_shifted_and_nothing_else() -> None:
-    view = check(compose_plain(["method=capsnet"], None)).augment.first
+    view = config_of("method=capsnet").augment.first
     assert view.pad == 2
     assert view.crop is None
     assert not any((view.flip, view.jitter, view.grayscale, view.blur, view.solarize))
@@ -366,22 +324,6 @@ def test_margin_loss_by_hand() -> None:
     assert module(lengths, labels).tolist() == pytest.approx(expected, abs=1e-6)
 
 
-@few
-@given(st.integers(0, 999), st.integers(1, 5), st.integers(2, 7))
-def test_margin_loss_is_equation_4_class_by_class(seed: int, batch: int, classes: int) -> None:
-    torch.manual_seed(seed)
-    lengths, labels = torch.rand(batch, classes), torch.randint(classes, (batch,))
-    expected = []
-    for row, label in zip(lengths.tolist(), labels.tolist(), strict=True):
-        total = 0.0
-        for k, length in enumerate(row):
-            present = float(k == label)
-            total += present * max(0, 0.9 - length) ** 2
-            total += 0.5 * (1 - present) * max(0, length - 0.1) ** 2
-        expected.append(total)
-    assert margin_loss(lengths, labels).tolist() == pytest.approx(expected, rel=1e-4, abs=1e-6)
-
-
 def test_the_margin_is_within_reach_of_lengths_and_not_of_their_softmax() -> None:
     best = torch.eye(10)
     assert margin_loss(best, torch.arange(10)).tolist() == [0.0] * 10
@@ -392,4 +334,4 @@ def test_the_margin_is_within_reach_of_lengths_and_not_of_their_softmax() -> Non
 
 def test_margins_the_wrong_way_round_are_refused() -> None:
     with pytest.raises(UserError, match=r"loss: lower: got 0\.95, expected at most upper, 0\.9"):
-        check(compose_plain(["method=capsnet", "loss.lower=0.95"], None))
+        config_of("method=capsnet", "loss.lower=0.95")

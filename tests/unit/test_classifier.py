@@ -1,25 +1,20 @@
 """What lies between an image and its logits, and what a teacher has once said of it."""
 
 import copy
-from typing import Any, cast
+from typing import cast
 
 import pytest
 import torch
-from parts import network_of
+from parts import config_of, method_of, network_of
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dlrun.config.compose import compose_plain
-from dlrun.config.schema import check
 from dlrun.data.batches import Labelled
 from dlrun.data.info import DataInfo
 from dlrun.errors import UserError
-from dlrun.methods.base import Builder
 from dlrun.methods.distill import Distill
-from dlrun.models.classifier import Classifier, demand_path, last_map, tapped
-from dlrun.models.memory import Memory
+from dlrun.models.classifier import Classifier, Memory, demand_path, last_map, tapped
 from dlrun.models.pretrained import Pretrained
-from dlrun.options import Choice
 
 
 class Encoder(nn.Module):
@@ -172,8 +167,8 @@ ENCODERS = {
 
 @pytest.mark.parametrize("name", ENCODERS)
 def test_the_last_map_of_the_models_on_board(name: str) -> None:
-    config: Any = check(compose_plain(["method=supervised", f"model={name}"], None))
-    made = Classifier(network_of(config.model, (3, 32, 32), 10), 0.0, 10).eval()
+    model = config_of("method=supervised", f"model={name}").model
+    made = Classifier(network_of(model, (3, 32, 32), 10), 0.0, 10).eval()
     x = torch.zeros(1, 3, 32, 32)
     path = last_map(made, x)
     assert path == ENCODERS[name]
@@ -213,13 +208,8 @@ FACTS = DataInfo((1, 8, 8), ("a", "b", "c"), (0.3,), (0.3,))
 
 
 def distill(*overrides: str, augmented: bool = False) -> Distill:
-    config: Any = check(
-        compose_plain(
-            ["method=distill", "method.teacher=x", "model=resnet8", "model.width=4", *overrides],
-            None,
-        )
-    )
-    choice: Choice = config.model
+    given = ("method=distill", "method.teacher=x", "model=resnet8", "model.width=4", *overrides)
+    choice = config_of(*given).model
     torch.manual_seed(7)
     teacher = Classifier(network_of(choice, FACTS.image_shape, 3), 0.0, 3)
     for module in teacher.modules():
@@ -229,11 +219,10 @@ def distill(*overrides: str, augmented: bool = False) -> Distill:
         "x", teacher.state_dict(), {"backbone": "encoder.", "head": "head."}, "supervised", choice,
         FACTS, "standardized", 1,
     )  # fmt: skip
-    build = Builder(
-        choice, config.loss, FACTS, rows=ROWS, augmented=augmented, pretrained=lambda _: trained
+    made: Distill = method_of(
+        *given, info=FACTS, rows=ROWS, augmented=augmented, pretrained=lambda _: trained
     )
-    torch.manual_seed(0)
-    return Distill(config.method.options, build).train()
+    return made
 
 
 def batch(*rows: int) -> Labelled:

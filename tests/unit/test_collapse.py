@@ -7,17 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from parts import CPU
+from parts import CPU, config_of, method_of, take_step
 from torch import Tensor, nn
 
-from dlrun.config.compose import compose_plain
-from dlrun.config.schema import check
 from dlrun.data.batches import TwoViews
 from dlrun.data.info import DataInfo
 from dlrun.data.table import DataSet, PixelScale, Table
 from dlrun.evaluation.evaluate import evaluate
 from dlrun.evaluation.inference import Inference
-from dlrun.methods.base import Builder
 from dlrun.methods.byol import BYOL, preset_tau
 from dlrun.training.optimizers import build_optimizers
 from dlrun.training.update import Update
@@ -27,20 +24,14 @@ SHAPE, WIDTH, TOTAL = (1, 6, 6), 16, 100
 
 def byol(*overrides: str, labelled: bool = True, epochs: float = 100) -> tuple[BYOL, Update]:
     """A small one with an update as a run has it."""
-    config = check(
-        compose_plain(
-            ["method=byol", "model=mlp", "model.hidden=[12]", "method.hidden=8",
-             f"method.projection={WIDTH}", *overrides],
-            None,
-        )
-    )  # fmt: skip
-    torch.manual_seed(0)
-    classes = ("a", "b", "c") if labelled else ()
-    build = Builder(config.model, config.loss, DataInfo(SHAPE, classes), epochs)
-    method = BYOL(config.method.options, build).train()
+    given = ("method=byol", "model=mlp", "model.hidden=[12]", "method.hidden=8",
+             f"method.projection={WIDTH}", *overrides)  # fmt: skip
+    info = DataInfo(SHAPE, ("a", "b", "c") if labelled else ())
+    method: BYOL = method_of(*given, info=info, epochs=epochs)
     optimizers = build_optimizers(
-        config.optimizer, method.parameter_groups(), 256, fused=False, own=method.optimizers()
-    )
+        config_of(*given).optimizer, method.parameter_groups(), 256, fused=False,
+        own=method.optimizers(),
+    )  # fmt: skip
     return method, Update(optimizers, CPU, lambda step: 1.0, TOTAL)
 
 
@@ -161,12 +152,6 @@ def batch(label: Tensor | None) -> TwoViews:
     return TwoViews(first, second, torch.arange(12), label)
 
 
-def take_step(method: BYOL, update: Update, label: Tensor | None, step: int = 0) -> None:
-    update.begin(step)
-    method.step(batch(label), update)
-    update.finish()
-
-
 LABEL = torch.arange(12) % 3
 
 
@@ -176,8 +161,8 @@ def test_the_probe_gives_nothing_to_the_rest(optimizer: str) -> None:
     method, update = byol(f"optimizer={optimizer}")
     twin, twin_update = byol(f"optimizer={optimizer}")
     for step in range(3):
-        take_step(method, update, LABEL, step)
-        take_step(twin, twin_update, None, step)
+        take_step(method, update, batch(LABEL), step)
+        take_step(twin, twin_update, batch(None), step)
     state = twin.state_dict()
     for name, value in method.state_dict().items():
         assert torch.equal(value, state[name]) != name.startswith("probe."), name
@@ -202,7 +187,7 @@ def test_the_probes_step_is_adam_on_the_features_of_the_first_view() -> None:
     loss = nn.functional.cross_entropy(probe(twin.online[0](batch(None).first).detach()), LABEL)
     loss.backward()
     adam.step()
-    take_step(method, update, LABEL)
+    take_step(method, update, batch(LABEL))
     for mine, theirs in zip(method.probe.parameters(), probe.parameters(), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-6, atol=1e-7)
 
@@ -232,5 +217,5 @@ def test_without_classes_there_is_no_probe() -> None:
     method, update = byol(labelled=False)
     assert method.probe is None
     assert list(update.optimizers) == ["main"]
-    take_step(method, update, None)
+    take_step(method, update, batch(None))
     assert not any(name.startswith("probe") for name in method.state_dict())

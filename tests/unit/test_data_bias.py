@@ -11,10 +11,17 @@ from torch import Tensor
 
 from dlrun.config.compose import compose_plain
 from dlrun.config.schema import check
-from dlrun.data.bias import biased, tail_rows, tied_values
-from dlrun.data.bias_options import AttributeName, BiasConfig
+from dlrun.data.bias import (
+    attribute_of,
+    before_stripes,
+    biased,
+    gratings,
+    tail_rows,
+    tied_values,
+    tinted,
+)
 from dlrun.data.open import open_dataset
-from dlrun.data.spurious import attribute_of, before_stripes, gratings, tinted
+from dlrun.data.options import AttributeName, BiasConfig
 from dlrun.data.table import DataSet, Table
 from dlrun.errors import ConfigError, UserError
 

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dlrun.data.split import hold_out
+from dlrun.data.table import hold_out
 
 
 @given(

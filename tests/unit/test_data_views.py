@@ -10,7 +10,6 @@ from parts import PLAIN, batches_of
 
 from dlrun.data.batches import (
     Batch,
-    EvalBatch,
     Grouped,
     Images,
     Labelled,
@@ -75,56 +74,32 @@ def test_every_view_of_every_kind_of_table(
 
 
 @pytest.mark.parametrize("view", [Images, Labelled, Grouped, TwoViews])
-def test_index_names_the_row_that_is_shown(view: type[Batch]) -> None:
-    batch: Any = batches_of(dataset(), view).draw(3)
-    shown = batch.first if view is TwoViews else batch.image
-    assert batch.index.dtype == torch.int64
-    assert batch.index.tolist() == rows_of(shown)
-
-
-@pytest.mark.parametrize("view", [Labelled, Grouped, TwoViews])
-def test_labels_belong_to_their_images(view: type[Batch]) -> None:
-    data = dataset((10, 11, 12), domains=None)
-    drawn = batches_of(data, view, size=11)
-    assert data.train.labels is not None
+def test_index_label_and_attributes_are_of_the_row_that_is_shown(view: type[Batch]) -> None:
+    columns = {"age": torch.rand(33), "kind": torch.arange(33) % 5, "none": torch.full((33,), -1)}
+    data = dataset((10, 11, 12), domains=None, attributes=columns)
+    drawn, labels = batches_of(data, view, size=11), data.train.labels
+    assert labels is not None
     for number in range(6):
         batch: Any = drawn.draw(number)
-        assert batch.label.dtype == torch.int64
-        assert torch.equal(batch.label, data.train.labels[batch.index])
-
-
-def test_attributes_belong_to_their_images() -> None:
-    columns = {"age": torch.rand(42), "kind": torch.arange(42) % 5, "none": torch.full((42,), -1)}
-    drawn = batches_of(dataset(attributes=columns), Labelled)
-    for number in range(6):
-        batch = drawn.draw(number)
-        assert isinstance(batch, Labelled) and batch.attributes.keys() == columns.keys()
-        for name, column in columns.items():
-            assert batch.attributes[name].dtype == column.dtype
-            assert torch.equal(batch.attributes[name], column[batch.index])
-
-
-def test_what_is_held_out_may_be_images_alone() -> None:
-    image = torch.rand(3, 1, 4, 5)
-    one, other = EvalBatch(image), EvalBatch(image)
-    assert one.image is image and one.label is None and one.attributes == {}
-    one.attributes["age"] = torch.zeros(3)
-    assert other.attributes == {}
-    assert not hasattr(EvalBatch, "draw")  # no method may ask for it in training
+        index = batch.index
+        assert index.tolist() == rows_of(batch.first if view is TwoViews else batch.image)
+        for column in () if view is Images else (batch.label,):
+            assert column.dtype == torch.int64 and torch.equal(column, labels[index])
+        found = getattr(batch, "attributes", {})
+        assert found.keys() == (columns.keys() if issubclass(view, Labelled) else set())
+        for name, column in found.items():
+            assert column.dtype == columns[name].dtype
+            assert torch.equal(column, columns[name][index])
 
 
 @pytest.mark.parametrize("view", [Images, TwoViews])
 def test_views_without_labels_need_none(view: type[Batch]) -> None:
     drawn = batches_of(dataset(labelled=False), view, size=6)
-    assert view.needs_labels is False
+    assert not view.needs_labels and all(v.needs_labels for v in (Labelled, Grouped, Unpaired))
     assert drawn.length // drawn.size == 7
     batches: list[Any] = [drawn.draw(number) for number in range(7)]
     assert sorted(row for batch in batches for row in batch.index.tolist()) == list(range(42))
     assert all(getattr(batch, "label", None) is None for batch in batches)
-
-
-def test_which_views_need_labels() -> None:
-    assert [view.needs_labels for view in VIEWS] == [False, True, True, False, True]
 
 
 def test_an_epoch_shows_each_image_once() -> None:
@@ -213,13 +188,8 @@ def test_a_batch_is_a_function_of_seed_and_number(view: type[Batch]) -> None:
 
     def draw(seed: int, number: int) -> torch.Tensor:
         seed_everything(seed, "step", number)
-        return next(
-            iter(
-                vars(
-                    batches_of(dataset(), view, first=view_options, seed=seed).draw(number)
-                ).values()
-            )
-        )
+        batch = batches_of(dataset(), view, first=view_options, seed=seed).draw(number)
+        return next(iter(vars(batch).values()))
 
     assert torch.equal(draw(0, 9), draw(0, 9))
     assert not torch.equal(draw(0, 9), draw(0, 10))

@@ -11,7 +11,7 @@ from dlrun.data.table import DataSet, PixelScale, Table
 from dlrun.evaluation.codes import code_numbers, likelihood
 from dlrun.evaluation.evaluate import trivial
 from dlrun.evaluation.inference import Inference
-from dlrun.losses.divergence import gaussian_kl
+from dlrun.losses.reconstruction import gaussian_kl
 from dlrun.methods.base import Method
 
 

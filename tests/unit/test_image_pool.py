@@ -2,28 +2,12 @@
 
 import pytest
 import torch
+from parts import literal_query
 from torch import Tensor
 
-from dlrun.models.image_pool import ImagePool
+from dlrun.models.discriminator import ImagePool
 
 SHAPE = (1, 2, 2)
-
-
-def literal_query(pool: list[Tensor], size: int, images: Tensor) -> Tensor:
-    """The authors' ImagePool.query, an image at a time, with the draws in ImagePool's order."""
-    shown = []
-    for image in images:
-        draw = int(torch.randint(size, ()))
-        swap = float(torch.rand(())) < 0.5
-        if len(pool) < size:
-            pool.append(image.clone())
-            shown.append(image)
-        elif swap:
-            shown.append(pool[draw].clone())
-            pool[draw] = image.clone()
-        else:
-            shown.append(image)
-    return torch.stack(shown)
 
 
 def images(number: int, batch: int) -> Tensor:

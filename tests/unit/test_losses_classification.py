@@ -37,19 +37,6 @@ def test_cross_entropy_by_hand() -> None:
     assert smoothed == pytest.approx(0.75 * math.log(4) + 0.25 * math.log(4 / 3))
 
 
-def test_the_notes_softmax_loss_knows_no_label_and_is_least_for_equal_scores() -> None:
-    """Their 4.4 sums over all i: it would teach the network to tell nothing apart."""
-    sure = torch.tensor([[5.0, 0.0, 0.0]])
-    equal = torch.zeros(1, 3)
-
-    def as_written(scores: Tensor) -> Tensor:
-        return -(scores.exp() / scores.exp().sum(1, keepdim=True)).log().sum(1)
-
-    assert as_written(equal) < as_written(sure)
-    right = torch.tensor([0])
-    assert c.cross_entropy(sure, right) < c.cross_entropy(equal, right)
-
-
 # --- sigmoid -------------------------------------------------------------------------------------
 
 
@@ -114,28 +101,6 @@ def test_binary_focal_is_torchvisions(
     torch.testing.assert_close(ours, expected, rtol=1e-3, atol=1e-4)
 
 
-def test_binary_focal_with_gamma_0_is_binary_cross_entropy() -> None:
-    logits, labels = drawn(0, 8, 4)
-    torch.testing.assert_close(
-        c.binary_focal(logits, labels, gamma=0.0), c.binary_cross_entropy(logits, labels)
-    )
-
-
-def test_the_notes_focal_loss_has_no_term_for_images_without_the_class() -> None:
-    """Their 4.11 with a binary label: a false alarm is free, so calling all positive is best."""
-    logit, label = torch.tensor([[10.0, 10.0]]), torch.tensor([0])
-    p = logit[0, 1].sigmoid()
-    as_written = -0.25 * (1 - p) ** 2 * 0 * p.log()
-    assert as_written.item() == 0
-    ours = c.binary_focal(logit, label, gamma=2.0, alpha=0.25)
-    assert ours.item() == pytest.approx(7.5, rel=1e-3)
-    # Read with the one-hot label of a softmax, the sum is what `focal` has.
-    logits, labels = drawn(0, 5, 4, 1.0)
-    softmax = logits.softmax(1)
-    one_hot = -(0.25 * (1 - softmax) ** 2 * F.one_hot(labels, 4) * softmax.log()).sum(1)
-    torch.testing.assert_close(c.focal(logits, labels, gamma=2.0, alpha=(0.25,) * 4), one_hot)
-
-
 def test_a_single_alpha_scales_and_one_for_each_class_balances() -> None:
     logits, labels = drawn(0, 6, 3)
 
@@ -167,17 +132,6 @@ def test_focal_has_a_finite_gradient_where_the_class_is_sure(gamma: float) -> No
 # --- margins -------------------------------------------------------------------------------------
 
 
-def test_the_notes_hinge_needs_labels_of_minus_one_and_one() -> None:
-    """With 0 for the other class it costs 1 whatever the score, so nothing is learnt of it."""
-    scores = torch.tensor([-5.0, 0.0, 5.0], requires_grad=True)
-    zeros = F.relu(1 - 0 * scores)
-    assert torch.autograd.grad(zeros.sum(), scores)[0].tolist() == [0, 0, 0]
-    logits = torch.stack([torch.full((3,), 9.0), scores], 1)  # the first is right, and sure
-    signs = c.hinge(logits, torch.zeros(3, dtype=torch.int64), squared=False)
-    assert signs.tolist() == [0, 1, 6]
-    assert torch.autograd.grad(signs.sum(), scores)[0].tolist() == [0, 1, 1]
-
-
 def test_hinge_of_labels_is_one_against_the_rest() -> None:
     logits, labels = torch.tensor([[2.0, 0.0, -0.5], [-1.0, 1.0, -1.0]]), torch.tensor([1, 1])
     # Signs -1, 1, -1: short by 3, 1 and 0.5; in the second row by nothing.
@@ -204,13 +158,3 @@ def test_multi_margin_is_torchs(seed: int, b: int, k: int, p: int, margin: float
         expected = F.multi_margin_loss(logits, labels, p=p, margin=margin, reduction="none")
         torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-5)
     assert loss.shape == (b,)
-
-
-def test_the_notes_multi_margin_without_brackets_is_right_only_with_them() -> None:
-    """`max 0, a^p` could raise a alone: then a class far below the margin costs its square."""
-    logits, label = torch.tensor([[3.0, -4.0]]), torch.tensor([0])
-    short = 1 - 3 - 4.0
-    inside = max(0.0, short**2) / 2
-    torchs = F.multi_margin_loss(logits, label, p=2)
-    assert inside == 18
-    assert c.multi_margin(logits, label, p=2).item() == torchs.item() == 0

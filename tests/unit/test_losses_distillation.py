@@ -107,29 +107,6 @@ def test_soft_cross_entropy_has_the_divergences_gradient_and_the_entropy_besides
     torch.testing.assert_close(of_kl, t * ((student / t).softmax(1) - soft), rtol=1e-4, atol=1e-5)
 
 
-def test_without_the_square_of_the_temperature_the_gradient_fades() -> None:
-    """The notes' pseudo-code has none: at T = 20 their beta would mean next to nothing."""
-    student, teacher, _ = drawn(0)
-    student.requires_grad_()
-
-    def size(t: float, factor: float) -> float:
-        loss = soft_targets(student, teacher, t).sum() * factor
-        return torch.autograd.grad(loss, student)[0].norm().item()
-
-    assert 0.8 < size(40, 1) / size(20, 1) < 1.25
-    assert 0.2 < size(40, 1 / 40**2) / size(20, 1 / 20**2) < 0.3
-
-
-def test_the_notes_softmax_in_front_of_a_cross_entropy_of_logits_takes_it_twice() -> None:
-    """Their hard_predictions are probabilities; torch's CrossEntropyLoss wants logits."""
-    logits, label = torch.tensor([[50.0, 0.0, 0.0]]), torch.tensor([0])
-    twice = F.cross_entropy(logits.softmax(1), label)
-    assert twice.item() == pytest.approx(math.log(math.e + 2) - 1)  # of a perfect prediction
-    # A cross-entropy of probabilities is the other reading, and the one of the paper.
-    soft = soft_cross_entropy(logits, logits, 1.0)
-    assert soft.item() == pytest.approx(0, abs=1e-6)
-
-
 # --- standardised logits -------------------------------------------------------------------------
 
 
@@ -248,16 +225,6 @@ def test_cosine_pools_channels_with_channels_and_pixels_with_pixels() -> None:
         teacher.reshape(2, 2, 3, 8, 8).mean(2).flatten(1),
     )
     torch.testing.assert_close(cosine(crossed, teacher), expected)
-
-
-def test_the_tutorials_pooling_of_flattened_maps_averages_neighbouring_pixels() -> None:
-    """Two channels that differ stay apart in it, though the student has one channel to say both."""
-    teacher = torch.tensor([[[[1.0, 1.0]], [[5.0, 5.0]]]])  # (1, 2, 1, 2)
-    student = torch.tensor([[[[3.0, 3.0]]]])
-    tutorial = F.avg_pool1d(teacher.flatten(1), 2)
-    assert tutorial.tolist() == [[1, 5]]  # each of one channel, and of both pixels
-    assert cosine(student, teacher).item() == pytest.approx(0, abs=1e-6)
-    assert 1 - F.cosine_similarity(student.flatten(1), tutorial).item() > 0.1
 
 
 def test_hint_by_hand_and_as_torchs() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from dlrun.methods.mining import Mining, distances, mine
+from dlrun.methods.siamese import Mining, distances, mine
 
 HOW: list[Mining] = ["random", "hard", "semihard"]
 
@@ -93,20 +93,6 @@ def test_random_takes_what_is_allowed_for_each_image_that_has_it(
     for a, p, n in found:
         positive, negative = others(label.tolist(), a)
         assert p in positive and n in negative
-
-
-def test_by_hand() -> None:
-    points = torch.tensor([[0.0], [1.0], [3.0], [2.0], [10.0], [7.0]])
-    label = torch.tensor([0, 0, 0, 1, 1, 2])  # the last has no positive
-    assert triplets_of(points, label, "hard") == [
-        (0, 2, 3), (1, 2, 3), (2, 0, 3), (3, 4, 1), (4, 3, 5),
-    ]  # fmt: skip
-    # Row 1, of row 2: at 2; of the negatives at 1, 9 and 6 the one at 6 is the first beyond it.
-    torch.manual_seed(0)
-    seen = {t for _ in range(50) for t in triplets_of(points, label, "semihard")}
-    assert {t for t in seen if t[0] == 1} == {(1, 0, 5), (1, 2, 5)}
-    # Row 3, of row 4 at 8: no negative is so far; row 5, at 5, comes nearest to it.
-    assert {t for t in seen if t[0] == 3} == {(3, 4, 5)}
 
 
 @pytest.mark.parametrize("how", ["random", "semihard"])

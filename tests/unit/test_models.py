@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 import torch
@@ -14,76 +14,51 @@ from torch.nn import functional as F
 
 from dlrun.config.typed import Typed
 from dlrun.errors import UserError
-from dlrun.models.autoencoder import ConvAutoencoder, MLPAutoencoder
-from dlrun.models.cnn import CNN
-from dlrun.models.discriminator import PatchGAN
 from dlrun.models.encoder import EncoderConfig
-from dlrun.models.generator import ResNetGenerator
-from dlrun.models.mlp import MLP
-from dlrun.models.resnet import ResNet
-from dlrun.models.torchvision_models import TorchvisionModel
-from dlrun.models.vgg import VGG
-from dlrun.models.wide_resnet import WideResNet
-from dlrun.options import Choice
 from dlrun.registry import lookup
 
 Shape = tuple[int, int, int]
-FRESH: dict[str, Any] = {"init_from": None, "freeze": None}
 
 
-def mlp(shape: Shape, hidden: tuple[int, ...] = (8, 4), batch_norm: bool = False) -> MLP:
-    return MLP(MLP.Config(hidden=hidden, batch_norm=batch_norm, **FRESH), shape, 10)
+def mlp(shape: Shape, hidden: tuple[int, ...] = (8, 4), batch_norm: bool = False) -> Any:
+    return shipped("mlp", shape, hidden=hidden, batch_norm=batch_norm)
 
 
-def resnet(shape: Shape, depth: int = 8, width: int = 4, stem: int | None = None) -> ResNet:
-    return ResNet(ResNet.Config(depth=depth, width=width, stem=stem, **FRESH), shape, 10)
+def resnet(shape: Shape, depth: int = 8, width: int = 4, stem: int | None = None) -> Any:
+    return shipped("resnet8", shape, depth=depth, width=width, stem=stem)
 
 
-def cnn(
-    shape: Shape,
-    channels: tuple[tuple[int, ...], ...] = ((4, 6), (8,)),
-    hidden: tuple[int, ...] = (5,),
-    batch_norm: bool = True,
-    dropout: float = 0.0,
-) -> CNN:
-    config = CNN.Config(
-        channels=channels, hidden=hidden, batch_norm=batch_norm, dropout=dropout, **FRESH
-    )
-    return CNN(config, shape, 10)
+def cnn(shape: Shape, **changed: Any) -> Any:
+    standard = {"channels": ((4, 6), (8,)), "hidden": (5,), "batch_norm": True, "dropout": 0.0}
+    return shipped("cnn", shape, **(standard | changed))
 
 
-def wide_resnet(shape: Shape, depth: int = 10, widen: int = 1, dropout: float = 0.0) -> WideResNet:
-    config = WideResNet.Config(depth=depth, widen=widen, dropout=dropout, **FRESH)
-    return WideResNet(config, shape, 10)
+def wide_resnet(shape: Shape, depth: int = 10, widen: int = 1, dropout: float = 0.0) -> Any:
+    return shipped("wrn16_2", shape, depth=depth, widen=widen, dropout=dropout)
 
 
-def vgg(shape: Shape, width: int = 4, convolutions: int = 1) -> VGG:
-    c = convolutions
-    return VGG(VGG.Config(width=width, convolutions=(c, c, c, c, c), **FRESH), shape, 10)
+def vgg(shape: Shape) -> Any:
+    return shipped("vgg8", shape, width=4)
 
 
-def torchvision_model(
-    shape: Shape,
-    arch: str = "resnet18",
-    stem: Literal["auto", "small", "imagenet"] = "auto",
-) -> TorchvisionModel:
-    return TorchvisionModel(TorchvisionModel.Config(arch=arch, stem=stem, **FRESH), shape, 10)
+def torchvision_model(shape: Shape, arch: str = "resnet18", stem: str = "auto") -> Any:
+    return shipped("torchvision", shape, arch=arch, stem=stem)
 
 
-def mlp_autoencoder(shape: Shape, hidden: tuple[int, ...] = (16,)) -> MLPAutoencoder:
-    return MLPAutoencoder(MLPAutoencoder.Config(hidden=hidden), shape, 10)
+def mlp_autoencoder(shape: Shape, hidden: tuple[int, ...] = (16,)) -> Any:
+    return shipped("mlp_autoencoder", shape, hidden=hidden)
 
 
-def conv_autoencoder(shape: Shape, width: int = 4, hidden: int = 16) -> ConvAutoencoder:
-    return ConvAutoencoder(ConvAutoencoder.Config(width=width, hidden=hidden), shape, 10)
+def conv_autoencoder(shape: Shape) -> Any:
+    return shipped("conv_autoencoder", shape, width=4, hidden=16)
 
 
-def generator(shape: Shape, width: int = 4, blocks: int = 1) -> ResNetGenerator:
-    return ResNetGenerator(ResNetGenerator.Config(width=width, blocks=blocks), shape, 10)
+def generator(shape: Shape, width: int = 4, blocks: int = 1) -> Any:
+    return shipped("resnet_generator", shape, width=width, blocks=blocks)
 
 
-def patchgan(shape: Shape, width: int = 4, layers: int = 1) -> PatchGAN:
-    return PatchGAN(PatchGAN.Config(width=width, layers=layers), shape, 10)
+def patchgan(shape: Shape, width: int = 4, layers: int = 1) -> Any:
+    return shipped("patchgan", shape, width=width, layers=layers)
 
 
 def parameters(network: nn.Module) -> int:
@@ -179,11 +154,6 @@ def test_stages_of_a_resnet_halve_the_image_twice() -> None:
     assert shapes == [(4, 32, 32), (4, 32, 32), (8, 16, 16), (16, 8, 8)]
 
 
-def test_the_registry_builds_them() -> None:
-    choice = Choice("resnet", ResNet.Config(depth=8, width=4, stem=None, **FRESH))
-    assert isinstance(network_of(choice, (3, 32, 32), 10), ResNet)
-
-
 # --- how many parameters -------------------------------------------------------------------------
 
 
@@ -234,42 +204,10 @@ def test_the_papers_discriminator() -> None:
         assert network(torch.empty(1, 3, 256, 256)).shape == (1, 1, 30, 30)
 
 
-def test_resnet20_counts_271824_without_its_classifier() -> None:
-    """Of the paper's 0.27 million; 2,752 of them are the 1 x 1 shortcuts, its option B."""
-    assert parameters(resnet((3, 32, 32), depth=20, width=16)) == 271_824
-
-
-@pytest.mark.parametrize("depth", [8, 14, 20, 56])
-def test_the_depth_of_a_resnet_counts_the_layers_in_line(depth: int) -> None:
-    with torch.device("meta"):
-        network = resnet((3, 32, 32), depth=depth)
-    in_line = [
-        name
-        for name, module in network.named_modules()
-        if isinstance(module, nn.Conv2d) and "shortcut" not in name
-    ]
-    assert len(in_line) + 1 == depth  # and the classifier, which belongs to the method
-
-
-@pytest.mark.parametrize("depth", [10, 16, 22])
-def test_the_depth_of_a_wide_resnet_counts_its_convolutions(depth: int) -> None:
-    """6n in the blocks, the stem, and three 1 x 1 shortcuts."""
-    with torch.device("meta"):
-        network = wide_resnet((3, 32, 32), depth, widen=2)
-    assert sum(isinstance(m, nn.Conv2d) for m in network.modules()) == depth
-
-
 def test_the_mlp_has_the_widths_it_was_told() -> None:
     assert parameters(mlp((1, 28, 28), (8, 4))) == 784 * 8 + 8 + 8 * 4 + 4
     # Batch norm's shift takes the place of the bias; it has a scale besides.
     assert parameters(mlp((1, 28, 28), (8, 4), batch_norm=True)) == 784 * 8 + 16 + 8 * 4 + 8
-
-
-def test_the_mlp_autoencoder_is_the_seeds_network() -> None:
-    """784-128 up to the code of 20, and back."""
-    network = mlp_autoencoder((1, 28, 28), hidden=(128,))
-    assert parameters(network.encoder) == 784 * 128 + 128
-    assert parameters(network.decoder(20)) == 20 * 128 + 128 + 128 * 784 + 784
 
 
 ENCODERS = [
@@ -346,16 +284,9 @@ def test_gan_weights_begin_small(network: nn.Module) -> None:
     assert all(m.bias is not None and (m.bias == 0).all() for m in convolutions)
 
 
-def test_resnet_weights_keep_the_gradients_variance() -> None:
+@pytest.mark.parametrize("build", [resnet, wide_resnet, vgg])
+def test_encoders_weights_keep_the_gradients_variance(build: Callable[[Shape], nn.Module]) -> None:
     """He et al. 2015, equation 14: variance 2 / (outgoing channels * 9)."""
-    torch.manual_seed(0)
-    network = resnet((3, 32, 32), depth=8, width=32)
-    weight = network.stage3[0].conv2.weight.detach()
-    assert weight.std().item() == pytest.approx((2 / (128 * 9)) ** 0.5, rel=0.02)
-
-
-@pytest.mark.parametrize("build", [wide_resnet, vgg])
-def test_their_convolutions_likewise(build: Callable[[Shape], nn.Module]) -> None:
     torch.manual_seed(0)
     for module in build((3, 32, 32)).modules():
         if isinstance(module, nn.Conv2d) and module.weight.numel() > 4000:
@@ -446,7 +377,7 @@ def test_a_stem_may_be_narrower_than_the_first_stage() -> None:
     assert isinstance(network.stage1[0].shortcut, nn.Sequential)  # 4 to 8 channels
 
 
-@pytest.mark.parametrize("build", [cnn, wide_resnet, vgg, torchvision_model])
+@pytest.mark.parametrize("build", [cnn, resnet, wide_resnet, vgg, torchvision_model])
 def test_encoders_in_channels_last_compute_the_same(build: Callable[[Shape], nn.Module]) -> None:
     torch.manual_seed(0)
     network, x = build((1, 16, 16)).eval(), torch.randn(2, 1, 16, 16)
@@ -483,9 +414,8 @@ def test_a_torchvision_network_sees_grey_images_three_times() -> None:
     ],
 )  # fmt: skip
 def test_the_stem_of_a_torchvision_resnet_fits_the_image(
-    size: int, stem: Literal["auto", "small", "imagenet"], stride: int, side: int
+    size: int, stem: str, stride: int, side: int
 ) -> None:
-    network: Any
     with torch.device("meta"):
         network = torchvision_model((3, size, size), stem=stem).network
         assert network.conv1.stride == (stride, stride)
@@ -496,7 +426,7 @@ def test_the_stem_of_a_torchvision_resnet_fits_the_image(
 
 def test_a_small_stems_weights_are_drawn_as_the_others_are() -> None:
     torch.manual_seed(0)
-    network: Any = torchvision_model((3, 32, 32)).network
+    network = torchvision_model((3, 32, 32)).network
     assert network.conv1.weight.std().item() == pytest.approx((2 / (64 * 9)) ** 0.5, rel=0.06)
 
 
@@ -521,28 +451,19 @@ def test_a_residual_block_adds_to_what_it_is_given() -> None:
     assert torch.equal(residual(y), y)
 
 
-def test_resnet_in_channels_last_computes_the_same() -> None:
-    torch.manual_seed(0)
-    network, x = resnet((3, 32, 32)), torch.randn(4, 3, 32, 32)
-    expected = network(x)
-    network.to(memory_format=torch.channels_last)
-    got = network(x.contiguous(memory_format=torch.channels_last))
-    torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
-
-
 # --- what does not fit ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("depth", [1, 2, 7, 18, 21, 34])
-def test_resnet_of_a_depth_that_is_not_6n_plus_2(depth: int) -> None:
-    with pytest.raises(UserError, match=rf"model.depth: got {depth}, expected 6n \+ 2"):
-        resnet((3, 32, 32), depth=depth)
-
-
-@pytest.mark.parametrize("depth", [1, 4, 9, 15, 18])
-def test_wide_resnet_of_a_depth_that_is_not_6n_plus_4(depth: int) -> None:
-    with pytest.raises(UserError, match=rf"model.depth: got {depth}, expected 6n \+ 4"):
-        wide_resnet((3, 32, 32), depth=depth)
+@pytest.mark.parametrize(
+    ("build", "plus", "depths"),
+    [(resnet, 2, (1, 2, 7, 18, 21, 34)), (wide_resnet, 4, (1, 4, 9, 15, 18))],
+)
+def test_a_depth_that_makes_no_whole_blocks(
+    build: Callable[..., Any], plus: int, depths: tuple[int, ...]
+) -> None:
+    for depth in depths:
+        with pytest.raises(UserError, match=rf"model.depth: got {depth}, expected 6n \+ {plus}"):
+            build((3, 32, 32), depth=depth)
 
 
 def test_a_cnn_of_more_stages_than_the_image_can_be_halved() -> None:
@@ -561,7 +482,7 @@ def test_vgg_of_too_small_an_image() -> None:
     [
         (3, "resnet81", "auto", "no classification network 'resnet81'. Did you mean resnet"),
         (3, "fcn_resnet50", "auto", r"network 'fcn_resnet50'. Did you mean resnet50\?"),
-        (3, "x", "auto", r"network 'x'. resnet18 and .* are two \(there are \d+: torchvision"),
+        (3, "x", "auto", r"network 'x'; resnet18 and .* are two \(there are \d+: torchvision"),
         (3, "mobilenet_v2", "small", "model.stem: got small, but mobilenet_v2 has no first conv"),
         (3, "vit_b_32", "auto", r"vit_b_32 does not take images of 32 x 32 \(.*set dataset.size"),
         (3, "alexnet", "auto", r"alexnet does not take images of 32 x 32 \(.*set dataset.size"),
@@ -570,7 +491,7 @@ def test_vgg_of_too_small_an_image() -> None:
     ],
 )
 def test_what_a_torchvision_network_cannot_be(
-    channels: int, arch: str, stem: Literal["auto", "small", "imagenet"], message: str
+    channels: int, arch: str, stem: str, message: str
 ) -> None:
     with pytest.raises(UserError, match=message), torch.device("meta"):
         torchvision_model((channels, 32, 32), arch, stem)

@@ -7,18 +7,16 @@ from typing import Any
 
 import pytest
 import torch
+from parts import Gradients, method_of
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dlrun.config.compose import compose_plain
-from dlrun.config.schema import check
 from dlrun.data.batches import EvalBatch, Labelled
 from dlrun.data.info import Column, DataInfo, info_of
 from dlrun.data.table import DataSet, PixelScale, Table
 from dlrun.errors import ConfigError, UserError
 from dlrun.evaluation.evaluate import evaluate, trivial
 from dlrun.evaluation.inference import Inference
-from dlrun.methods.base import Builder
 from dlrun.methods.multitask import Multitask
 
 SHAPE = (1, 4, 4)
@@ -32,12 +30,11 @@ ROWS = 6
 
 
 def multitask(*overrides: str, columns: dict[str, Column] = COLUMNS) -> Multitask:
-    config = check(
-        compose_plain(["method=multitask", "model=mlp", "model.hidden=[5]", *overrides], None)
-    )
-    torch.manual_seed(0)
-    info = DataInfo(SHAPE, ("a", "b", "c"), attributes=columns)
-    return Multitask(config.method.options, Builder(config.model, config.loss, info)).train()
+    made: Multitask = method_of(
+        "method=multitask", "model=mlp", "model.hidden=[5]", *overrides,
+        info=DataInfo(SHAPE, ("a", "b", "c"), attributes=columns),
+    )  # fmt: skip
+    return made
 
 
 def heads(method: Multitask) -> dict[str, nn.Linear]:
@@ -47,17 +44,6 @@ def heads(method: Multitask) -> dict[str, nn.Linear]:
         assert isinstance(head, nn.Linear)
         found[task.name] = head
     return found
-
-
-class Plain:
-    """Keeps the loss and takes its gradients; moves nothing."""
-
-    step, progress = 0, 0.0
-    loss: Tensor
-
-    def minimize(self, loss: Tensor, name: str = "main") -> None:
-        self.loss = loss
-        loss.backward()
 
 
 def batch(**changed: list[Any]) -> Labelled:
@@ -73,7 +59,7 @@ def batch(**changed: list[Any]) -> Labelled:
 def take(method: Multitask, given: Labelled) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """What is told, and the gradients."""
     method.zero_grad()
-    told = method.step(given, Plain())
+    told = method.step(given, Gradients())
     gradients = {n: p.grad.clone() for n, p in method.named_parameters() if p.grad is not None}
     return {name: value.detach() for name, value in told.items()}, gradients
 
@@ -171,7 +157,7 @@ def test_missing_targets_give_no_loss_and_no_gradient(
         torch.testing.assert_close(gradients[name], their_gradients[name])
 
     given.image.requires_grad_()
-    method.step(given, Plain())
+    method.step(given, Gradients())
     assert given.image.grad is not None
     touched = given.image.grad.flatten(1).abs().sum(1) > 0
     assert not touched[[0, 4]].any() and touched[rows].any()

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from dlrun.errors import UserError
-from dlrun.models.unet import UNetGenerator, halvings
+from dlrun.models.generator import UNetGenerator, halvings
 
 Shape = tuple[int, int, int]
 

@@ -3,10 +3,17 @@
 Xiao, Rasul and Vollgraf 2017, arXiv 1708.07747; MIT, the notice is beside the files. Grey 28 x 28.
 """
 
+import gzip
+import math
+import zlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dlrun.data.sources.base import DataSource, Splits
+from dlrun.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 FASHION_CLASSES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
@@ -22,7 +29,6 @@ class FashionMini(DataSource):
 
     def load(self, config: Any, data_dir: Path) -> Splits:
         """Reads the four files of the package."""
-        from dlrun.data.sources.idx import read_idx
         from dlrun.data.table import Table
 
         def split(name: str) -> Table:
@@ -31,3 +37,26 @@ class FashionMini(DataSource):
             return Table(images[:, None], labels.long())
 
         return Splits(split("train"), split("t10k"), FASHION_CLASSES)
+
+
+def read_idx(path: Path) -> "Tensor":
+    """A gzipped idx file of bytes (http://yann.lecun.com/exdb/mnist) as a uint8 tensor.
+
+    Raises:
+        UserError: it is not one, it is cut short, or it holds nothing.
+    """
+    import torch
+
+    try:
+        raw = gzip.decompress(path.read_bytes())
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"{path}: not a readable gzip file ({error})") from error
+    rank = raw[3] if len(raw) > 4 else 0
+    if raw[:3] != bytes((0, 0, 8)) or not 1 <= rank <= 4:
+        raise UserError(f"{path}: not an idx file of unsigned bytes")
+    shape = [int.from_bytes(raw[4 + 4 * i : 8 + 4 * i], "big") for i in range(rank)]
+    start = 4 + 4 * rank
+    held = max(0, len(raw) - start)
+    if held != math.prod(shape) or not held:
+        raise UserError(f"{path}: holds {held} bytes, its header says {math.prod(shape)}")
+    return torch.frombuffer(bytearray(raw[start:]), dtype=torch.uint8).view(shape)

@@ -1,11 +1,12 @@
-"""The options of augmentation, apart from `augment.py` so that checking them needs no torch."""
+"""The options of augmentation and bias, apart from both so that checking them needs no torch."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from dlrun.options import Fraction, NonNegative, Range, Whole
 
 Share = Annotated[float, Range(0, 1, low_open=True)]
+AttributeName = Literal["colour", "flip", "rotation", "background"]
 
 
 @dataclass(frozen=True)
@@ -40,3 +41,31 @@ class AugmentConfig:
 
     first: ViewConfig
     second: ViewConfig | None
+
+
+@dataclass(frozen=True)
+class BiasConfig:
+    """What is done to the train split that is not so in the test split."""
+
+    attribute: AttributeName | None
+    strength: Fraction | None
+    imbalance: Annotated[float, Range(1)]
+    val: Literal["train", "test"]
+    seed: Whole
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for an attribute without a strength, or the other way round."""
+        if self.attribute is None and self.strength is not None:
+            raise ValueError(
+                f"got strength={self.strength:g} without an attribute; choose bias=colour, flip, "
+                "rotation or background"
+            )
+        if self.attribute is not None and self.strength is None:
+            raise ValueError(
+                f"got attribute={self.attribute} without a strength; expected a number in [0, 1]"
+            )
+
+    @property
+    def active(self) -> bool:
+        """Whether it changes anything."""
+        return self.attribute is not None or self.imbalance > 1
