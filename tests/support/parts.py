@@ -1,5 +1,6 @@
 """Pieces that tests put together by hand: the CPU, batches of a small table, networks, losses."""
 
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -7,8 +8,10 @@ import torch
 
 from dlrun.data.augment_options import AugmentConfig, ViewConfig
 from dlrun.data.batches import Batch, Batches
-from dlrun.data.table import DataSet, Pixels
+from dlrun.data.table import DataSet, Pixels, PixelScale, Table
+from dlrun.evaluation.inference import Inference
 from dlrun.losses.base import bind
+from dlrun.methods.base import Method
 from dlrun.options import Choice
 from dlrun.registry import lookup
 from dlrun.training.hardware import Hardware
@@ -53,3 +56,26 @@ def loss_of(name: str, **options: Any) -> Any:
     """A loss of the loss group with its options."""
     formula = lookup("loss", name)
     return bind(formula, formula.Config(**options))
+
+
+def data_of(train: Table, val: Table, test: Table, classes: int = 2, **more: Any) -> DataSet:
+    """A data set of these tables; its classes are a, b, ..., of which the first two are domains."""
+    channels = train.images.shape[1]
+    known: dict[str, Any] = {
+        "name": "own", "class_names": tuple("abcdefghij"[:classes]),
+        "domains": (0, 1) if classes > 1 else None, "mean": torch.full((channels,), 0.5),
+        "std": torch.full((channels,), 0.25), "checksum": "",
+    }  # fmt: skip
+    return DataSet(train=train, val=val, test=test, **(known | more))
+
+
+def inference_on(
+    method: Method,
+    data: DataSet,
+    pixels: Pixels = "unit",
+    autocast: Any = nullcontext,
+    memory_format: torch.memory_format = torch.contiguous_format,
+) -> Inference:
+    """The method on the CPU."""
+    scale = PixelScale.of(pixels, data.mean, data.std)
+    return Inference(method, data, scale, CPU.device, memory_format, autocast)

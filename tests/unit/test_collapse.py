@@ -2,21 +2,18 @@
 
 import copy
 import math
-from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 import torch
-from parts import CPU
+from harness import config_of
+from parts import CPU, data_of, inference_on
 from torch import Tensor, nn
 
-from dlrun.config.check import check
-from dlrun.config.compose import compose_plain
 from dlrun.data.batches import TwoViews
 from dlrun.data.info import DataInfo
-from dlrun.data.table import DataSet, PixelScale, Table
+from dlrun.data.table import Table
 from dlrun.evaluation.evaluate import evaluate
-from dlrun.evaluation.inference import Inference
 from dlrun.methods.base import Builder
 from dlrun.methods.byol import BYOL, preset_tau
 from dlrun.training.optimizers import build_optimizers
@@ -27,12 +24,9 @@ SHAPE, WIDTH, TOTAL = (1, 6, 6), 16, 100
 
 def byol(*overrides: str, labelled: bool = True, epochs: float = 100) -> tuple[BYOL, Update]:
     """A small one with an update as a run has it."""
-    config = check(
-        compose_plain(
-            ["method=byol", "model=mlp", "model.hidden=[12]", "method.hidden=8",
-             f"method.projection={WIDTH}", *overrides],
-            None,
-        )
+    config = config_of(
+        "method=byol", "model=mlp", "model.hidden=[12]", "method.hidden=8",
+        f"method.projection={WIDTH}", *overrides,
     )  # fmt: skip
     torch.manual_seed(0)
     classes = ("a", "b", "c") if labelled else ()
@@ -82,18 +76,6 @@ def test_no_preset_is_said_to_stand_still_at_any_moment(epochs: float) -> None:
 # --- a method that warns -------------------------------------------------------------------------
 
 
-def inference(method: BYOL) -> Inference:
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randint(0, 256, (40, *SHAPE), generator=generator).byte()
-    table = Table(images, torch.arange(40) % 3)
-    mean, std = torch.full((1,), 0.5), torch.full((1,), 0.3)
-    data = DataSet("x", table, table, table, ("a", "b", "c"), None, mean, std, "")
-    return Inference(
-        method, data, PixelScale.of(method.pixels, mean, std), CPU.device, CPU.memory_format,
-        nullcontext,
-    )  # fmt: skip
-
-
 def constant(method: BYOL) -> None:
     """The encoder gives the same features whatever it sees."""
     first = method.online[0].layers[1]  # type: ignore[index]
@@ -102,7 +84,11 @@ def constant(method: BYOL) -> None:
 
 
 def warnings(method: BYOL, update: Update) -> list[str]:
-    numbers = evaluate(inference(method), "val", 0, full=False)
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (40, *SHAPE), generator=generator).byte()
+    table = Table(images, torch.arange(40) % 3)
+    data = data_of(table, table, table, classes=3)
+    numbers = evaluate(inference_on(method, data, method.pixels), "val", 0, full=False)
     assert {"projection_std", "projection_rank", "probe_accuracy", "knn"} <= numbers.keys()
     return method.warnings(numbers, update)
 
