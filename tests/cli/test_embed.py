@@ -14,8 +14,7 @@ from trained_runs import outputs, wild
 import dlrun
 from dlrun.cli import run
 from dlrun.errors import UserError
-from dlrun.use.features import Part, Sample
-from dlrun.use.projection import in_two_dimensions, neighbour_rows
+from dlrun.use.features import Part, Sample, in_two_dimensions, neighbour_rows
 
 
 def embed(*words: str) -> int:

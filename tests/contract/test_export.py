@@ -122,8 +122,8 @@ def test_programs_of_each_kind_of_network_against_what_the_verbs_give(
     table = check.test_images(model, None).table
     method: Any = model.method
     wanted: dict[str, Callable[[], Tensor]] = {
-        "predict": lambda: model.probabilities(table),
-        "embed": lambda: model.features(table),
+        "predict": lambda: model.answers(table)["label"],
+        "embed": lambda: model.embed(table),
         "reconstruct": lambda: model.over(table, method.reconstruct),
         "translate_a_to_b": lambda: model.over(table, lambda x: method.translate(x, "a_to_b")),
         "translate_b_to_a": lambda: model.over(table, lambda x: method.translate(x, "b_to_a")),
@@ -159,7 +159,7 @@ def test_a_program_alone_takes_raw_pixels_of_any_batch(ending: str, tmp_path: Pa
     programs.write_program(graph, table[:2].float() / 255, tmp_path / f"p{ending}")
     found = in_a_fresh_process(tmp_path, f"p{ending}", table.float() / 255)
     assert found.shape == (11, 10)
-    assert torch.allclose(found, model.probabilities(table), atol=1e-5)
+    assert torch.allclose(found, model.answers(table)["label"], atol=1e-5)
 
 
 @pytest.mark.parametrize(
