@@ -16,13 +16,16 @@ from dlrun.methods.abilities import Predicts, PredictsTasks, TaskSpec, Translate
 from dlrun.use.model import LABEL, TrainedModel
 
 
-def open_data(model: TrainedModel, overrides: Sequence[str] = ()) -> tuple[DataSet, bool]:
+def open_data(
+    model: TrainedModel, overrides: Sequence[str] = (), data_dir: str | None = None
+) -> tuple[DataSet, bool]:
     """The data set that a run was trained on, or another one with images of the same shape.
 
     Args:
         model: of the run.
         overrides: dataset=NAME, dataset.KEY=VALUE and data_dir=FOLDER. Images are brought to the
             model's size, unless a size is given or the data set cannot be resized.
+        data_dir: the folder of the data; None: that of `overrides`, else that of the training.
 
     Returns:
         The data set, and whether its images and splits are those of the training.
@@ -33,7 +36,7 @@ def open_data(model: TrainedModel, overrides: Sequence[str] = ()) -> tuple[DataS
     """
     keys = [word.lstrip("+").partition("=")[0] for word in overrides]
     is_other = any(key == "dataset" or "@" in key for key in keys)
-    section, data_dir = _section(model.config, overrides, is_other)
+    section, folder = _section(model.config, overrides, is_other)
     channels, height, width = model.image_shape
     for key, value in (("size", height), ("channels", channels)):
         if key in section and f"dataset.{key}" not in keys and height == width:
@@ -42,7 +45,7 @@ def open_data(model: TrainedModel, overrides: Sequence[str] = ()) -> tuple[DataS
     choice = typed.choice("dataset", section, "dataset")
     if typed.problems:
         raise ConfigError(typed.problems)
-    data = open_dataset(choice, data_dir)
+    data = open_dataset(choice, data_dir or folder)
     if data.image_shape != model.image_shape:
         own, known = (
             " x ".join(map(str, shape)) for shape in (data.image_shape, model.image_shape)
