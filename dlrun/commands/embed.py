@@ -12,9 +12,15 @@ def run(arguments: list[str]) -> int:
     """Writes the features and pictures of them; exit code 1 if some could not be read."""
     options = parse("embed", arguments)
 
-    from dlrun.use.features import Sample, of_files, of_split
+    from dlrun.use.features import (
+        Sample,
+        of_files,
+        of_split,
+        pictures,
+        require_library,
+        write_projector,
+    )
     from dlrun.use.pictures import save, to_picture
-    from dlrun.use.projection import pictures, require_library, write_projector
     from dlrun.use.stream import find_files
     from dlrun.use.write import write_features
 

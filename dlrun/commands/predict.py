@@ -10,17 +10,15 @@ from dlrun.commands.parsers import parse
 from dlrun.commands.trained import note, open_model, progress, report_unreadable
 
 if TYPE_CHECKING:
-    from dlrun.use.predictions import Sheet
-    from dlrun.use.write import Row
+    from dlrun.use.write import Row, Sheet
 
 
 def run(arguments: list[str]) -> int:
     """Predicts every image; exit code 1 if some could not be read."""
     options = parse("predict", arguments)
 
-    from dlrun.use.predictions import Sheet
     from dlrun.use.stream import find_files, read_batches
-    from dlrun.use.write import kind_of, row_writer
+    from dlrun.use.write import Sheet, kind_of, row_writer
 
     out = None if options.out == Path("-") else options.out
     is_table = options.out is None and options.format is None and sys.stdout.isatty()
@@ -32,7 +30,7 @@ def run(arguments: list[str]) -> int:
     unreadable = []
     with writer as write, progress(len(paths)) as advance:
         for batch, table in read_batches(paths, model.image_shape):
-            predictions = iter(model.predictions(table) if len(table) else ())
+            predictions = iter(model.predict_tasks(table) if len(table) else ())
             write([sheet.row(r, {} if r.value is None else next(predictions)) for r in batch])
             unreadable += [read for read in batch if read.value is None]
             advance(len(batch))

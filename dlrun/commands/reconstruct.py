@@ -16,7 +16,7 @@ def run(arguments: list[str]) -> int:
     model = open_model(options, "reconstruct")
     images, unreadable = read_all(paths, model.image_shape)
     if len(images):
-        reconstructions = model.reconstructions(images).split(_COLUMNS)
+        reconstructions = model.reconstruct(images).split(_COLUMNS)
         pairs = zip((images.float() / 255).split(_COLUMNS), reconstructions, strict=True)
         write_pictures(options, "reconstructions", [row for pair in pairs for row in pair])
     return report_unreadable(unreadable, len(paths))

@@ -1,4 +1,4 @@
-"""How much of a code is used, and how likely images are under the model."""
+"""How many dimensions of a code are used, and how likely images are under the model."""
 
 import math
 
@@ -18,10 +18,7 @@ _CHUNK = 10  # draws at once of a batch of images
 def code_numbers(
     inference: Inference, method: HasPosterior, table: Table, full: bool
 ) -> dict[str, float]:
-    """How many dimensions of the code depend on the image; if `full`, the KL term of each.
-
-    The latter are named `kl/00`, `kl/01`, ...: too many for a table, but kept.
-    """
+    """`active_units`: the dimensions that depend on the image; if `full`, `kl/00`, `kl/01`, ..."""
     means, parts = [], []
     for batch in inference.batches(table):
         mu, logvar = method.posterior(batch.image)
@@ -30,15 +27,15 @@ def code_numbers(
     numbers = {"active_units": float((torch.cat(means).var(0) > ACTIVE).sum())}
     if full:
         each = torch.cat(parts).mean(0).tolist()
-        numbers |= {f"kl/{place:02d}": value for place, value in enumerate(each)}
+        numbers |= {f"kl/{dim:02d}": value for dim, value in enumerate(each)}
     return numbers
 
 
-@full_precision
+@full_precision()
 def likelihood(inference: Inference, method: HasLikelihood, table: Table) -> dict[str, float]:
     """-log p(x) by importance-weighted draws (Burda et al. 2016, equation 8), nats an image.
 
-    From above on average, and nearer with more draws. Of black and white also as bits a pixel.
+    An upper bound on average, tighter with more draws. Of binary pixels also in bits a pixel.
     """
     found = torch.cat([_log_likelihood(method, batch.image) for batch in inference.batches(table)])
     name, value = method.likelihood_metric, -float(found.mean())
@@ -50,7 +47,7 @@ def likelihood(inference: Inference, method: HasLikelihood, table: Table) -> dic
 
 
 def _log_likelihood(method: HasLikelihood, image: Tensor) -> Tensor:
-    """log mean exp of the weights, (B,), in parts: k draws of all pixels would not fit."""
+    """log mean exp of the weights, (B,), a few draws at a time: all would not fit in memory."""
     total = image.new_full((len(image),), -math.inf, dtype=torch.float64)
     for left in range(method.likelihood_draws, 0, -_CHUNK):
         weights = method.log_weights(image, min(left, _CHUNK))

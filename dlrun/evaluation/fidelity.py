@@ -1,9 +1,8 @@
-"""How alike two sets of images are, by their features (N, D): pure functions, all in float64.
+"""How alike two sets of images are, by their features (N, D), in float64.
 
-Each comes with the standard error of a jackknife that leaves out some images of either set in turn
-(Efron and Stein 1981); for statistics with a vanishing first-order term, as when both sets are of
-one kind, it errs to the large side. A bootstrap would not do: an image that is drawn twice is its
-own nearest neighbour.
+Each number has the standard error of a jackknife that leaves out images of either set in turn
+(Efron and Stein 1981). It is too large for statistics with a vanishing first-order term, as for two
+sets of one distribution. A bootstrap would not do: an image drawn twice is its own neighbour.
 """
 
 import math
@@ -12,24 +11,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-GROUPS = 10  # that a set is cut into where leaving out single images would take too long
-NEIGHBOURS = 3  # Kynkaanniemi et al. 2019, arXiv 1904.06991, section 3.1
-ENOUGH = 10  # images for each feature: with fewer a covariance is mostly noise, and FID too large
-_LEVEL = 1.959964  # standard errors either side: 95 % of a normal distribution
+ENOUGH = 10  # images for each feature: with fewer, a covariance is mostly noise and FID too large
+_GROUPS = 10  # that are left out in turn if leaving out single images would take too long
+_NEIGHBOURS = 3  # Kynkaanniemi et al. 2019, arXiv 1904.06991, section 3.1
 _CHUNK = 2000
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number and its standard error."""
+    """A number and its standard error, NaN if there are too few images for one."""
 
     value: float
     error: float
-
-    @property
-    def half_width(self) -> float:
-        """Of the 95 % interval around the value."""
-        return _LEVEL * self.error
 
 
 def frechet_distance(x: Tensor, y: Tensor) -> float:
@@ -60,13 +53,11 @@ def frechet(x: Tensor, y: Tensor) -> Estimate:
     """`frechet_distance` and its error, leaving out a tenth of either set in turn."""
     x, y = x.double(), y.double()
     value = frechet_distance(x, y)
-    if min(len(x), len(y)) < 2 * GROUPS:
+    if min(len(x), len(y)) < 2 * _GROUPS:
         return Estimate(value, math.nan)
     without_x = [frechet_distance(x[kept], y) for kept in _without(len(x))]
     without_y = [frechet_distance(x, y[kept]) for kept in _without(len(y))]
-    return Estimate(
-        value, _jackknife(*(torch.tensor(v, dtype=torch.float64) for v in (without_x, without_y)))
-    )
+    return Estimate(value, _jackknife(*torch.tensor([without_x, without_y], dtype=torch.float64)))
 
 
 def kernel_distance(x: Tensor, y: Tensor) -> Estimate:
@@ -99,35 +90,31 @@ def _kernel(x: Tensor, y: Tensor) -> Tensor:
 
 
 class Manifold:
-    """Where a set of images lies: balls around each that reach to its third nearest neighbour.
+    """Where a set of images lies: a ball around each that reaches its third nearest neighbour.
 
-    Kynkaanniemi et al. 2019, arXiv 1904.06991, equation 1. How many of other images lie in it is
+    Kynkaanniemi et al. 2019, arXiv 1904.06991, equation 1. The fraction of other images in it is
     their precision if the set is real, and their recall if the set was generated.
     """
 
-    def __init__(self, features: Tensor, neighbours: int = NEIGHBOURS) -> None:
+    def __init__(self, features: Tensor) -> None:
         """Of features (N, D); with too few the balls reach to the farthest."""
         self.features = features.double()
-        self.whole = torch.ones(len(features), dtype=torch.bool)
-        self._kept = [self.whole, *(_without(len(features)) if len(features) >= 40 else ())]
-        self._radii = self._measured(neighbours)
-
-    def _measured(self, neighbours: int) -> list[Tensor]:
-        """The radii of all, then of those that stay when a tenth is left out."""
+        everything = torch.ones(len(features), dtype=torch.bool)
+        self._kept = [everything, *(_without(len(features)) if len(features) >= 40 else ())]
         found: list[list[Tensor]] = [[] for _ in self._kept]
-        for first in range(0, len(self.features), _CHUNK):
+        for first in range(0, len(features), _CHUNK):
             part = slice(first, first + _CHUNK)
             distance = _distances(self.features[part], self.features)
             rows = torch.arange(len(distance))
-            distance[rows, rows + first] = math.inf  # nobody is a neighbour of its own
+            distance[rows, rows + first] = math.inf  # an image is not its own neighbour
             for radii, kept in zip(found, self._kept, strict=True):
                 others = distance[kept[part]][:, kept]
-                k = max(1, min(neighbours, others.shape[1] - 1))
+                k = max(1, min(_NEIGHBOURS, others.shape[1] - 1))
                 radii.append(others.topk(k, dim=1, largest=False).values[:, -1])
-        return [torch.cat(radii) for radii in found]
+        self._radii = [torch.cat(radii) for radii in found]  # of all, and without each tenth
 
     def share(self, others: Tensor) -> Estimate:
-        """The share in [0, 1] of features (M, D) that lie in some ball."""
+        """The fraction of features (M, D) that lie in some ball."""
         inside: list[list[Tensor]] = [[] for _ in self._kept]
         for part in others.double().split(_CHUNK):
             distance = _distances(part, self.features)
@@ -147,8 +134,8 @@ def _distances(x: Tensor, y: Tensor) -> Tensor:
 
 def _without(n: int) -> list[Tensor]:
     """Which of n stay, (n,) bool, when each tenth of them is left out in turn."""
-    group = torch.arange(n) % GROUPS
-    return [group != left_out for left_out in range(GROUPS)]
+    group = torch.arange(n) % _GROUPS
+    return [group != left_out for left_out in range(_GROUPS)]
 
 
 def _jackknife(*without: Tensor) -> float:
@@ -161,9 +148,9 @@ def _jackknife(*without: Tensor) -> float:
 
 
 def counted(hits: Tensor) -> Estimate:
-    """The share of (N,) bool that is true, with a binomial error that is not 0 at 0 and 1.
+    """The fraction of (N,) bool that is true, with a binomial error that is not 0 at 0 and 1.
 
-    Agresti and Coull 1998: as if two more had been hits, and two more misses.
+    Agresti and Coull 1998: two hits and two misses are added.
     """
     n = len(hits)
     centre = (int(hits.sum()) + 2) / (n + 4)

@@ -1,9 +1,8 @@
-"""How a classifier does on each group of the images: a mean hides whom it fails.
+"""How a classifier does on each group of images: a mean hides whom it fails.
 
-A group is a combination of values of the columns `groups`. Where a class counts as positive, a
-group's figure is its recall, the share of its positives that are taken for positive; where none
-does, its accuracy. Precision and the false positive rate stand beside recall, since a classifier
-that says yes more often raises it too.
+A group is a combination of values of the columns `groups`. Its number is its recall if a class
+counts as positive, else its accuracy. Precision and the false positive rate go with recall, since
+a classifier that says yes more often raises it too.
 """
 
 import math
@@ -14,12 +13,12 @@ from torch import Tensor
 from dlrun.data.table import DataSet, Table
 
 PREFIX = "group/"
-"""Numbers of a single group are called group/NAME/KIND: for summary.json and a table of its own."""
-_Z = 1.959963984540054  # of a normal distribution, 95% lie within
+"""The numbers of a single group are called group/NAME/KIND."""
+_Z = 1.959963984540054  # standard deviations that hold 95% of a normal distribution
 
 
 def wilson(successes: int, n: int) -> tuple[float, float]:
-    """The 95% interval of a share, Wilson 1927: n of 1 and more, within [0, 1]."""
+    """The 95% interval of a fraction, in [0, 1], of n >= 1 trials (Wilson 1927)."""
     share, z2 = successes / n, _Z**2
     centre = (share + z2 / (2 * n)) / (1 + z2 / n)
     half = _Z / (1 + z2 / n) * math.sqrt(share * (1 - share) / n + z2 / (4 * n**2))
@@ -27,13 +26,13 @@ def wilson(successes: int, n: int) -> tuple[float, float]:
 
 
 def group_numbers(data: DataSet, table: Table, predicted: Tensor, full: bool) -> dict[str, float]:
-    """Of int64 classes `predicted` (N,) for the images of `table`; nothing without groups.
+    """Of int64 classes `predicted` (N,) for the images of `table`; {} without groups.
 
-    `worst_group_recall` (or `_accuracy`), `group_gap` from the best to the worst, both shares, and
-    `group_variance` over groups, in squared points of a hundred, with n - 1, as papers give it.
-    Each group's own numbers only if `thorough`. A group without images has an `n` of 0 and no more;
-    an image of which a column is not known is in no group; `outside_groups` counts them, where
-    there are any among those that recall (or accuracy) is of.
+    `worst_group_recall` (or `_accuracy`) and `group_gap`, best minus worst, are fractions;
+    `group_variance` over the groups, with n - 1, is in squared percentage points, as in papers.
+    Each group's own numbers only if `full`; a group without images has `n`, 0, and nothing else.
+    `outside_groups` counts the images that recall (or accuracy) is measured on and that are in no
+    group because a value is missing, if there are any.
     """
     if not data.groups or table.labels is None:
         return {}
@@ -50,7 +49,7 @@ def group_numbers(data: DataSet, table: Table, predicted: Tensor, full: bool) ->
         group = (columns == values).all(1)
         each[_name(data, values)] = _of_group(measure, right, wanted, group)
         outside &= ~group
-    found = {} if positive is None else _of_yes(right, wanted, ~wanted)
+    found = {} if positive is None else _of_positives(right, wanted, ~wanted)
     found |= _over_groups(measure, [group[measure] for group in each.values() if group["n"]])
     if not full:
         kept = ("recall", "false_positive_rate", f"worst_group_{measure}")
@@ -63,7 +62,7 @@ def group_numbers(data: DataSet, table: Table, predicted: Tensor, full: bool) ->
 
 
 def _name(data: DataSet, values: Tensor) -> str:
-    """'gender=female race=2', of the values of each column (C,)."""
+    """Such as 'gender=female race=2', from the value of each column (C,)."""
     parts = []
     for column, value in zip(data.groups, values.tolist(), strict=True):
         names = data.value_names.get(column)
@@ -72,10 +71,9 @@ def _name(data: DataSet, values: Tensor) -> str:
 
 
 def _of_group(measure: str, right: Tensor, wanted: Tensor, group: Tensor) -> dict[str, float]:
-    """One group's numbers; each is left out where there is nothing to divide by.
+    """One group's numbers; each is left out if it would be a division by zero.
 
-    Of a group without negatives, as where only positives have the column, precision would be 1
-    whatever the classifier does; it is left out too.
+    So is precision without negatives, as when only positives have the column: it is always 1.
     """
     inside, rest = group & wanted, group & ~wanted
     n, good = int(inside.sum()), int((right & inside).sum())
@@ -86,11 +84,11 @@ def _of_group(measure: str, right: Tensor, wanted: Tensor, group: Tensor) -> dic
     if measure == "recall":
         numbers["negatives"] = int(rest.sum())
         if rest.any():
-            numbers |= _of_yes(right, inside, rest)
+            numbers |= _of_positives(right, inside, rest)
     return numbers
 
 
-def _of_yes(yes: Tensor, wanted: Tensor, rest: Tensor) -> dict[str, float]:
+def _of_positives(yes: Tensor, wanted: Tensor, rest: Tensor) -> dict[str, float]:
     """Recall, precision and false positive rate, of bool (N,) each."""
     true, false = int((yes & wanted).sum()), int((yes & rest).sum())
     found = {}

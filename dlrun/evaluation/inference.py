@@ -9,9 +9,11 @@ from torch import Tensor
 
 from dlrun.data.batches import EvalBatch
 from dlrun.data.table import DataSet, PixelScale, Table
+from dlrun.methods.abilities import Direction
 from dlrun.methods.base import Method
 
 BATCH = 250
+DIRECTIONS: tuple[Direction, Direction] = ("a_to_b", "b_to_a")
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,13 @@ class Inference:
             self.method.train(training)
 
     def images(self, table: Table, rows: Tensor) -> Tensor:
-        """The rows in the method's own range, (B, C, H, W), not augmented."""
+        """Some rows in the method's own range, (B, C, H, W), not augmented."""
         x = self.scale.from_bytes(table.gather(rows, self.device))
+        return x.contiguous(memory_format=self.memory_format)
+
+    def seen(self, unit: Tensor) -> Tensor:
+        """Images in [0, 1], such as generated ones, in the method's own range."""
+        x = self.scale.from_unit(unit.clone())
         return x.contiguous(memory_format=self.memory_format)
 
     def batches(self, table: Table, rows: Tensor | None = None) -> Iterator[EvalBatch]:

@@ -1,4 +1,4 @@
-"""The registry of metrics: wording, direction, format and unit of every number of an evaluation."""
+"""The registry of metrics: wording, direction, format and unit of each number of an evaluation."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, replace

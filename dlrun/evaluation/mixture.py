@@ -12,9 +12,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from dlrun.evaluation.inference import Inference
+from dlrun.methods.abilities import Embeds
 from dlrun.randomness import generator
 
-ITERATIONS = 50
+_COMPONENTS = 10  # Ghosh et al. 2020, section 5
+_FITTED = 1000  # codes are enough for a mixture, and quick
+_ITERATIONS = 50
 _RIDGE = 1e-4  # of the codes' mean variance, onto every covariance: no component on one code
 
 
@@ -41,8 +45,8 @@ class Mixture:
         belongs = torch.cdist(codes, chosen).argmin(1)
         mixture = cls._of(codes, F.one_hot(belongs, len(chosen)).double())
         last = -math.inf
-        for _ in range(ITERATIONS):
-            joint = mixture._joint(codes)
+        for _ in range(_ITERATIONS):
+            joint = mixture.joint(codes)
             value = float(joint.logsumexp(1).mean())
             if value - last < 1e-4 * abs(value):
                 break
@@ -61,8 +65,8 @@ class Mixture:
         eye = torch.eye(codes.shape[1], dtype=torch.float64)
         return cls(count / count.sum(), mean, torch.linalg.cholesky(spread + ridge * eye))
 
-    def _joint(self, codes: Tensor) -> Tensor:
-        """log weight_k N(x; k), (N, K)."""
+    def joint(self, codes: Tensor) -> Tensor:
+        """log weight_k N(x; mean_k, ...) of codes (N, D), float64: (N, K). Its logsumexp: log p."""
         centred = (codes - self.mean[:, None]).mT  # (K, D, N)
         solved = torch.linalg.solve_triangular(self.factor, centred, upper=False)
         half_log_det = self.factor.diagonal(dim1=1, dim2=2).log().sum(1)
@@ -70,13 +74,16 @@ class Mixture:
         distance: Tensor = solved.square().sum(1).T
         return self.weight.log() - half_log_det - constant - 0.5 * distance
 
-    def log_density(self, codes: Tensor) -> Tensor:
-        """log p of codes (N, D): (N,), float64."""
-        return self._joint(codes.double().cpu()).logsumexp(1)
-
     def sample(self, n: int) -> Tensor:
         """n codes (n, D), float32, drawn with the default generator."""
         component = torch.multinomial(self.weight, n, replacement=True)
         noise = torch.randn(n, self.mean.shape[1], dtype=torch.float64)
         drawn = self.mean[component] + (self.factor[component] @ noise[..., None])[..., 0]
         return drawn.float()
+
+
+def codes_mixture(inference: Inference, method: Embeds, seed: int) -> Mixture:
+    """A mixture fitted to the codes of the first 1,000 train images."""
+    train = inference.data.train
+    codes = inference.over(train, method.embed, torch.arange(min(_FITTED, len(train))))
+    return Mixture.fitted(codes, _COMPONENTS, seed)

@@ -4,16 +4,16 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torch.nn import functional as F
 
-from dlrun.data.table import DataSet, PixelScale, Table, domain_rows
-from dlrun.evaluation.captions import with_captions
-from dlrun.evaluation.code_pictures import from_mixture, interpolations, traversals
-from dlrun.evaluation.evaluate import DIRECTIONS
+from dlrun.data.table import PixelScale, Table, domain_rows
 from dlrun.evaluation.features import nearest
-from dlrun.evaluation.inference import Inference
+from dlrun.evaluation.inference import DIRECTIONS, Inference
+from dlrun.evaluation.mixture import codes_mixture
 from dlrun.methods.abilities import Decodes, Embeds, Predicts, Reconstructs, Samples, Translates
 from dlrun.methods.hooks import HasSamplingWeights
 from dlrun.randomness import seed_everything
@@ -23,46 +23,47 @@ _CELL = 64  # pixels: small images are enlarged by a whole factor to about this
 _GAP = 2
 _BETWEEN = 8  # pixels between the two directions of a translation
 _RIGHT, _WRONG = (0.2, 0.7, 0.3), (0.9, 0.2, 0.2)
+_PAIRS, _TRAVERSED, _NEIGHBOURS = 5, 10, 10  # rows of a picture
+_LETTERS, _MARGIN, _WIDEST = 13, 6, 160  # pixels, of captions; a longer one is shortened
 
 
 def pictures(inference: Inference, seed: int) -> dict[str, Tensor]:
-    """Grids (C, H, W) in [0, 1] by name, for every capability."""
+    """Grids (C, H, W) in [0, 1] by name, for every capability; of test images without val ones."""
     method, data = inference.method, inference.data
-    table = data.val if len(data.val) else data.test
+    split = "val" if len(data.val) else "test"
+    table: Table = getattr(data, split)
     seed_everything(seed, "pictures")
     found: dict[str, Tensor] = {}
     with inference.evaluating():
-        first = torch.arange(min(COLUMNS, len(table)))
         if isinstance(method, Reconstructs):
-            image = inference.images(table, first)
-            found["reconstructions"] = grid(
-                [inference.scale.to_unit(image), method.reconstruct(image)]
-            )
+            image = inference.images(table, torch.arange(min(COLUMNS, len(table))))
+            rows = [inference.scale.to_unit(image), method.reconstruct(image)]
+            found["reconstructions"] = grid(rows)
         if isinstance(method, Samples):
             found["samples"] = grid(method.sample(5 * COLUMNS).split(COLUMNS))
         if isinstance(method, Decodes) and len(table) > 1:
-            found["interpolations"] = grid(interpolations(inference, method, COLUMNS))
-            found["traversals"] = grid(traversals(inference, method, COLUMNS))
-            drawn = from_mixture(inference, method, 5 * COLUMNS, seed)
+            found["interpolations"] = _interpolations(inference, method, table)
+            found["traversals"] = _traversals(inference, method, table)
+            codes = codes_mixture(inference, method, seed).sample(5 * COLUMNS)
+            drawn = method.decode(codes.to(inference.device))
             found["samples_mixture"] = grid(drawn.split(COLUMNS))
         if isinstance(method, Translates):
-            found["translations"] = _translations(inference, method)
+            found["translations"] = _translations(inference, method, split)
         if isinstance(method, HasSamplingWeights) and bool(method.weights.any()):
             rows, captions = most_and_least_drawn(data.train, method.weights, COLUMNS)
             found["weights"] = with_captions(grid(rows), captions)
         if isinstance(method, Predicts) and method.classifies and table.labels is not None:
-            found["predictions"] = _predictions(inference, method)
+            found["predictions"] = _predictions(inference, method, table, table.labels)
         elif isinstance(method, Embeds) and not isinstance(method, Reconstructs):
-            found["neighbours"] = _neighbours(inference, method)
+            found["neighbours"] = _neighbours(inference, method, table)
     return found
 
 
 def view_picture(batch: Any, scale: PixelScale) -> Tensor:
-    """What the network is shown: one row for each image of a batch's view."""
+    """What the network sees of a batch: a row for each of its views."""
     parts = [getattr(batch, field.name) for field in fields(batch)]
     images = [part for part in parts if isinstance(part, Tensor) and part.ndim == 4]
-    rows = [scale.to_unit(image[:COLUMNS]) for image in images]
-    return grid(rows)
+    return grid([scale.to_unit(image[:COLUMNS]) for image in images])
 
 
 def grid(rows: Sequence[Tensor]) -> Tensor:
@@ -78,12 +79,35 @@ def grid(rows: Sequence[Tensor]) -> Tensor:
     return torch.cat(lines, dim=1)[:, :-_GAP, :-_GAP]
 
 
+def with_captions(picture: Tensor, captions: Sequence[str]) -> Tensor:
+    """A grid (C, H, W) in [0, 1] with a caption to the left of each of its rows, black on white.
+
+    Args:
+        picture: rows of equal height, with or without a gap between them.
+        captions: one for each row, from the top; an empty one leaves its space white.
+    """
+    font = ImageFont.load_default(_LETTERS)
+    width = min(_WIDEST, round(max(font.getlength(text) for text in captions))) + 2 * _MARGIN
+    height = picture.shape[1]
+    column = Image.new("L", (width, height), 255)
+    draw = ImageDraw.Draw(column)
+    for row, text in enumerate(captions):
+        shown, kept = text, len(text)
+        while font.getlength(shown) > _WIDEST:  # leave out its middle
+            kept -= 1
+            shown = f"{text[: kept - kept // 3]}…{text[len(text) - kept // 3 :]}"
+        middle = round((row + 0.5) * height / len(captions))
+        draw.text((_MARGIN, middle), shown, fill=0, font=font, anchor="lm")
+    words = torch.from_numpy(np.array(column)).float().div(255)
+    return torch.cat([words.expand(picture.shape[0], -1, -1), picture], dim=2)
+
+
 def most_and_least_drawn(
     table: Table, weights: Tensor, columns: int
 ) -> tuple[list[Tensor], list[str]]:
     """Two rows each of the images with the largest and the smallest weights, and their captions.
 
-    Images in [0, 1]; those of weight 0 are drawn otherwise.
+    Images are in [0, 1]; those of weight 0 are left out, since they are drawn in another way.
     """
     order = weights.argsort(descending=True, stable=True)[: int((weights > 0).sum())]
     rows: list[Tensor] = []
@@ -96,74 +120,86 @@ def most_and_least_drawn(
     return rows, captions
 
 
-def _translations(inference: Inference, method: Translates) -> Tensor:
-    """For each direction: the images, their translations, and what comes back; with captions."""
+def _interpolations(inference: Inference, method: Decodes, table: Table) -> Tensor:
+    """A row for each of five pairs of images: the decoded codes on the line between theirs."""
+    codes = _codes(inference, method, table, 2 * _PAIRS)
+    steps = torch.linspace(0, 1, COLUMNS, device=codes.device)[:, None]
+    pairs = zip(codes[::2], codes[1::2], strict=False)
+    return grid([method.decode(torch.lerp(one[None], other[None], steps)) for one, other in pairs])
+
+
+def _traversals(inference: Inference, method: Decodes, table: Table) -> Tensor:
+    """A row for each dimension of the code, moved alone; those that vary most first.
+
+    From 3 standard deviations of the images' codes below the first image's code to 3 above.
+    """
+    codes = _codes(inference, method, table, 250)
+    spread = codes.std(0)
+    moves = torch.linspace(-3, 3, COLUMNS, device=codes.device)
+    rows = []
+    for dim in spread.argsort(descending=True)[:_TRAVERSED]:
+        moved = codes[:1].repeat(COLUMNS, 1)
+        moved[:, dim] += moves * spread[dim]
+        rows.append(method.decode(moved))
+    return grid(rows)
+
+
+def _codes(inference: Inference, method: Embeds, table: Table, n: int) -> Tensor:
+    """Of the first n images, or of all if there are fewer: (n, D)."""
+    return method.embed(inference.images(table, torch.arange(min(n, len(table))))).float()
+
+
+def _translations(inference: Inference, method: Translates, split: str) -> Tensor:
+    """For each direction: the images, their translations, and these translated back."""
     data, scale = inference.data, inference.scale
-    split = "val" if len(data.val) else "test"
+    assert data.domains is not None
+    names = [data.class_names[domain] for domain in data.domains]
     rows, captions = [], []
-    for there, back, chosen, names in zip(
-        DIRECTIONS, DIRECTIONS[::-1], domain_rows(data, split), _domain_names(data), strict=True
+    for there, back, chosen, own, other in zip(
+        DIRECTIONS, DIRECTIONS[::-1], domain_rows(data, split), names, names[::-1], strict=True
     ):
         image = inference.images(getattr(data, split), chosen[:COLUMNS])
         translated = method.translate(image, there)
-        again = scale.from_unit(translated.clone()).contiguous(
-            memory_format=inference.memory_format
-        )
-        rows += [scale.to_unit(image), translated, method.translate(again, back)]
-        captions += [names[0], f"as {names[1]}", "and back"]
+        again = method.translate(inference.seen(translated), back)
+        rows += [scale.to_unit(image), translated, again]
+        captions += [own, f"as {other}", "and back"]
     picture = with_captions(grid(rows), captions)
     half = (picture.shape[1] + _GAP) // 2
     between = torch.ones(picture.shape[0], _BETWEEN, picture.shape[2])
     return torch.cat([picture[:, :half], between, picture[:, half:]], dim=1)
 
 
-def _domain_names(data: DataSet) -> tuple[tuple[str, str], tuple[str, str]]:
-    """From where to where, for each direction."""
-    assert data.domains is not None
-    a, b = (data.class_names[domain] for domain in data.domains)
-    return (a, b), (b, a)
-
-
-def _predictions(inference: Inference, method: Predicts) -> Tensor:
-    """A row for each class: what was taken for it, surest first; red frames are mistakes."""
-    table = inference.data.val if len(inference.data.val) else inference.data.test
-    assert table.labels is not None
-    surest, predicted = inference.over(table, method.predict).softmax(1).max(1)
-    labels = table.labels.to(predicted.device)
+def _predictions(inference: Inference, method: Predicts, table: Table, labels: Tensor) -> Tensor:
+    """A row for each class: images predicted as it, most confident first; red frames: mistakes."""
+    confidence, predicted = inference.over(table, method.predict).softmax(1).max(1)
+    labels = labels.to(predicted.device)
     rows = []
     for c in range(min(inference.data.num_classes, COLUMNS)):
         taken = (predicted == c).nonzero()[:, 0]
         wrong = labels[taken] != c
         # Mistakes first: they are what a person wants to see.
-        order = (surest[taken] + wrong).argsort(descending=True)[:COLUMNS]
-        rows.append(
-            _framed(inference, table.images.to(predicted.device)[taken[order]], ~wrong[order])
-        )
+        order = (confidence[taken] + wrong).argsort(descending=True)[:COLUMNS]
+        rows.append(_framed(table.images.to(predicted.device)[taken[order]], ~wrong[order]))
     return grid(rows)
 
 
-def _neighbours(inference: Inference, method: Embeds) -> Tensor:
-    """A row for each val image: it, and the train images with the nearest features."""
-    data = inference.data
-    table = data.val if len(data.val) else data.test
-    queries = torch.arange(min(10, len(table)))
-    found = nearest(
-        inference.over(data.train, method.embed),
-        method.embed(inference.images(table, queries)).float(),
-        min(COLUMNS - 1, len(data.train)),
-    ).cpu()
+def _neighbours(inference: Inference, method: Embeds, table: Table) -> Tensor:
+    """A row for each of ten images: it, and the train images with the nearest features."""
+    train = inference.data.train
+    queries = _codes(inference, method, table, _NEIGHBOURS)
+    bank = inference.over(train, method.embed)
     rows = []
-    for query, neighbours in zip(queries, found, strict=True):
-        same = torch.ones(1 + len(neighbours), dtype=torch.bool)
-        if data.train.labels is not None and table.labels is not None:
-            same[1:] = data.train.labels.cpu()[neighbours] == table.labels.cpu()[query]
-        images = torch.cat([table.images.cpu()[query][None], data.train.images.cpu()[neighbours]])
-        rows.append(_framed(inference, images, same))
+    for query, found in enumerate(nearest(bank, queries, min(COLUMNS - 1, len(train))).cpu()):
+        same = torch.ones(1 + len(found), dtype=torch.bool)
+        if train.labels is not None and table.labels is not None:
+            same[1:] = train.labels.cpu()[found] == table.labels.cpu()[query]
+        images = torch.cat([table.images.cpu()[query][None], train.images.cpu()[found]])
+        rows.append(_framed(images, same))
     return grid(rows)
 
 
-def _framed(inference: Inference, images: Tensor, right: Tensor) -> Tensor:
-    """uint8 images in [0, 1] with a green or a red frame, RGB."""
+def _framed(images: Tensor, right: Tensor) -> Tensor:
+    """uint8 images as RGB in [0, 1], in a green frame where they are right, else in a red one."""
     unit = images.float().div(255).cpu()
     unit = unit.expand(-1, 3, -1, -1).clone() if unit.shape[1] == 1 else unit.clone()
     colours = torch.tensor([_WRONG, _RIGHT])[right.cpu().long()]

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from dlrun.errors import UserError
-from dlrun.export.check import TOLERANCE, Images
+from dlrun.export.check import BATCHES, TOLERANCE, Images
 from dlrun.files import read_json, write_json
 from dlrun.registry import lookup
 from dlrun.runs.folder import RunFolder
@@ -14,13 +14,13 @@ from dlrun.runs.provenance import brief
 from dlrun.runs.status import read_status
 from dlrun.use import TrainedModel
 
+FILE = "card.json"
+
 
 @dataclass(frozen=True)
 class File:
-    """A file of the export.
-
-    What is in it, its size in bytes, its largest difference from the original, and the Python that
-    builds its network.
+    """A file of the export: its content, its size in bytes, its largest difference from the
+    original, and the lines of Python that build its network.
     """
 
     what: str
@@ -37,18 +37,10 @@ def write(
     target: Path,
 ) -> None:
     """Writes card.json, and README.md with the same for people."""
-    content = _content(model, folder, images, files)
-    write_json(target / "card.json", content)
-    (target / "README.md").write_text(_readme(content), encoding="utf-8")
-
-
-def _content(
-    model: TrainedModel, folder: RunFolder | None, images: Images, files: dict[str, File]
-) -> dict[str, Any]:
     config, info, scale = model.config, model.info, model.scale
     status = read_status(folder) if folder is not None else None
     summary = read_json(folder.summary) if folder is not None else {}
-    return {
+    content = {
         "method": config["method"]["name"],
         "model": config["model"],
         "dataset": {
@@ -75,13 +67,15 @@ def _content(
             "of": "noise" if images.warning else "the test split",
             "warning": images.warning,
             "tolerance": TOLERANCE,
-            "batches": [1, 7],
+            "batches": list(BATCHES),
         },
         "reproduce": _command(model, folder),
         "trained_with": model.content.get("provenance"),
         "exported_with": brief(),
         "config": config,
     }
+    write_json(target / FILE, content)
+    (target / "README.md").write_text(_readme(content), encoding="utf-8")
 
 
 def _licence(dataset: str, own_code: bool) -> str:
@@ -93,7 +87,7 @@ def _licence(dataset: str, own_code: bool) -> str:
 
 
 def _command(model: TrainedModel, folder: RunFolder | None) -> str | None:
-    """That started the run."""
+    """The command that started the run."""
     if folder is not None and folder.commands.exists():
         first = folder.commands.read_text(encoding="utf-8").splitlines()[:1]
         return first[0].split(" ", 2)[-1] if first else None

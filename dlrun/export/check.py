@@ -2,15 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from dlrun.config.typed import Typed
-from dlrun.data.open import open_dataset
 from dlrun.errors import RunFailed, UserError
 from dlrun.use import TrainedModel
+from dlrun.use.data import open_data
 
 IMAGES = 100
 TOLERANCE = 1e-4
@@ -19,7 +17,7 @@ BATCHES = (1, 7)
 
 @dataclass(frozen=True)
 class Images:
-    """uint8 (N, C, H, W); `warning` says why they are noise, None if they are real images."""
+    """uint8 (N, C, H, W); `warning` says why they are noise, None if they are real."""
 
     table: Tensor
     warning: str | None
@@ -31,15 +29,9 @@ class Images:
 
 
 def test_images(model: TrainedModel, data_dir: str | None) -> Images:
-    """Images of the test split of the run's own data set, evenly spread over it; else noise."""
+    """Images of the run's test split, evenly spread over it; noise if it cannot be opened."""
     try:
-        typed = Typed(own_code=not model.is_file)
-        choice: Any = typed.choice("dataset", model.config["dataset"], "dataset")
-        if typed.problems:
-            raise UserError(typed.problems[0])
-        table = open_dataset(choice, data_dir or model.config.get("data_dir")).test.images
-        if tuple(table.shape[1:]) != model.image_shape:
-            raise UserError(f"its images are now {tuple(table.shape[1:])}")
+        table = open_data(model, data_dir=data_dir)[0].test.images
     except UserError as error:
         noise = torch.Generator().manual_seed(0)
         warning = (
@@ -59,12 +51,12 @@ def difference(
     expected: Tensor,
     unit: float = 1.0,
 ) -> float:
-    """The largest difference between `function` of `inputs` and `expected`, in `unit`.
+    """The largest difference, in `unit`, of `function(inputs)` from `expected`.
 
     In batches of 1 and of 7.
 
     Raises:
-        RunFailed: it is not within the tolerance, or the shapes differ.
+        RunFailed: it is above the tolerance, or the shapes differ.
     """
     largest = 0.0
     for size in BATCHES:

@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from dlrun.errors import UserError
 from dlrun.export import card
 from dlrun.export.check import Images, difference, test_images
-from dlrun.export.graphs import filled, graphs, inference_state
-from dlrun.export.programs import program_at, write_program
+from dlrun.export.graphs import filled, graphs, inference_state, program_at, write_program
 from dlrun.export.weights import (
     backbone,
     loaded_backbone,
@@ -24,15 +23,13 @@ from dlrun.export.weights import (
 from dlrun.runs.folder import RunFolder
 from dlrun.use import TrainedModel
 
-FORMATS = ("safetensors", "torchvision", "onnx", "torch_export")
-CARD = "card.json"
 _ENDINGS = {"onnx": ".onnx", "torch_export": ".pt2"}
 _NEEDS = {"safetensors": ("safetensors",), "onnx": ("onnx", "onnxscript", "onnxruntime")}
 
 
 @dataclass
 class Export:
-    """An export in progress: what has been written to `target` so far."""
+    """An export in progress: the files written to `target` so far."""
 
     model: TrainedModel
     folder: RunFolder | None
@@ -42,20 +39,19 @@ class Export:
     files: dict[str, card.File] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """The originals, and the copies to export."""
         method = self.model.method
         self.originals = graphs(self.model, method)
-        # All other weights are NaN, so that a file that used one would not pass.
+        # All other weights are NaN, so that a file that uses one does not pass.
         self.exported = graphs(self.model, filled(method, inference_state(method)))
 
     @torch.no_grad()
     def inputs(self, name: str) -> Tensor:
-        """Images in [0, 1], or the codes of these images."""
+        """Of the capability `name`: images in [0, 1], or their codes."""
         unit = self.images.unit
         return unit if self.originals[name].input_name == "image" else self.originals["embed"](unit)
 
     def compare(self, file: str, functions: dict[str, Callable[[Tensor], Tensor]]) -> float:
-        """The largest difference of the capabilities `functions`. Raises RunFailed."""
+        """The largest difference of capabilities, by name. Raises RunFailed."""
         gaps = [0.0]
         for name, function in functions.items():
             inputs, original = self.inputs(name), self.originals[name]
@@ -63,7 +59,7 @@ class Export:
         return max(gaps)
 
     def done(self, path: Path, what: str, gap: float, code: tuple[str, ...] = ()) -> None:
-        """Keeps and reports a file that has passed."""
+        """Notes and reports a file that has passed."""
         self.files[path.name] = card.File(what, path.stat().st_size, gap, code)
         of = "the test split" if self.images.warning is None else "NOISE"
         self.say(
@@ -89,14 +85,15 @@ def require_packages(formats: tuple[str, ...]) -> None:
 
 
 def require_free(target: Path, force: bool) -> None:
-    """Raises UserError if something is there that must not be replaced."""
+    """Raises UserError if there is something that must not be replaced."""
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return
     if not force:
         raise UserError(f"{target}: exists; --force replaces it, --out names another folder")
-    if not (target / CARD).exists():
+    if not (target / card.FILE).exists():
         raise UserError(
-            f"{target}: was not written by `dlrun export` (no {CARD}); --force will not replace it"
+            f"{target}: was not written by `dlrun export` (no {card.FILE}); --force will not "
+            "replace it"
         )
 
 
@@ -109,16 +106,16 @@ def export(
     data_dir: str | None,
     say: Callable[[str], None],
 ) -> None:
-    """Writes `target` whole or not at all.
+    """Writes the folder `target`, whole or not at all.
 
     Args:
         model: on the CPU.
-        folder: its run, None of a bare file.
+        folder: of its run, None for a bare file.
         target: does not exist, or is an older export, which is replaced.
         formats: some of FORMATS.
         asked: whether the user named them; else those that do not apply are skipped.
-        data_dir: where the run's data set is; None: as in its config.
-        say: is called with a line for each file.
+        data_dir: the folder of the run's data set; None: as in its config.
+        say: called with a line for each file.
 
     Raises:
         UserError: a format does not apply, or the folder cannot be written.
@@ -155,28 +152,26 @@ def _write_safetensors(work: Export, name: str, asked: bool) -> None:
 
 
 def _write_backbone(work: Export, name: str, asked: bool) -> None:
-    found = backbone(work.model)
+    model, found = work.model, backbone(work.model)
     if found is None:
-        reason = f"torchvision: {work.model.config['method']['name']} has no backbone"
+        reason = f"torchvision: {model.config['method']['name']} has no backbone"
         if asked:
             raise UserError(f"--format {reason}; its networks are in the other formats")
         work.say(f"{reason}, skipped")
         return
     path = work.target / "backbone.pth"
     torch.save(found.state, path)
-    loaded, original = loaded_backbone(work.model, found, path), original_backbone(work.model)
-    inputs = work.model.scale.from_unit(work.images.unit)
+    loaded, original = loaded_backbone(model, found, path), original_backbone(model)
+    inputs = model.scale.from_unit(work.images.unit)
     gap = difference(path.name, loaded, inputs, _run(original, inputs).float())
-    work.done(path, _what_backbone(work.model, bool(found.code)), gap, found.code)
-
-
-def _what_backbone(model: TrainedModel, is_torchvision: bool) -> str:
     head = " and its classifier" if "head" in model.method.parts else ""
-    if is_torchvision:
-        return f"state dict of the backbone{head}, by torchvision's names; takes normalised images"
-    layers = ", the classifier below head" if head else ""
-    kind = model.config["model"]["name"]
-    return f"state dict of the backbone{head}, by the names of dlrun's model {kind}{layers}"
+    what = f"state dict of the backbone{head}, by "
+    if found.code:
+        what += "torchvision's names; takes normalised images"
+    else:
+        what += f"the names of dlrun's model {model.config['model']['name']}"
+        what += ", the classifier below head" if head else ""
+    work.done(path, what, gap, found.code)
 
 
 def _write_programs(work: Export, name: str, asked: bool) -> None:
@@ -193,3 +188,4 @@ _WRITERS: dict[str, Callable[[Export, str, bool], None]] = {
     "onnx": _write_programs,
     "torch_export": _write_programs,
 }
+FORMATS = tuple(_WRITERS)

@@ -1,15 +1,23 @@
-"""What a trained method can do, each as a module of plain tensors that takes raw pixels."""
+"""Each capability of a method as a module that takes raw pixels, and as a program without dlrun.
 
+Programs are of torch.export or ONNX, of any batch size.
+"""
+
+import logging
 import re
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from dlrun.data.table import PixelScale
+from dlrun.errors import RunFailed
 from dlrun.methods.abilities import PredictsTasks
 from dlrun.methods.base import Method
 from dlrun.use import TrainedModel
@@ -19,9 +27,9 @@ from dlrun.use.model import LABEL
 class Graph(nn.Module):
     """A capability: a float32 input (B, ...) to a float32 output (B, ...).
 
-    `input_name` is `image`, (B, C, H, W) in [0, 1], which is normalised within; or `code`, (B, D).
-    `output` describes what it returns. `unit` is what a difference is measured in: for a number,
-    the standard deviation of its column.
+    `input_name` is `image`, (B, C, H, W) in [0, 1], normalised inside; or `code`, (B, D).
+    `output` describes what it returns. Differences are measured in `unit`: for a number, the
+    standard deviation of its column.
     """
 
     shift: Tensor
@@ -51,7 +59,7 @@ class Graph(nn.Module):
     def __str__(self) -> str:
         """Its input and its output."""
         inputs = {
-            "image": "float32 (B, C, H, W) in [0, 1], RGB or grey; normalised within",
+            "image": "float32 (B, C, H, W) in [0, 1], RGB or grey; normalised inside",
             "code": "float32 (B, D), as embed returns it; for a sample, drawn from N(0, 1)",
         }
         return f"{self.input_name}: {inputs[self.input_name]}; returns {self.output}"
@@ -60,9 +68,7 @@ class Graph(nn.Module):
 def graphs(model: TrainedModel, method: Method) -> dict[str, Graph]:
     """A graph for each capability that is a function of an image or of a code.
 
-    Args:
-        model: says what can be done and how pixels are normalised.
-        method: computes it; the model's own, or a copy of it.
+    `method` computes it: that of `model`, or a copy.
     """
     can, trained = model.capabilities, model.method
     found: dict[str, Graph] = {}
@@ -102,7 +108,7 @@ def _task(name: str, method: Any, x: Tensor) -> Tensor:
 
 
 def inference_state(method: Method) -> dict[str, Tensor]:
-    """The tensors that the capabilities need, each its own, in the order of the method's state."""
+    """Copies of the tensors that the capabilities need, in the order of the method's state."""
     return {
         name: tensor.detach().cpu().contiguous().clone()
         for name, tensor in method.state_dict().items()
@@ -119,3 +125,57 @@ def filled(network: nn.Module, state: dict[str, Tensor]) -> Any:
                 tensor.fill_(float("nan"))
     copy.load_state_dict(state, strict=False)
     return copy.eval()
+
+
+def write_program(graph: Graph, example: Tensor, path: Path) -> None:
+    """Writes a .pt2 of torch.export or a .onnx, by the path's ending.
+
+    Args:
+        graph: on the CPU.
+        example: an input of two or more rows; a batch of one would become a constant.
+        path: of the file.
+
+    Raises:
+        RunFailed: torch cannot export the graph.
+    """
+    try:
+        with _quiet():
+            program = torch.export.export(
+                graph, (example,), dynamic_shapes=({0: torch.export.Dim("batch", min=1)},)
+            )
+            if path.suffix == ".pt2":
+                torch.export.save(program, path)
+                return
+            torch.onnx.export(
+                program, (example,), path, input_names=[graph.input_name], output_names=["output"],
+                dynamo=True, external_data=False, verbose=False,
+            )  # fmt: skip
+    except Exception as error:  # torch.export has no common class for its errors
+        first = next(iter(str(error).strip().splitlines()), type(error).__name__)[:160]
+        raise RunFailed(f"{path.name}: torch cannot export it ({first})") from error
+
+
+def program_at(path: Path, input_name: str) -> Callable[[Tensor], Tensor]:
+    """The program in the file, run by its own runtime on the CPU."""
+    if path.suffix == ".pt2":
+        module: Any = torch.export.load(path).module()
+        return lambda x: module(x)
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return lambda x: torch.from_numpy(session.run(None, {input_name: x.numpy()})[0])
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Hides what torch's exporters log for their own developers."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

@@ -1,4 +1,4 @@
-"""The weights alone: safetensors of all that the capabilities need, and a plain state dict."""
+"""Only the weights: safetensors of all that the capabilities need, and a plain state dict."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +27,7 @@ class Backbone:
     """A backbone's plain state dict, with the classifier if there is one.
 
     `network` is torchvision's, without these weights, and `code` the Python that builds it; None
-    and empty for a network that torchvision does not have.
+    and () for a network that torchvision does not have.
     """
 
     state: dict[str, Tensor]
@@ -36,7 +36,7 @@ class Backbone:
 
 
 def backbone(model: TrainedModel) -> Backbone | None:
-    """None if the method has none, such as an autoencoder."""
+    """The method's backbone; None if it has none, as an autoencoder."""
     parts, state = model.method.parts, inference_state(model.method)
     if "backbone" not in parts:
         return None
@@ -89,14 +89,14 @@ def _indexed(path: str) -> str:
 
 
 def loaded_safetensors(model: TrainedModel, path: Path) -> Any:
-    """The method with the tensors of the file and no others."""
+    """The method with only the tensors of the file."""
     from safetensors.torch import load_file
 
     return filled(model.method, load_file(str(path)))
 
 
 def original_backbone(model: TrainedModel) -> nn.Module:
-    """What the backbone's file is compared with: the trained network, and its head."""
+    """The trained network and its head, to compare the backbone's file with."""
     parts = model.method.parts
     names = [parts[part].removesuffix(".") for part in ("backbone", "head") if part in parts]
     known = dict(model.method.named_modules())

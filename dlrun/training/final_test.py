@@ -12,7 +12,8 @@ import torch
 
 from dlrun.config.typed import to_plain_types
 from dlrun.errors import Interrupted
-from dlrun.evaluation.evaluate import evaluate, teacher_predictions, trivial
+from dlrun.evaluation.baselines import trivial
+from dlrun.evaluation.evaluate import evaluate, teacher_predictions
 from dlrun.evaluation.generated import generates
 from dlrun.evaluation.inference import Inference
 from dlrun.evaluation.metrics import to_plain

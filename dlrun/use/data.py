@@ -16,33 +16,36 @@ from dlrun.methods.abilities import Predicts, PredictsTasks, TaskSpec, Translate
 from dlrun.use.model import LABEL, TrainedModel
 
 
-def open_data(model: TrainedModel, overrides: Sequence[str] = ()) -> tuple[DataSet, bool]:
+def open_data(
+    model: TrainedModel, overrides: Sequence[str] = (), data_dir: str | None = None
+) -> tuple[DataSet, bool]:
     """The data set that a run was trained on, or another one with images of the same shape.
 
     Args:
         model: of the run.
-        overrides: dataset=NAME, dataset.KEY=VALUE and data_dir=FOLDER. Without a size, the images
-            get the model's, if the data set can be resized.
+        overrides: dataset=NAME, dataset.KEY=VALUE and data_dir=FOLDER. Images are brought to the
+            model's size, unless a size is given or the data set cannot be resized.
+        data_dir: the folder of the data; None: that of `overrides`, else that of the training.
 
     Returns:
         The data set, and whether its images and splits are those of the training.
 
     Raises:
-        ConfigError: as for a training.
+        ConfigError: as for training.
         UserError: it cannot be opened, or its images have another shape.
     """
     keys = [word.lstrip("+").partition("=")[0] for word in overrides]
     is_other = any(key == "dataset" or "@" in key for key in keys)
-    section, data_dir = _section(model.config, overrides, is_other)
+    section, folder = _section(model.config, overrides, is_other)
     channels, height, width = model.image_shape
     for key, value in (("size", height), ("channels", channels)):
         if key in section and f"dataset.{key}" not in keys and height == width:
             section = {**section, key: value}
-    typed = Typed(own_code=is_other or not model.is_file)  # of another, nothing is from the file
+    typed = Typed(own_code=is_other or not model.is_file)  # else the file names it
     choice = typed.choice("dataset", section, "dataset")
     if typed.problems:
         raise ConfigError(typed.problems)
-    data = open_dataset(choice, data_dir)
+    data = open_dataset(choice, data_dir or folder)
     if data.image_shape != model.image_shape:
         own, known = (
             " x ".join(map(str, shape)) for shape in (data.image_shape, model.image_shape)
@@ -57,7 +60,7 @@ def open_data(model: TrainedModel, overrides: Sequence[str] = ()) -> tuple[DataS
 def _section(
     config: dict[str, Any], overrides: Sequence[str], is_other: bool
 ) -> tuple[dict[str, Any], str | None]:
-    """The plain options of the data set, and where data is kept."""
+    """The plain options of the data set, and the folder of the data."""
     if not overrides:
         return config["dataset"], config.get("data_dir")
 
@@ -116,18 +119,17 @@ def _match_column(data: DataSet, task: TaskSpec, model: TrainedModel) -> DataSet
         UserError: the model does not know one of its values.
     """
     name = task.name
-    known = model.info.value_names.get(name, ())
-    given = data.value_names.get(name, ())
-    tables = {split: getattr(data, split) for split in ("train", "val", "test")}
-    columns = [table.attributes[name] for table in tables.values() if len(table)]
+    known, given = (names.get(name, ()) for names in (model.info.value_names, data.value_names))
     unknown = sorted(set(given) - set(known))
-    if not (given or known) and task.classes is not None:
-        if any(column.is_floating_point() for column in columns):
-            unknown = ["numbers"]
-        elif (largest := max(int(column.max()) for column in columns)) >= task.classes:
-            unknown = [str(largest)]
-    elif known and not given:
+    if known and not given:
         unknown = ["numbers"]
+    elif not given and task.classes is not None:
+        tables = (data.train, data.val, data.test)
+        column = torch.cat([table.attributes[name] for table in tables if len(table)])
+        if column.is_floating_point():
+            unknown = ["numbers"]
+        elif (largest := int(column.max())) >= task.classes:
+            unknown = [str(largest)]
     if unknown:
         raise UserError(
             f"{data.name}: column {name} has {', '.join(unknown[:3])}; {model.source} knows "
@@ -136,16 +138,20 @@ def _match_column(data: DataSet, task: TaskSpec, model: TrainedModel) -> DataSet
     if given == known:
         return data
     numbers = {old: known.index(value) for old, value in enumerate(given)}
-    changed = {
-        split: replace(table, attributes=table.attributes | {name: _mapped(column, numbers)})
-        for split, table in tables.items()
-        for column in (table.attributes[name],)
-    }
-    return replace(data, **changed, value_names={**data.value_names, name: known})
+
+    def matched(table: Table) -> Table:
+        column = _mapped(table.attributes[name], numbers)
+        return replace(table, attributes=table.attributes | {name: column})
+
+    value_names = {**data.value_names, name: known}
+    return replace(
+        data, train=matched(data.train), val=matched(data.val), test=matched(data.test),
+        value_names=value_names,
+    )  # fmt: skip
 
 
 def _domain_labels(data: DataSet, labels: tuple[int, int], model: TrainedModel) -> dict[int, int]:
-    """The model's label of each domain: by name if both are the model's, else A to A and B to B.
+    """The model's label of each domain: by name if both are the model's, else A is A and B is B.
 
     Raises:
         UserError: one has the name of the model's other domain.

@@ -1,28 +1,21 @@
 """Evaluating a trained model on a split of its own data set, or of another one."""
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-
-import torch
 
 from dlrun.data.table import Table
 from dlrun.errors import UserError
 from dlrun.evaluation.evaluate import evaluate
-from dlrun.evaluation.inference import Inference
 from dlrun.files import read_json
 from dlrun.runs.folder import RunFolder
-from dlrun.training.hardware import pick_precision
 from dlrun.use.data import matched, open_data
 from dlrun.use.model import TrainedModel
-
-_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Metrics on a split, and those that were recorded for the same weights and images."""
+    """The metrics on a split, and those recorded for the same weights and images."""
 
     run: str
     method: str
@@ -32,20 +25,20 @@ class Evaluation:
     images: int
     numbers: dict[str, float]
     recorded: dict[str, float]
-    """Empty if nothing was recorded, or if the images are different."""
+    """Empty if nothing was recorded, or if the images differ."""
     notes: list[str]
 
 
 def evaluate_model(
     model: TrainedModel, folder: RunFolder | None, split: str, overrides: Sequence[str] = ()
 ) -> Evaluation:
-    """Every metric that applies, as at the end of a training.
+    """Every metric that applies, as at the end of training.
 
     Args:
-        model: to be evaluated.
+        model: to evaluate.
         folder: of its run, None for a bare file.
         split: train, val or test.
-        overrides: of the data set, as for `open_data`.
+        overrides: of the data set, see `open_data`.
 
     Raises:
         UserError: the split is empty, or the model does not know its classes.
@@ -56,13 +49,9 @@ def evaluate_model(
     if not len(table):
         raise UserError(f"{data.name}: has no {split} split; set --split or dataset.val_fraction")
     known, is_known = matched(model, data)
-    inference = Inference(
-        model.method, known, model.scale, model.device, model.memory_format,
-        lambda: autocast_of(model),
-    )  # fmt: skip
-    numbers = evaluate(inference, split, int(model.config["seed"]))
+    numbers = evaluate(model.inference(known), split, int(model.config["seed"]))
     if not is_same and not overrides:
-        notes.append("the data set is not the one that the run was trained on any more")
+        notes.append("the data set is no longer the one that the run was trained on")
     if not is_known:  # the linear probe has learned other classes
         numbers.pop("probe_accuracy", None)
         notes.append(f"its classes are not those of {model.source}; no class was predicted")
@@ -80,7 +69,7 @@ def evaluate_model(
 
 
 def _recorded(model: TrainedModel, folder: RunFolder | None, split: str) -> dict[str, float]:
-    """Metrics of these weights on `split`, recorded during and after the training."""
+    """The metrics of these weights on `split`, recorded during or after training."""
     if split == "val":
         return dict(model.val) if model.content.get("val_step") == model.step else {}
     if folder is None:
@@ -100,13 +89,3 @@ def write_tensorboard(evaluation: Evaluation, folder: Path) -> None:
     with SummaryWriter(str(folder)) as writer:
         for name, value in evaluation.numbers.items():
             writer.add_scalar(f"{tag}/{name}", value, evaluation.step)
-
-
-def autocast_of(model: TrainedModel) -> AbstractContextManager[object]:
-    """The precision of the training, if this machine has it."""
-    precision = model.config["hardware"]["precision"]
-    if precision == "fp16" and model.device.type == "cpu":
-        precision = "auto"
-    name = model.config["method"]["name"]
-    dtype = _DTYPES.get(pick_precision(precision, model.device, name)[0])
-    return torch.autocast(model.device.type, dtype=dtype, enabled=dtype is not None)

@@ -1,26 +1,37 @@
-"""Features of many images, with their names and classes: a stream of batches."""
+"""Features of many images as a stream of batches, and pictures of them."""
 
+import importlib.util
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from dlrun.data.table import Table
 from dlrun.errors import UserError
+from dlrun.evaluation.features import nearest
+from dlrun.evaluation.pictures import grid
 from dlrun.use.data import open_data
 from dlrun.use.model import TrainedModel
 from dlrun.use.stream import Read, find_files, in_a_line, printable, read_all, read_batches
 
+Way = Literal["pca", "tsne", "umap"]
 _THUMBNAIL = 64  # pixels: TensorBoard puts all of them into one picture
-_CODES = 250  # enough to measure mean and deviation on
+_CODES = 250  # images are enough for a mean and a deviation
+_ROWS, _COLUMNS = 12, 12  # of the neighbours
+_COLOURS = (
+    "#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#bbbbbb", "#000000",
+    "#ee7733", "#009988",
+)  # fmt: skip  # Paul Tol's "bright" and two of "vibrant": distinct for the colour-blind too
 
 
 @dataclass(frozen=True)
 class Part:
-    """Some images: features (n, D) float32, `images` uint8 (n, C, H, W), in the same order."""
+    """Some images, uint8 (n, C, H, W), and in the same order their features (n, D), float32."""
 
     features: Tensor
     names: list[str]
@@ -30,15 +41,15 @@ class Part:
 
 @dataclass
 class Source:
-    """Batches that are computed as they are asked for."""
+    """Batches that are computed one at a time."""
 
     name: str
     """For a file's name."""
     count: int
-    """Of images, those that cannot be read among them."""
+    """Of images, including those that cannot be read."""
     parts: Iterator[Part]
     unreadable: list[Read[Tensor]] = field(default_factory=list)
-    """Of the batches so far."""
+    """In the batches so far."""
 
 
 def of_split(model: TrainedModel, split: str) -> Source:
@@ -60,13 +71,13 @@ def of_split(model: TrainedModel, split: str) -> Source:
             if table.labels is not None:
                 labels = [data.class_names[label] for label in table.labels[rows].tolist()]
             batch = table.images[rows]
-            yield Part(model.features(batch), names, labels, batch)
+            yield Part(model.embed(batch), names, labels, batch)
 
     return Source(split, len(table), parts())
 
 
 def of_files(model: TrainedModel, paths: list[str], advance: Callable[[int], None]) -> Source:
-    """Of files; the class of an image is the folder that it is in, if there are several."""
+    """Of files; the class of an image is its folder, if there are several folders."""
     labelled = len({Path(path).parent.name for path in paths}) > 1
     unreadable: list[Read[Tensor]] = []
 
@@ -77,14 +88,14 @@ def of_files(model: TrainedModel, paths: list[str], advance: Callable[[int], Non
                 good = [read.path for read in batch if read.value is not None]
                 names = [in_a_line(printable(path)) for path in good]
                 labels = [Path(name).parent.name for name in names] if labelled else None
-                yield Part(model.features(table), names, labels, table)
+                yield Part(model.embed(table), names, labels, table)
             advance(len(batch))
 
     return Source("images", len(paths), parts(), unreadable)
 
 
 def codes_of(model: TrainedModel, among: Sequence[str]) -> Tensor:
-    """Codes (N, D) of some images: of those files, or of the val split where there are none.
+    """Codes (N, D) of some images: of the files `among`, or of the val split if there are none.
 
     Raises:
         UserError: there are fewer than two, or the data set cannot be opened.
@@ -96,21 +107,21 @@ def codes_of(model: TrainedModel, among: Sequence[str]) -> Tensor:
                 f"--among: got {len(table)} images and {len(unreadable)} unreadable files, "
                 "expected 2 images or more"
             )
-        return model.features(table)
+        return model.embed(table)
     data = open_data(model)[0]
     held_out = data.val if len(data.val) else data.test
-    return model.features(held_out.images[:_CODES])
+    return model.embed(held_out.images[:_CODES])
 
 
 class Sample:
-    """At most `limit` of the `count` images of a stream, evenly spread, as thumbnails."""
+    """At most `limit` of a stream's `count` images, evenly spread, as thumbnails."""
 
     def __init__(self, count: int, limit: int) -> None:
         self.count, self.limit, self.seen = count, min(limit, count), 0
         self.parts: list[Part] = []
 
     def watch(self, parts: Iterator[Part]) -> Iterator[Part]:
-        """The same parts; some of their rows are kept."""
+        """Yields the same parts and keeps some of their rows."""
         for part in parts:
             rows = [row for row in range(len(part.names)) if self._is_kept(self.seen + row)]
             self.seen += len(part.names)
@@ -122,7 +133,7 @@ class Sample:
             yield part
 
     def whole(self) -> Part:
-        """What was kept, as one."""
+        """The kept rows."""
         parts, labelled = self.parts, self.parts[0].labels is not None
         return Part(
             torch.cat([part.features for part in parts]),
@@ -143,3 +154,116 @@ def _thumbnails(batch: Tensor) -> Tensor:
         return batch.clone()
     size = (max(1, round(height * scale)), max(1, round(width * scale)))
     return F.interpolate(batch.float(), size, mode="area").round().byte()
+
+
+def require_library(way: Way) -> None:
+    """Raises UserError if it is not installed."""
+    needed = {
+        "tsne": ("sklearn", "scikit-learn: pip install 'dlrun[features]'"),
+        "umap": ("umap", "umap-learn: pip install umap-learn"),
+    }
+    if way in needed and importlib.util.find_spec(needed[way][0]) is None:
+        raise UserError(f"--picture {way} needs {needed[way][1]}")
+
+
+def pictures(found: Part, way: Way | None, neighbours: bool, seed: int) -> dict[str, Tensor]:
+    """Pictures (C, H, W) in [0, 1] by the last part of their files' names.
+
+    Args:
+        found: features and their images.
+        way: of a plot in two dimensions, or None.
+        neighbours: whether to make a grid of images and their nearest ones.
+        seed: of t-SNE and UMAP.
+
+    Raises:
+        UserError: there are too few images.
+    """
+    made: dict[str, Tensor] = {}
+    if way is not None:
+        made[way] = scatter(in_two_dimensions(found.features, way, seed), found.labels)
+    if neighbours:
+        made["neighbours"] = grid(neighbour_rows(found.features, found.images, _ROWS, _COLUMNS))
+    return made
+
+
+def write_projector(found: Part, folder: Path, step: int) -> None:
+    """TensorBoard's projector of the features, with thumbnails."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    with SummaryWriter(str(folder)) as writer:
+        writer.add_embedding(
+            found.features, metadata=found.labels or found.names, global_step=step, tag="features",
+            label_img=found.images.float() / 255,
+        )  # fmt: skip
+
+
+def in_two_dimensions(features: Tensor, way: Way, seed: int) -> Tensor:
+    """Features (N, D) to points (N, 2), float32.
+
+    Raises:
+        UserError: there are fewer than three.
+    """
+    if len(features) < 3:
+        raise UserError(f"--picture: got {len(features)} images, expected 3 or more")
+    if way == "pca":
+        centred = features - features.mean(0)
+        axes = torch.linalg.svd(centred, full_matrices=False)[2][:2]
+        points: Tensor = centred @ axes.T
+        return points
+    x: Any = features.numpy().astype(np.float32)
+    solver: Any
+    if way == "umap":
+        from umap import UMAP
+
+        solver = UMAP(random_state=seed, n_neighbors=min(15, len(x) - 1))
+    else:
+        from sklearn.manifold import TSNE
+
+        perplexity = min(30.0, (len(x) - 1) / 3)
+        solver = TSNE(random_state=seed, perplexity=perplexity, init="pca")
+    return torch.from_numpy(np.asarray(solver.fit_transform(x), dtype=np.float32))
+
+
+def scatter(points: Tensor, labels: list[str] | None, size: int = 900) -> Tensor:
+    """Points (N, 2) as a picture (3, size, size) in [0, 1], coloured by label, with a legend."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    scale = 2  # drawn larger and then reduced, so that edges are smooth
+    side, margin = size * scale, 40 * scale
+    low, high = points.min(0).values, points.max(0).values
+    legend = 120 * scale if labels else 0  # to the left of all points
+    room = torch.tensor([side - 2 * margin - legend, side - 2 * margin])
+    pixels = (points - low) / (high - low).clamp_min(1e-9) * room + margin
+    pixels[:, 0] += legend
+    image = Image.new("RGB", (side, side), "white")
+    draw = ImageDraw.Draw(image)
+    names = sorted(set(labels)) if labels else []
+    radius = (3 if len(points) > 2000 else 5) * scale
+    for i, (x, y) in enumerate(pixels.tolist()):
+        index = names.index(labels[i]) if labels else 0
+        box = (x - radius, side - y - radius, x + radius, side - y + radius)
+        draw.ellipse(box, fill=_COLOURS[index % len(_COLOURS)])
+    font = ImageFont.load_default(13 * scale)
+    for index, name in enumerate(names[: len(_COLOURS)]):
+        y = (8 + 18 * index) * scale
+        draw.rectangle((8 * scale, y, 20 * scale, y + 12 * scale), fill=_COLOURS[index])
+        draw.text((26 * scale, y - 2 * scale), name, fill="black", font=font)
+    if len(names) > len(_COLOURS):
+        more = f"and {len(names) - len(_COLOURS)} more, in the same colours again"
+        draw.text((8 * scale, (6 + 18 * len(_COLOURS)) * scale), more, fill="black", font=font)
+    small = torch.from_numpy(np.array(image.resize((size, size), Image.Resampling.LANCZOS)))
+    return small.permute(2, 0, 1).float() / 255
+
+
+def neighbour_rows(features: Tensor, images: Tensor, queries: int, columns: int) -> list[Tensor]:
+    """Some images, evenly spread over all, each in a row with the images of the nearest features.
+
+    From features (N, D) and uint8 images (N, C, H, W) to rows (columns, C, H, W) in [0, 1].
+    """
+    chosen = torch.linspace(0, len(images) - 1, min(queries, len(images))).round().long()
+    found = nearest(features, features[chosen], min(columns, len(images)))
+    rows = []
+    for query, near in zip(chosen, found, strict=True):
+        others = near[near != query][: columns - 1]
+        rows.append(images[torch.cat([query[None], others])].float() / 255)
+    return rows

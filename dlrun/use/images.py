@@ -1,4 +1,4 @@
-"""Images of any kind to the tensor that a method was trained on, in the same way as in training."""
+"""Images of any kind to tensors of the shape that a method was trained on, as in training."""
 
 from os import PathLike, fspath
 from typing import Any

@@ -34,20 +34,20 @@ def load(
         model = dlrun.load("last")
         model.predict("cat.jpg").label
 
-    No option of the training is repeated, and its data set need not be there. Nothing global
-    changes: no seed, no thread count, no default of torch, no state of Hydra.
+    Needs none of the training's options, nor its data set. Nothing global changes: no seed, thread
+    count or default of torch, no state of Hydra.
 
     Args:
-        run: a run's folder, its name, the beginning of its name or `last`, or a checkpoint file,
-            wherever it was copied to.
-        which: the checkpoint of a run: the one with the best val metric, or the last one. A run
-            without a best one gives the last.
+        run: a run's folder, its name, the beginning of its name or `last`; or a checkpoint file,
+            wherever it is.
+        which: the checkpoint of a run: best, the one with the best val metric, or last, which is
+            also used if there is no best one.
         outputs: the folder with the runs, for names.
         device: auto, cpu, cuda or mps.
 
     Raises:
         UserError: there is no such run; or its checkpoint is damaged, was written by a later
-            dlrun, or, as a bare file, names code to be run.
+            dlrun, or is a bare file that names code to run.
     """
     path, folder = locate(run, which, outputs)
     content = checkpoint.load(path) if folder is None else checkpoint.load_own(folder, path)
@@ -83,17 +83,13 @@ def locate(
 def _rebuild(
     content: dict[str, Any], source: str, own_code: bool
 ) -> tuple[Method, DataInfo, torch.memory_format]:
-    """A method with the weights of its checkpoint, in eval mode on the CPU.
+    """A method with the weights of its checkpoint `content`, in eval mode on the CPU.
 
-    Needs neither the data nor other runs; nothing global changes.
-
-    Args:
-        content: of the checkpoint.
-        source: the checkpoint, for messages.
-        own_code: whether it may name the user's own classes.
+    Needs neither the data nor other runs. `source` is for messages; `own_code` says whether the
+    checkpoint may name the user's own classes.
 
     Returns:
-        The method, what it knows of its data set, and how its images should lie in memory.
+        The method, the facts about its data set, and the memory format of its images.
 
     Raises:
         UserError: this dlrun and its code, as they are now, cannot build it.
@@ -108,9 +104,16 @@ def _rebuild(
         raise UserError(f"{source}: this dlrun cannot build it again ({typed.problems[0]})")
     info = info_in(content, source)
     cls: type[Method] = lookup("method", choices["method"].name)
+
+    def pretrained(reference: str) -> Pretrained:
+        """Of a run that this one started from, only the shapes: the checkpoint has the values."""
+        outline = content["inputs"][reference]
+        zeros = {name: torch.zeros(()).expand(size) for name, size in outline["shapes"].items()}
+        return trained_of({**outline, "method": zeros}, reference, {})
+
     build = Builder(
         choices["model"], choices["loss"], info, float(plain.get("epochs", 1)),
-        content.get("rows", 0), pretrained=_Shapes(content["inputs"]),
+        content.get("rows", 0), pretrained=pretrained,
     )  # fmt: skip
     with torch.random.fork_rng(devices=[]):  # building draws initial weights
         method = cls(choices["method"].options, build)
@@ -123,25 +126,6 @@ def _rebuild(
     last = bool(build.built) and all(getattr(n, "channels_last", False) for n in build.built)
     memory_format = torch.channels_last if last else torch.contiguous_format
     return method.eval().to(memory_format=memory_format), info, memory_format
-
-
-class _Shapes:
-    """In place of the runs that a run started from: only the shapes of their weights.
-
-    The checkpoint that fills the method has the values.
-
-    Args:
-        inputs: as in the checkpoint, by reference.
-    """
-
-    def __init__(self, inputs: dict[str, dict[str, Any]]) -> None:
-        self.inputs = inputs
-
-    def __call__(self, reference: str) -> Pretrained:
-        """The run of that reference, with zeros for weights."""
-        outline = self.inputs[reference]
-        state = {name: torch.zeros(()).expand(shape) for name, shape in outline["shapes"].items()}
-        return trained_of({**outline, "method": state}, reference, {})
 
 
 def _without_weights(part: Any) -> Any:

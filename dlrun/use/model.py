@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from dlrun.data.info import DataInfo
-from dlrun.data.table import PixelScale
+from dlrun.data.table import DataSet, PixelScale
 from dlrun.errors import UserError
+from dlrun.evaluation.inference import BATCH, Inference
 from dlrun.methods.abilities import (
     Decodes,
     Direction,
@@ -25,40 +26,34 @@ from dlrun.methods.abilities import (
 from dlrun.methods.base import Method
 from dlrun.randomness import seed_everything
 from dlrun.registry import lookup, names
+from dlrun.training.hardware import pick_precision
 from dlrun.use.images import Image, to_bytes
 
 LABEL = "label"
 """The task whose classes are those of the data set."""
-BATCH = 250
 _PIXELS = 2**20  # in a batch: large images go through a network in smaller batches
 _WEIGHTS = ("method", "optimizers", "scaler")
 _SPAN = 3.0  # standard deviations to each side of a code
-
-
-def _predicts(method: Method) -> bool:
-    return isinstance(method, PredictsTasks) or (isinstance(method, Predicts) and method.classifies)
-
-
-_ABILITIES: dict[str, Callable[[Method], bool]] = {
-    "predict": _predicts,
-    "embed": lambda method: isinstance(method, Embeds),
-    "reconstruct": lambda method: isinstance(method, Reconstructs),
-    "sample": lambda method: isinstance(method, Samples),
-    "interpolate": lambda method: isinstance(method, Decodes),
-    "traverse": lambda method: isinstance(method, Decodes),
-    "translate": lambda method: isinstance(method, Translates),
+_ABILITIES: dict[str, tuple[type, ...]] = {
+    "predict": (Predicts, PredictsTasks),
+    "embed": (Embeds,),
+    "reconstruct": (Reconstructs,),
+    "sample": (Samples,),
+    "interpolate": (Decodes,),
+    "traverse": (Decodes,),
+    "translate": (Translates,),
 }
 
 
 def methods_that(verb: str) -> list[str]:
-    """The methods of dlrun whose class defines what the verb needs, by name."""
+    """The names of dlrun's methods whose class defines what the verb needs."""
     attribute = {"interpolate": "decode", "traverse": "decode"}.get(verb, verb)
     return [name for name in names("method") if hasattr(lookup("method", name), attribute)]
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """The probabilities (K,) of an image's classes, which are called `class_names`."""
+    """The probabilities (K,) of an image's classes, and the names of these."""
 
     class_names: tuple[str, ...]
     probabilities: Tensor
@@ -81,10 +76,11 @@ class Prediction:
 
 
 class TrainedModel:
-    """What `dlrun.load` returns. One image gives one result; a list of images gives one for each.
+    """What `dlrun.load` returns. One image gives one result; several images give one for each.
 
-    An image is a path, a PIL image, an array (H, W, C) of uint8 or a tensor (C, H, W). Images that
-    are returned are float32 (C, H, W) in [0, 1], or (N, C, H, W); all tensors are on the CPU.
+    An image is a path, a PIL image, an array (H, W, C) of uint8 or a tensor (C, H, W) of uint8 or
+    of floats in [0, 1]; several are a list of these or a tensor (N, C, H, W). Images that are
+    returned are float32 (C, H, W) or (N, C, H, W) in [0, 1]; all tensors are on the CPU.
     `capabilities` says which of its functions a model has; the others raise UserError and name the
     methods that have them.
     """
@@ -101,7 +97,7 @@ class TrainedModel:
     ) -> None:
         self.method, self.info, self.source = method, info, source
         self.is_file = is_file
-        """Whether it came from a bare file, which may not name code to run."""
+        """Whether it was loaded from a bare file, which may not name code to run."""
         self.device, self.memory_format = device, memory_format
         self.content = {key: item for key, item in content.items() if key not in _WEIGHTS}
         """Its checkpoint without the weights."""
@@ -109,7 +105,7 @@ class TrainedModel:
         """The run's config, as plain containers."""
         self.step: int = content["step"]
         self.val: dict[str, float] = content.get("val", {})
-        """The last evaluation on the val split before the checkpoint was saved."""
+        """The last metrics on the val split before the checkpoint was saved."""
         mean, std = torch.tensor(info.mean), torch.tensor(info.std)
         self.scale = PixelScale.of(method.pixels, mean, std).to(device)
 
@@ -144,7 +140,11 @@ class TrainedModel:
     @property
     def capabilities(self) -> tuple[str, ...]:
         """Which of predict, embed, reconstruct, sample, interpolate, traverse, translate."""
-        return tuple(verb for verb, can in _ABILITIES.items() if can(self.method))
+        method = self.method
+        found = [verb for verb, kinds in _ABILITIES.items() if isinstance(method, kinds)]
+        if "predict" in found and not isinstance(method, PredictsTasks) and not method.classifies:
+            found.remove("predict")
+        return tuple(found)
 
     def require(self, verb: str) -> Any:
         """The method, if it has the capability.
@@ -189,25 +189,58 @@ class TrainedModel:
     @overload
     def predict(self, images: Sequence[Image]) -> list[Prediction]: ...
     def predict(self, images: Image | Sequence[Image]) -> Prediction | list[Prediction]:
-        """The classes of images, with probabilities."""
+        """The classes of images, with probabilities.
+
+        Raises:
+            UserError: it predicts other tasks only.
+        """
+        if LABEL not in self.tasks:
+            raise UserError(
+                f"{self} was trained on {', '.join(self.tasks)} and not on the class; use "
+                "predict_tasks"
+            )
         table, single = self._bytes(images)
-        found = [Prediction(self.class_names, row) for row in self.probabilities(table)]
+        found = [Prediction(self.class_names, row) for row in self.answers(table)[LABEL]]
         return found[0] if single else found
 
-    def predict_tasks(self, images: Sequence[Image]) -> list[dict[str, Prediction | float]]:
+    def predict_tasks(
+        self, images: Sequence[Image] | Tensor
+    ) -> list[dict[str, Prediction | float]]:
         """For each image the class or the number, in its own unit, of each of `tasks`.
 
         `label` is what `predict` gives; further tasks are those of `method.tasks`.
         """
-        return self.predictions(self._bytes(list(images))[0])
+        table = self._bytes(images)[0]
+        rows: list[dict[str, Prediction | float]] = [{} for _ in table]
+        for task, values in self.answers(table).items():
+            names = self.tasks[task]
+            for row, value in zip(rows, values, strict=True):
+                row[task] = float(value) if names is None else Prediction(names, value)
+        return rows
+
+    def answers(self, table: Tensor) -> dict[str, Tensor]:
+        """For each of `tasks` probabilities (N, K), or numbers (N,) in their own unit."""
+        tasks, method = self.tasks, self.require("predict")
+
+        def side_by_side(x: Tensor) -> Tensor:
+            if not isinstance(method, PredictsTasks):
+                return method.probabilities(method.predict(x))  # type: ignore[no-any-return]
+            found = method.predict_tasks(x)
+            return torch.cat([found[task].float().view(len(x), -1) for task in tasks], 1)
+
+        widths = [1 if names is None else len(names) for names in tasks.values()]
+        parts = zip(tasks.items(), self.over(table, side_by_side).split(widths, 1), strict=True)
+        return {task: part[:, 0] if names is None else part for (task, names), part in parts}
 
     def embed(self, images: Image | Sequence[Image]) -> Tensor:
-        """Features (D,) of an image, (N, D) of a list."""
-        return self._of(images, self.features)
+        """Features (D,) of an image, (N, D) of several."""
+        method: Embeds = self.require("embed")
+        return self.over(images, method.embed)
 
     def reconstruct(self, images: Image | Sequence[Image]) -> Tensor:
         """The reconstruction of an image."""
-        return self._of(images, self.reconstructions)
+        method: Reconstructs = self.require("reconstruct")
+        return self.over(images, method.reconstruct)
 
     def translate(self, images: Image | Sequence[Image], direction: str) -> Tensor:
         """The image in the other domain.
@@ -216,20 +249,24 @@ class TrainedModel:
             images: of the domain to translate from.
             direction: a_to_b or b_to_a, or the name of the domain to translate to.
         """
-        return self._of(images, lambda table: self.translations(table, self.direction(direction)))
+        method: Translates = self.require("translate")
+        way = self.direction(direction)
+        return self.over(images, lambda x: method.translate(x, way))
 
     def sample(self, n: int, seed: int = 0) -> Tensor:
         """n generated images (n, C, H, W); the same for the same seed."""
         method: Samples = self.require("sample")
         sizes = [min(self.batch, n - start) for start in range(0, n, self.batch)]
-        with self._seeded(seed), self.using():
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices), self._using():
+            seed_everything(seed, "sample")
             parts = [method.sample(size).float().cpu() for size in sizes]
         return torch.cat(parts) if parts else torch.empty(0, *self.image_shape)
 
     def interpolate(self, a: Image, b: Image, steps: int = 10) -> Tensor:
         """The decoded codes on the line between those of a and b, (steps, C, H, W)."""
         method: Decodes = self.require("interpolate")
-        first, last = self.features(self._bytes([a, b])[0])
+        first, last = self.embed([a, b])
         line = torch.lerp(first, last, torch.linspace(0, 1, steps)[:, None])
         return self._decoded(method, line)
 
@@ -249,8 +286,8 @@ class TrainedModel:
             image: whose code to start from; None: the mean code.
             dims: which dimensions; None: all, those that vary most first.
             steps: images for each dimension.
-            codes: of some images (N, D), `model.embed(list_of_images)`, to measure mean and
-                deviation on; None: those of the prior, N(0, 1), if the method has one.
+            codes: of some images (N, D), `model.embed(list_of_images)`, for the mean and the
+                deviation; None: those of the prior, N(0, 1), if the method has one.
         """
         method: Decodes = self.require("traverse")
         if codes is None and not isinstance(self.method, HasPosterior):
@@ -258,14 +295,14 @@ class TrainedModel:
         width = method.code_dim
         centre = torch.zeros(width) if codes is None else codes.mean(0)
         spread = torch.ones(width) if codes is None else codes.std(0)
-        start = centre if image is None else self.features(self._bytes(image)[0])[0]
+        start = centre if image is None else self.embed(image)
         if dims is None:
             dims = spread.argsort(descending=True, stable=True).tolist()
         moves = torch.linspace(-_SPAN, _SPAN, steps)
         rows = []
         for dim in dims:
             if not 0 <= dim < width:
-                raise UserError(f"dims: got {dim}, expected 0 to {width - 1}, as the code has them")
+                raise UserError(f"dims: got {dim}, expected 0 to {width - 1}")
             line = start.repeat(steps, 1)
             line[:, dim] += moves * spread[dim]
             rows.append(self._decoded(method, line))
@@ -287,94 +324,48 @@ class TrainedModel:
             )
         return known[given]
 
-    # The same for uint8 images (N, C, H, W) of the model's shape, as `to_bytes` gives them.
-
-    def probabilities(self, table: Tensor) -> Tensor:
-        """(N, K), of the classes in `class_names`. Raises UserError where it predicts others."""
-        if LABEL not in self.tasks:
-            raise UserError(
-                f"{self} was trained on {', '.join(self.tasks)} and not on the class; use "
-                "predict_tasks"
-            )
-        return self.answers(table)[LABEL]
-
-    def answers(self, table: Tensor) -> dict[str, Tensor]:
-        """For each of `tasks` probabilities (N, K), or numbers (N,) in their own unit."""
-        tasks, method = self.tasks, self.require("predict")
-
-        def side_by_side(x: Tensor) -> Tensor:
-            if not isinstance(method, PredictsTasks):
-                return method.probabilities(method.predict(x))  # type: ignore[no-any-return]
-            found = method.predict_tasks(x)
-            return torch.cat([found[task].float().view(len(x), -1) for task in tasks], 1)
-
-        widths = [1 if names is None else len(names) for names in tasks.values()]
-        parts = zip(tasks.items(), self.over(table, side_by_side).split(widths, 1), strict=True)
-        return {task: part[:, 0] if names is None else part for (task, names), part in parts}
-
-    def predictions(self, table: Tensor) -> list[dict[str, Prediction | float]]:
-        """As `predict_tasks`."""
-        tasks = self.tasks
-        rows: list[dict[str, Prediction | float]] = [{} for _ in table]
-        for task, values in self.answers(table).items():
-            names = tasks[task]
-            for row, value in zip(rows, values, strict=True):
-                row[task] = float(value) if names is None else Prediction(names, value)
-        return rows
-
-    def features(self, table: Tensor) -> Tensor:
-        """(N, D)."""
-        method: Embeds = self.require("embed")
-        return self.over(table, method.embed)
-
-    def reconstructions(self, table: Tensor) -> Tensor:
-        """(N, C, H, W) in [0, 1]."""
-        method: Reconstructs = self.require("reconstruct")
-        return self.over(table, method.reconstruct)
-
-    def translations(self, table: Tensor, direction: Direction) -> Tensor:
-        """(N, C, H, W) in [0, 1]."""
-        method: Translates = self.require("translate")
-        return self.over(table, lambda x: method.translate(x, direction))
-
-    def over(self, table: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
-        """`function` of the images, a batch at a time; float32 on the CPU."""
-        with self.using():
+    def over(self, images: Image | Sequence[Image], function: Callable[[Tensor], Tensor]) -> Tensor:
+        """`function` of the images as the network sees them, a batch at a time; float32, CPU."""
+        table, single = self._bytes(images)
+        with self._using():
             parts = [function(self.seen(part)).float().cpu() for part in table.split(self.batch)]
-        return torch.cat(parts)
+        found = torch.cat(parts)
+        return found[0] if single else found
 
     def seen(self, part: Tensor) -> Tensor:
-        """The images as the network sees them, on its device."""
+        """uint8 images as the network sees them, on its device."""
         x = self.scale.from_bytes(part.to(self.device))
         return x.contiguous(memory_format=self.memory_format)
 
-    @contextmanager
-    def using(self) -> Iterator[None]:
-        """Eval mode without gradients, in full precision whatever autocast the caller is in."""
-        self.method.eval()
-        off = torch.autocast(self.device.type, enabled=False)
-        with torch.no_grad(), off:
-            yield
+    def inference(self, data: DataSet) -> Inference:
+        """The method on another data set, at the precision of its training if the device has it."""
+        hardware = self.config["hardware"]["precision"]
+        asked = "auto" if hardware == "fp16" and self.device.type == "cpu" else hardware
+        precision, _ = pick_precision(asked, self.device, self.config["method"]["name"])
+        dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
+        return Inference(
+            self.method, data, self.scale, self.device, self.memory_format,
+            lambda: torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None),
+        )  # fmt: skip
 
     @contextmanager
-    def _seeded(self, seed: int) -> Iterator[None]:
-        """Seeds the default generators; afterwards they are as they were."""
-        devices = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices):
-            seed_everything(seed, "sample")
+    def _using(self) -> Iterator[None]:
+        """Eval mode without gradients, in full precision whatever autocast the caller is in."""
+        self.method.eval()
+        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
             yield
 
     def _decoded(self, method: Decodes, codes: Tensor) -> Tensor:
-        with self.using():
+        with self._using():
             parts = [method.decode(part.to(self.device)) for part in codes.split(self.batch)]
         return torch.cat(parts).float().cpu()
 
-    def _of(self, images: Image | Sequence[Image], function: Callable[[Tensor], Tensor]) -> Tensor:
-        table, single = self._bytes(images)
-        return function(table)[0] if single else function(table)
-
     def _bytes(self, images: Image | Sequence[Image]) -> tuple[Tensor, bool]:
         """uint8 (N, C, H, W), and whether it was a single image."""
+        if isinstance(images, Tensor) and images.ndim == 4:
+            if images.dtype == torch.uint8 and tuple(images.shape[1:]) == self.image_shape:
+                return images, False
+            images = list(images)
         single = not isinstance(images, list | tuple)
         listed: Any = [images] if single else images
         rows = [to_bytes(image, self.image_shape) for image in listed]

@@ -1,21 +1,30 @@
-"""Tensors to picture files, each whole or not at all."""
+"""Tensors and translated images to picture files, each whole or not at all."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import torch
 from PIL import Image
 from torch import Tensor
 
+from dlrun.data.sources.decoding import open_picture, stretched
 from dlrun.errors import UserError
 from dlrun.evaluation.pictures import grid
 from dlrun.files import output_file
+from dlrun.methods.abilities import Direction
+from dlrun.use.model import TrainedModel
+from dlrun.use.stream import Read, stream
 
+Size = tuple[int, int]
+"""Width and height."""
+_BATCH = 32  # images to translate at a time: their translations wait for the disk
 _QUALITY = {"quality": 95}  # of JPEG and WebP: shows the model, not the file format
 
 
 def to_picture(image: Tensor) -> Image.Image:
-    """Of float (C, H, W) in [0, 1], C 1 or 3."""
+    """From float (C, H, W) in [0, 1], C 1 or 3."""
     pixels = (image.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).contiguous().cpu()
     height, width, channels = pixels.shape
     mode = "L" if channels == 1 else "RGB"
@@ -52,12 +61,12 @@ def save_grid(
     Args:
         rows: each (N, C, H, W) in [0, 1].
         path: of the picture.
-        single: also each image, in a folder of the same name.
-        is_walk: whether the columns follow one another.
-        gif: then also an animation.
+        single: whether to write each image too, in a folder of the same name.
+        is_walk: whether the columns are steps of a walk.
+        gif: whether a walk is also written as an animation.
 
     Returns:
-        What was written: files, and the folder.
+        The paths of the files and of the folder.
 
     Raises:
         UserError: it cannot be written.
@@ -77,8 +86,55 @@ def save_grid(
 
 
 def save_animation(frames: Iterable[Tensor], path: Path, seconds: float = 0.1) -> Path:
-    """A GIF that repeats for ever, of pictures (C, H, W) in [0, 1]."""
+    """A GIF in a loop, of pictures (C, H, W) in [0, 1]."""
     first, *others = (to_picture(frame).convert("P") for frame in frames)
     return save(
         first, path, save_all=True, append_images=others, duration=round(1000 * seconds), loop=0
     )
+
+
+def translate_files(
+    model: TrainedModel,
+    files: Mapping[str, Path],
+    direction: Direction,
+    advance: Callable[[int], None],
+) -> list[Read[tuple[Tensor, Size]]]:
+    """Translates images to files of the same sizes.
+
+    Args:
+        model: of an unpaired method.
+        files: the path of each image's translation, by the image's path.
+        direction: of the translation.
+        advance: called with the number of images that were just done.
+
+    Returns:
+        The files that could not be read.
+
+    Raises:
+        UserError: a file cannot be written.
+    """
+
+    def decode(path: str) -> tuple[Tensor, Size]:
+        picture, size = open_picture(path, model.image_shape)
+        return stretched(picture, model.image_shape), size
+
+    unreadable = []
+    with ThreadPoolExecutor() as pool:
+        for batch in stream(list(files), decode, _BATCH):
+            good = [(read.path, *read.value) for read in batch if read.value is not None]
+            if good:
+                table = torch.stack([pixels for _, pixels, _ in good])
+                images = model.translate(table, direction)
+                targets = [files[path] for path, _, _ in good]
+                sizes = [size for _, _, size in good]
+                list(pool.map(_save, images, sizes, targets))  # list: so that errors are raised
+            unreadable += [read for read in batch if read.value is None]
+            advance(len(batch))
+    return unreadable
+
+
+def _save(image: Tensor, size: Size, path: Path) -> None:
+    picture = to_picture(image)
+    if picture.size != size:
+        picture = picture.resize(size, Image.Resampling.BICUBIC)
+    save(picture, path)

@@ -1,4 +1,4 @@
-"""Finding image files, and reading them as a stream that is never held as a whole."""
+"""Finding image files, and reading them as a stream that is never whole in memory."""
 
 import glob
 import os
@@ -35,11 +35,11 @@ class Read(Generic[T]):
 def find_files(given: Sequence[str]) -> list[str]:
     """The images of files, folders (everything below them) and patterns such as 'a/*.png'.
 
-    In the order given, within a folder or pattern by name, each once. A file that is named itself
-    is taken whatever its name ends in; hidden ones below a folder are not.
+    In the given order, by name within a folder or pattern, each once. A file that is given itself
+    may have any ending; hidden files below a folder are left out.
 
     Raises:
-        UserError: nothing has that name, or no image is there.
+        UserError: there is no such file, or no image.
     """
     found: dict[str, None] = {}
     for text in given:
@@ -85,7 +85,7 @@ def images_below(folder: str) -> list[str]:
 def stream(
     paths: Sequence[str], decode: Callable[[str], T], size: int = BATCH
 ) -> Iterator[list[Read[T]]]:
-    """`decode` of every file, in order, in batches, on all processors, a few batches ahead."""
+    """`decode` of every file, in batches and in order, by threads that are a few batches ahead."""
 
     def read(path: str) -> Read[T]:
         try:
@@ -116,10 +116,9 @@ def read_batches(paths: Sequence[str], shape: Shape) -> Iterator[tuple[list[Read
 
 def read_all(paths: Sequence[str], shape: Shape) -> tuple[Tensor, list[Read[Tensor]]]:
     """uint8 (N, *shape) of the files that can be read, and the others."""
-    tables, unreadable = [torch.empty(0, *shape, dtype=torch.uint8)], []
-    for batch, table in read_batches(paths, shape):
-        tables.append(table)
-        unreadable += [read for read in batch if read.value is None]
+    batches = list(read_batches(paths, shape))
+    unreadable = [read for batch, _ in batches for read in batch if read.value is None]
+    tables = [table for _, table in batches] or [torch.empty(0, *shape, dtype=torch.uint8)]
     return torch.cat(tables), unreadable
 
 

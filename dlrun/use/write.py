@@ -1,21 +1,23 @@
-"""Rows of a table and features to a file, as they come; whole or not at all."""
+"""Predictions and features to a file, batch by batch; the file appears whole or not at all."""
 
 import csv
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 import numpy as np
+from torch import Tensor
 
 from dlrun.errors import UserError
 from dlrun.files import output_file
-
-if TYPE_CHECKING:
-    from dlrun.use.features import Part
+from dlrun.use.features import Part
+from dlrun.use.model import LABEL, Prediction
+from dlrun.use.stream import Read, printable
 
 Row = Mapping[str, str | float | None]
 Write = Callable[[Sequence[Row]], object]
@@ -24,7 +26,7 @@ Write = Callable[[Sequence[Row]], object]
 
 @contextmanager
 def row_writer(path: Path | None, kind: str, columns: Mapping[str, type]) -> Iterator[Write]:
-    """Writes rows to `path`, or to standard output where it is None.
+    """Writes rows to `path`, or to standard output if it is None.
 
     Args:
         path: replaced at the end.
@@ -48,7 +50,7 @@ def row_writer(path: Path | None, kind: str, columns: Mapping[str, type]) -> Ite
 
 
 def kind_of(path: Path | None, given: str | None) -> str:
-    """The format that was given, or by the file's name; CSV to a pipe. Raises UserError."""
+    """The format that was given, else that of the file's name; CSV for a pipe. Raises UserError."""
     if given is not None:
         return given
     suffix = "csv" if path is None else path.suffix.lower().lstrip(".")
@@ -116,11 +118,93 @@ FORMATS: dict[str, Callable[[IO[str], Mapping[str, type]], AbstractContextManage
 }
 
 
-def write_features(parts: "Iterable[Part]", path: Path) -> tuple[int, int]:
-    """To a .parquet, or X.npy with names and classes in X-names.tsv, as they come.
+@dataclass(frozen=True)
+class Task:
+    """The columns of one task.
+
+    Attributes:
+        name: of the task.
+        classes: their names; None for a number.
+        top: the columns of a class and of its probability, the most probable class first.
+        number: the column of a number.
+        every: a column for the probability of each class, or none.
+    """
+
+    name: str
+    classes: tuple[str, ...] | None
+    top: tuple[tuple[str, str], ...] = ()
+    number: str = ""
+    every: tuple[str, ...] = ()
+
+
+class Sheet:
+    """The table of `file`, its predictions, and `error`.
+
+    Args:
+        tasks: what is predicted, as in `TrainedModel.tasks`.
+        top: how many of the most probable classes get columns.
+        every: whether each class has a column of its own, too.
+    """
+
+    def __init__(self, tasks: Mapping[str, tuple[str, ...] | None], top: int, every: bool) -> None:
+        self.columns: dict[str, type] = {"file": str}
+        self.tasks = [self._task(name, classes, top, every) for name, classes in tasks.items()]
+        self.columns["error"] = str
+
+    def row(self, read: Read[Tensor], predicted: Mapping[str, Prediction | float]) -> Row:
+        """Of a file and its predictions, which are empty if it cannot be read."""
+        row = dict.fromkeys(self.columns) | {"file": printable(read.path)}
+        for task in self.tasks if predicted else ():
+            value = predicted[task.name]
+            if isinstance(value, float):
+                row[task.number] = value
+                continue
+            for (label, chance), found in zip(task.top, value.top(len(task.top)), strict=True):
+                row[label], row[chance] = found
+            if task.every:
+                row |= zip(task.every, value.probabilities.tolist(), strict=True)
+        return row | {"error": read.error or None}
+
+    def cells(self, row: Row) -> Iterator[str]:
+        """The predictions of a row for a terminal."""
+        for task in self.tasks:
+            head = "" if task.name == LABEL else f"{task.name} "
+            if task.classes is None:
+                yield f"{head}{row[task.number]:.4g}"
+                continue
+            width = max(map(len, task.classes))
+            for label, chance in task.top:
+                yield f"{head}{str(row[label]).ljust(width)} {row[chance]:.3f}"
+            for name, column in zip(task.classes, task.every, strict=False):
+                yield f"{head}{name} {row[column]:.3f}"
+
+    def _task(self, name: str, classes: tuple[str, ...] | None, top: int, every: bool) -> Task:
+        if classes is None:
+            return Task(name, None, number=self._column(name, float))
+        chance = "probability" if name == LABEL else f"{name}_probability"
+        ends = ("", *(f"_{rank}" for rank in range(2, min(top, len(classes)) + 1)))
+        columns = tuple(
+            (self._column(f"{name}{end}", str), self._column(f"{chance}{end}", float))
+            for end in ends
+        )
+        of = "" if name == LABEL else f"{name}="
+        names = classes if every else ()
+        each = tuple(self._column(f"p({of}{k})", float) for k in names)
+        return Task(name, classes, columns, every=each)
+
+    def _column(self, name: str, kind: type) -> str:
+        """Adds it; a name that is taken, such as `file`, gets an underscore."""
+        while name in self.columns or name == "error":
+            name += "_"
+        self.columns[name] = kind
+        return name
+
+
+def write_features(parts: Iterable[Part], path: Path) -> tuple[int, int]:
+    """To a .parquet, or to X.npy with names and classes in X-names.tsv, batch by batch.
 
     Returns:
-        How many images there were and how many features each has; of none, no file is written.
+        How many images there were and how many features each has; without images, no file.
 
     Raises:
         UserError: it cannot be written, or pyarrow is missing.
@@ -134,7 +218,7 @@ def write_features(parts: "Iterable[Part]", path: Path) -> tuple[int, int]:
     return write(chain([first], stream), width, path), width
 
 
-def _feature_array(parts: "Iterator[Part]", width: int, path: Path) -> int:
+def _feature_array(parts: Iterator[Part], width: int, path: Path) -> int:
     count = 0
     with (
         output_file(path) as array,
@@ -161,7 +245,7 @@ def _header(file: IO[bytes], rows: int, columns: int) -> int:
     return file.tell()
 
 
-def _feature_rows(parts: "Iterator[Part]", width: int, path: Path) -> int:
+def _feature_rows(parts: Iterator[Part], width: int, path: Path) -> int:
     columns = {"image": str, "label": str, **{f"f{index}": float for index in range(width)}}
     count = 0
     with row_writer(path, "parquet", columns) as write:

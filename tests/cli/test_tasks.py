@@ -16,8 +16,8 @@ from dlrun.errors import UserError
 from dlrun.export.check import difference
 from dlrun.export.graphs import graphs
 from dlrun.use.model import Prediction
-from dlrun.use.predictions import Sheet
 from dlrun.use.stream import Read
+from dlrun.use.write import Sheet
 
 HAIR = ("black", "brown", "red")
 

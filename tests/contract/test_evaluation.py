@@ -6,7 +6,8 @@ import pytest
 import torch
 from harness import SMALL, experiment, inference_of, snapshot, take_step
 
-from dlrun.evaluation.evaluate import evaluate, trivial
+from dlrun.evaluation.baselines import trivial
+from dlrun.evaluation.evaluate import evaluate
 from dlrun.evaluation.inference import Inference
 from dlrun.evaluation.metrics import METRICS
 from dlrun.evaluation.pictures import pictures

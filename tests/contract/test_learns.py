@@ -11,7 +11,8 @@ from harness import experiment, inference_of, take_step
 from torch.nn import functional as F
 
 from dlrun.config.typed import to_plain_types
-from dlrun.evaluation.evaluate import evaluate, teacher_predictions, trivial
+from dlrun.evaluation.baselines import trivial
+from dlrun.evaluation.evaluate import evaluate, teacher_predictions
 from dlrun.evaluation.features import share_equal
 from dlrun.methods.dbvae import DBVAE
 from dlrun.training import checkpoint

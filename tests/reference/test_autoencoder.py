@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from dlrun.data.batches import Images
 from dlrun.data.info import DataInfo
-from dlrun.evaluation.linear import pca_squared_error
+from dlrun.evaluation.baselines import pca_squared_error
 from dlrun.methods.autoencoder import Autoencoder
 
 SHAPE = (1, 4, 4)

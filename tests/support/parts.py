@@ -13,7 +13,8 @@ from dlrun.config.schema import TrainConfig, check
 from dlrun.data.batches import Batch, Batches
 from dlrun.data.info import DataInfo
 from dlrun.data.options import AugmentConfig, ViewConfig
-from dlrun.data.table import DataSet, Pixels
+from dlrun.data.table import DataSet, Pixels, PixelScale, Table
+from dlrun.evaluation.inference import Inference
 from dlrun.losses.base import bind
 from dlrun.methods.base import Builder, Method
 from dlrun.options import Choice
@@ -120,3 +121,26 @@ def literal_query(pool: list[Tensor], size: int, images: Tensor) -> Tensor:
             image, pool[draw] = pool[draw], image.clone()
         shown.append(image)
     return torch.stack(shown)
+
+
+def data_of(train: Table, val: Table, test: Table, classes: int = 2, **more: Any) -> DataSet:
+    """A data set of these tables; its classes are a, b, ..., of which the first two are domains."""
+    channels = train.images.shape[1]
+    known: dict[str, Any] = {
+        "name": "own", "class_names": tuple("abcdefghij"[:classes]),
+        "domains": (0, 1) if classes > 1 else None, "mean": torch.full((channels,), 0.5),
+        "std": torch.full((channels,), 0.25), "checksum": "",
+    }  # fmt: skip
+    return DataSet(train=train, val=val, test=test, **(known | more))
+
+
+def inference_on(
+    method: Method,
+    data: DataSet,
+    pixels: Pixels = "unit",
+    autocast: Any = nullcontext,
+    memory_format: torch.memory_format = torch.contiguous_format,
+) -> Inference:
+    """The method on the CPU."""
+    scale = PixelScale.of(pixels, data.mean, data.std)
+    return Inference(method, data, scale, CPU.device, memory_format, autocast)

@@ -2,19 +2,17 @@
 
 import copy
 import math
-from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 import torch
-from parts import CPU, config_of, method_of, take_step
+from parts import CPU, config_of, data_of, inference_on, method_of, take_step
 from torch import Tensor, nn
 
 from dlrun.data.batches import TwoViews
 from dlrun.data.info import DataInfo
-from dlrun.data.table import DataSet, PixelScale, Table
+from dlrun.data.table import Table
 from dlrun.evaluation.evaluate import evaluate
-from dlrun.evaluation.inference import Inference
 from dlrun.methods.byol import BYOL, preset_tau
 from dlrun.training.optimizers import build_optimizers
 from dlrun.training.update import Update
@@ -73,18 +71,6 @@ def test_no_preset_is_said_to_stand_still_at_any_moment(epochs: float) -> None:
 # --- a method that warns -------------------------------------------------------------------------
 
 
-def inference(method: BYOL) -> Inference:
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randint(0, 256, (40, *SHAPE), generator=generator).byte()
-    table = Table(images, torch.arange(40) % 3)
-    mean, std = torch.full((1,), 0.5), torch.full((1,), 0.3)
-    data = DataSet("x", table, table, table, ("a", "b", "c"), None, mean, std, "")
-    return Inference(
-        method, data, PixelScale.of(method.pixels, mean, std), CPU.device, CPU.memory_format,
-        nullcontext,
-    )  # fmt: skip
-
-
 def constant(method: BYOL) -> None:
     """The encoder gives the same features whatever it sees."""
     first = method.online[0].layers[1]  # type: ignore[index]
@@ -93,7 +79,11 @@ def constant(method: BYOL) -> None:
 
 
 def warnings(method: BYOL, update: Update) -> list[str]:
-    numbers = evaluate(inference(method), "val", 0, full=False)
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (40, *SHAPE), generator=generator).byte()
+    table = Table(images, torch.arange(40) % 3)
+    data = data_of(table, table, table, classes=3)
+    numbers = evaluate(inference_on(method, data, method.pixels), "val", 0, full=False)
     assert {"projection_std", "projection_rank", "probe_accuracy", "knn"} <= numbers.keys()
     return method.warnings(numbers, update)
 

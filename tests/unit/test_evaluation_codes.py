@@ -1,16 +1,15 @@
 """Active units and likelihoods against plain definitions."""
 
 import math
-from contextlib import nullcontext
 
 import pytest
 import torch
+from parts import data_of, inference_on
 from torch import Tensor
 
-from dlrun.data.table import DataSet, PixelScale, Table
+from dlrun.data.table import DataSet, Table
+from dlrun.evaluation.baselines import trivial
 from dlrun.evaluation.codes import code_numbers, likelihood
-from dlrun.evaluation.evaluate import trivial
-from dlrun.evaluation.inference import Inference
 from dlrun.losses.reconstruction import gaussian_kl
 from dlrun.methods.base import Method
 
@@ -21,10 +20,7 @@ def table(count: int) -> Table:
 
 
 def data_set() -> DataSet:
-    return DataSet(
-        name="noise", train=table(300), val=table(260), test=table(30), class_names=(),
-        domains=None, mean=torch.tensor([0.5]), std=torch.tensor([0.3]), checksum="",
-    )  # fmt: skip
+    return data_of(table(300), table(260), table(30), classes=0)
 
 
 class Coded(Method):
@@ -49,24 +45,13 @@ class Coded(Method):
         return -1000 * image.flatten(1)[:, 0].double() + numbers[:, None].log()
 
 
-def inference(method: Method) -> Inference:
-    data = data_set()
-    scale = PixelScale.of("unit", data.mean, data.std)
-    return Inference(method, data, scale, torch.device("cpu"), torch.contiguous_format, nullcontext)
-
-
-def test_a_unit_is_active_where_its_mean_varies_from_image_to_image() -> None:
-    method = Coded()
-    found = code_numbers(inference(method), method, data_set().val, full=False)
-    assert found == {"active_units": 1.0}
-
-
-def test_the_terms_of_the_kl_add_up_to_it() -> None:
-    method = Coded()
-    subject = inference(method)
-    found = code_numbers(subject, method, subject.data.val, full=True)
-    mu, logvar = method.posterior(subject.data.val.images.float() / 255)
-    assert sorted(found) == ["active_units", "kl/00", "kl/01", "kl/02"]
+def test_active_units_vary_from_image_to_image_and_the_terms_add_up_to_the_kl() -> None:
+    method, val = Coded(), data_set().val
+    subject = inference_on(method, data_set())
+    assert code_numbers(subject, method, val, full=False) == {"active_units": 1.0}
+    found = code_numbers(subject, method, val, full=True)
+    assert list(found) == ["active_units", "kl/00", "kl/01", "kl/02"]
+    mu, logvar = method.posterior(val.images.float() / 255)
     total = sum(value for name, value in found.items() if name.startswith("kl/"))
     assert total == pytest.approx(float(gaussian_kl(mu, logvar).mean()), rel=1e-5)
 
@@ -76,10 +61,8 @@ def test_the_likelihood_is_the_mean_of_the_weights_in_parts_and_without_underflo
     draws: int,
 ) -> None:
     """Weights -1000 x + log j: exp of them is 0 in any float, their mean's logarithm is not."""
-    method = Coded(draws)
-    data = data_set()
-    subject = inference(method)
-    found = likelihood(subject, method, data.test)
+    method, data = Coded(draws), data_set()
+    found = likelihood(inference_on(method, data), method, data.test)
     x = data.test.images.flatten(1)[:, 0].double() / 255
     mean_of_numbers = (draws + 1) / 2
     expected = float((1000 * x).mean()) - math.log(mean_of_numbers)
@@ -92,7 +75,9 @@ def test_the_likelihood_is_the_mean_of_the_weights_in_parts_and_without_underflo
 def test_a_density_has_no_bits() -> None:
     method = Coded()
     method.likelihood_metric = "negative_log_density"
-    assert list(likelihood(inference(method), method, data_set().test)) == ["negative_log_density"]
+    assert list(likelihood(inference_on(method, data_set()), method, data_set().test)) == [
+        "negative_log_density"
+    ]
 
 
 def test_codes_have_baselines_of_as_many_numbers() -> None:

@@ -6,21 +6,19 @@ from typing import Any
 
 import pytest
 import torch
+from parts import data_of, inference_on
 from torch import Tensor, nn
 
 from dlrun.data.batches import EvalBatch
-from dlrun.data.table import DataSet, PixelScale, Table
+from dlrun.data.table import DataSet, Table
 from dlrun.errors import UserError
 from dlrun.evaluation import inference as inference_module
-from dlrun.evaluation.evaluate import DomainNeighbours, evaluate, teacher_predictions, trivial
-from dlrun.evaluation.features import knn_predict, spread
-from dlrun.evaluation.inference import Inference
+from dlrun.evaluation.baselines import DomainNeighbours, trivial
+from dlrun.evaluation.evaluate import evaluate, teacher_predictions
+from dlrun.evaluation.features import knn_predict, mean_average_precision, recall_at_k, spread
 from dlrun.evaluation.metrics import METRICS
-from dlrun.evaluation.retrieval import mean_average_precision, recall_at_k
 from dlrun.methods.base import Method
 from dlrun.models.pretrained import Pretrained
-
-CPU = torch.device("cpu")
 
 
 def table(count: int, seed: int, labelled: bool = True) -> Table:
@@ -33,17 +31,8 @@ def table(count: int, seed: int, labelled: bool = True) -> Table:
 
 
 def data_set(val: int = 21, labelled: bool = True) -> DataSet:
-    return DataSet(
-        name="rows",
-        train=table(60, 0, labelled),
-        val=table(val, 1, labelled),
-        test=table(30, 2, labelled),
-        class_names=("a", "b", "c") if labelled else (),
-        domains=(0, 1) if labelled else None,
-        mean=torch.tensor([0.4]),
-        std=torch.tensor([0.2]),
-        checksum="",
-    )
+    splits = (table(n, seed, labelled) for seed, n in enumerate((60, val, 30)))
+    return data_of(*splits, classes=3 if labelled else 0)
 
 
 class Known(Method):
@@ -90,7 +79,7 @@ class Raw(Known):
 
 
 class Retrieves(Raw):
-    """Is judged by its neighbours."""
+    """Chooses its best epoch by recall."""
 
     key_metric = "recall_at_1"
 
@@ -104,7 +93,7 @@ class Projector(Known):
 
 
 class Numbers(Known):
-    """Gives three numbers, of which none is a class."""
+    """Gives three numbers, none of them a class."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -162,17 +151,6 @@ class Lossy(Known):
         return (image + 1) / 2 + (0.1 if direction == "a_to_b" else 0.2)
 
 
-def inference(
-    method: Method,
-    data: DataSet,
-    pixels: Any = "unit",
-    autocast: Any = nullcontext,
-    memory_format: torch.memory_format = torch.contiguous_format,
-) -> Inference:
-    scale = PixelScale.of(pixels, data.mean, data.std)
-    return Inference(method, data, scale, CPU, memory_format, autocast)
-
-
 def bf16() -> AbstractContextManager[object]:
     return torch.autocast("cpu", dtype=torch.bfloat16)
 
@@ -188,63 +166,57 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_accuracy_is_the_share_of_right_answers() -> None:
     data = data_set(val=20)  # 7, 7 and 6 of the classes
-    numbers = evaluate(inference(Classifier(), data), "val", seed=0, full=False)
+    numbers = evaluate(inference_on(Classifier(), data), "val", seed=0, full=False)
     assert numbers == {"accuracy": pytest.approx(7 / 20)}
     assert trivial(data, "val", numbers) == {"accuracy": pytest.approx(7 / 20)}
 
 
-def test_thorough_adds_a_classifiers_features_and_the_probe() -> None:
+def test_full_adds_a_classifiers_features_and_the_probe() -> None:
     data = data_set()
-    assert set(evaluate(inference(Classifier(), data), "val", 0)) == {
+    assert set(evaluate(inference_on(Classifier(), data), "val", 0)) == {
         "accuracy", "knn", "linear_probe", "recall_at_1", "recall_at_5",
     }  # fmt: skip
-    assert set(evaluate(inference(Raw(), data), "val", 0)) == {
+    assert set(evaluate(inference_on(Raw(), data), "val", 0)) == {
         "knn", "linear_probe", "recall_at_1", "recall_at_5",
     }  # fmt: skip
-    assert set(evaluate(inference(Raw(), data), "val", 0, full=False)) == {"knn"}
+    assert set(evaluate(inference_on(Raw(), data), "val", 0, full=False)) == {"knn"}
 
 
-def test_what_is_no_class_has_no_accuracy() -> None:
-    assert evaluate(inference(Numbers(), data_set()), "val", 0) == {}
+def test_without_classes_there_is_no_accuracy() -> None:
+    assert evaluate(inference_on(Numbers(), data_set()), "val", 0) == {}
 
 
 def test_agreement_is_the_share_of_answers_that_are_the_teachers() -> None:
     data = data_set(val=20)
     dark = (data.val.images[:, 0, 0, 0] <= 127).double()  # of which the teacher says 0, as it does
     assert 0 < dark.mean() < 1
-    numbers = evaluate(inference(Taught(), data), "val", 0)
+    numbers = evaluate(inference_on(Taught(), data), "val", 0)
     assert numbers["agreement"] == pytest.approx(dark.mean().item())
     assert numbers["accuracy"] == pytest.approx(7 / 20)
     assert trivial(data, "val", numbers).keys() == numbers.keys() - {"agreement"}
-    assert set(evaluate(inference(Taught(), data), "val", 0, full=False)) == {"accuracy"}
-    assert "agreement" not in evaluate(inference(Taught(with_classifier=False), data), "val", 0)
+    assert set(evaluate(inference_on(Taught(), data), "val", 0, full=False)) == {"accuracy"}
+    assert "agreement" not in evaluate(inference_on(Taught(with_classifier=False), data), "val", 0)
 
 
-def test_what_a_teacher_says() -> None:
+def test_what_a_teacher_predicts_is_computed_once() -> None:
     data = data_set(val=20)
-    said = (data.val.images[:, 0, 0, 0] > 127).long()
-    method = Taught().train()
-    taught = teacher_predictions(inference(method, data), data.val)
-    assert taught is not None and torch.equal(taught, said)
-    assert method.training
-    assert teacher_predictions(inference(Taught(with_classifier=False), data), data.val) is None
-    assert teacher_predictions(inference(Classifier(), data), data.val) is None
-
-
-def test_what_a_teacher_says_is_not_asked_again_where_it_is_known() -> None:
-    data = data_set(val=20)
-    said = teacher_predictions(inference(Taught(), data), data.val)
-    assert said is not None
-    numbers = evaluate(inference(Taught(), data), "val", 0)
-    otherwise = evaluate(inference(Taught(), data), "val", 0, taught=1 - said)
+    expected = (data.val.images[:, 0, 0, 0] > 127).long()
+    subject = inference_on(Taught().train(), data)
+    taught = teacher_predictions(subject, data.val)
+    assert taught is not None and torch.equal(taught, expected)
+    assert subject.method.training
+    numbers = evaluate(subject, "val", 0)
+    otherwise = evaluate(subject, "val", 0, taught=1 - taught)
     assert otherwise["agreement"] == pytest.approx(1 - numbers["agreement"])
+    for method in (Taught(with_classifier=False), Classifier()):
+        assert teacher_predictions(inference_on(method, data), data.val) is None
 
 
-def test_neighbours_of_a_method_that_is_judged_by_them_are_told_while_it_trains() -> None:
+def test_a_method_whose_key_metric_is_recall_has_it_while_it_trains() -> None:
     data = data_set()
-    quick = evaluate(inference(Retrieves(), data), "test", 0, full=False)
+    quick = evaluate(inference_on(Retrieves(), data), "test", 0, full=False)
     assert set(quick) == {"knn", "recall_at_1", "recall_at_5"}
-    numbers = evaluate(inference(Retrieves(), data), "test", 0)
+    numbers = evaluate(inference_on(Retrieves(), data), "test", 0)
     assert set(numbers) == {*quick, "linear_probe", "mean_average_precision"}
     assert quick.items() <= numbers.items()
     x, labels = data.test.images.flatten(1) / 255, data.test.labels
@@ -257,15 +229,15 @@ def test_neighbours_of_a_method_that_is_judged_by_them_are_told_while_it_trains(
     assert trivial(data, "test", quick) == quick
 
 
-def test_neighbours_are_not_asked_for_where_no_class_has_two_images() -> None:
+def test_without_two_images_of_a_class_there_is_no_recall() -> None:
     data = data_set(val=3)
-    assert set(evaluate(inference(Retrieves(), data), "val", 0)) == {"knn", "linear_probe"}
+    assert set(evaluate(inference_on(Retrieves(), data), "val", 0)) == {"knn", "linear_probe"}
 
 
 @pytest.mark.parametrize("labelled", [True, False])
-def test_projections_are_told_by_how_far_they_spread(labelled: bool) -> None:
+def test_the_spread_of_projections(labelled: bool) -> None:
     data = data_set(labelled=labelled)
-    numbers = evaluate(inference(Projector(), data), "val", 0, full=False)
+    numbers = evaluate(inference_on(Projector(), data), "val", 0, full=False)
     assert numbers == pytest.approx(spread(data.val.images[:, 0, 0] / 255))
     assert numbers.keys() == {"projection_std", "projection_rank"} < METRICS.keys()
     assert 1 < numbers["projection_rank"] <= 4
@@ -275,16 +247,16 @@ def test_projections_are_told_by_how_far_they_spread(labelled: bool) -> None:
 def test_numbers_that_are_not_known_of_every_image() -> None:
     data = data_set(val=20)
     known = data.val.images[data.val.labels == 2].flatten(1).amax(1) / 255
-    numbers = evaluate(inference(Sparse(2), data), "val", 0)
+    numbers = evaluate(inference_on(Sparse(2), data), "val", 0)
     assert len(known) == 6
     assert numbers == {"brightness": pytest.approx(known.mean().item())}
-    assert evaluate(inference(Sparse(3), data), "val", 0) == {}
+    assert evaluate(inference_on(Sparse(3), data), "val", 0) == {}
 
 
 @pytest.mark.parametrize("autocast", [nullcontext, bf16])
-def test_raw_pixels_as_features_reach_the_trivial_figures(autocast: Any) -> None:
+def test_raw_pixels_as_features_reach_the_baselines(autocast: Any) -> None:
     data = data_set()
-    numbers = evaluate(inference(Raw(), data, autocast=autocast), "test", 0)
+    numbers = evaluate(inference_on(Raw(), data, autocast=autocast), "test", 0)
     assert numbers == trivial(data, "test", numbers)
     predicted = knn_predict(
         data.train.images.flatten(1) / 255, data.train.labels, data.test.images.flatten(1) / 255
@@ -293,27 +265,20 @@ def test_raw_pixels_as_features_reach_the_trivial_figures(autocast: Any) -> None
     assert 0.4 < numbers["knn"] <= 1
 
 
-def test_numbers_of_a_methods_own_are_means_over_images_and_not_over_batches() -> None:
+def test_a_methods_own_numbers_are_means_over_images_and_not_over_batches() -> None:
     data = data_set(val=20)
-    numbers = evaluate(inference(Validator(), data), "val", 0)
+    numbers = evaluate(inference_on(Validator(), data), "val", 0)
     assert numbers["label"] == pytest.approx((7 * 0 + 7 * 1 + 6 * 2) / 20)
     assert numbers["one"] == 1
 
 
-def test_reconstruction_error_by_hand() -> None:
-    data = data_set()
-    numbers = evaluate(inference(Grey(), data), "val", 0)
-    x = data.val.images.double() / 255
-    assert numbers == {"reconstruction_error": pytest.approx(float((x - 0.25).square().mean()))}
-
-
-def test_reconstruction_error_is_in_units_of_zero_to_one_whatever_the_network_sees() -> None:
+@pytest.mark.parametrize("pixels", ["unit", "symmetric", "standardized"])
+def test_reconstruction_error_is_in_units_of_zero_to_one(pixels: Any) -> None:
     data = data_set()
     x = data.val.images.double() / 255
+    numbers = evaluate(inference_on(Grey(), data, pixels), "val", 0)
     expected = pytest.approx(float((x - 0.25).square().mean()), rel=1e-5)
-    for pixels in ("symmetric", "standardized"):
-        numbers = evaluate(inference(Grey(), data, pixels), "val", 0)
-        assert numbers["reconstruction_error"] == expected
+    assert numbers == {"reconstruction_error": expected}
 
 
 def test_the_trivial_reconstruction_is_the_mean_train_image() -> None:
@@ -367,7 +332,7 @@ def test_an_attribute_that_is_known_of_no_image_has_no_trivial_answer() -> None:
     assert trivial(with_columns(known, unknown), "test", numbers) == {}
 
 
-def test_an_attribute_is_told_of_images_without_labels() -> None:
+def test_attributes_need_no_labels() -> None:
     data = with_columns({"kind": torch.tensor([1])}, {"kind": torch.tensor([1, 0])})
     bare = replace(
         data,
@@ -379,19 +344,19 @@ def test_an_attribute_is_told_of_images_without_labels() -> None:
 
 
 @pytest.mark.parametrize("autocast", [nullcontext, bf16])
-def test_no_translation_reaches_the_trivial_figures(autocast: Any) -> None:
+def test_no_translation_reaches_the_baselines(autocast: Any) -> None:
     data = data_set()
-    numbers = evaluate(inference(Identity(), data, "symmetric", autocast), "test", 0)
+    numbers = evaluate(inference_on(Identity(), data, "symmetric", autocast), "test", 0)
     baseline = trivial(data, "test", numbers)
     assert baseline == {"target_share": numbers["target_share"], "cycle_error": 0.0}
     assert numbers["cycle_error"] == pytest.approx(0, abs=1e-6)
     assert numbers["target_share"] < 0.5
 
 
-def test_the_perfect_translation_is_taken_for_the_target_as_often_as_the_target_itself() -> None:
+def test_the_perfect_translation_is_classified_as_the_target() -> None:
     data = data_set()
-    numbers = evaluate(inference(Swap(), data, "symmetric"), "test", 0)
-    identity = evaluate(inference(Identity(), data, "symmetric"), "test", 0)
+    numbers = evaluate(inference_on(Swap(), data, "symmetric"), "test", 0)
+    identity = evaluate(inference_on(Identity(), data, "symmetric"), "test", 0)
     assert numbers["cycle_error"] == pytest.approx(0, abs=1e-6)
     assert numbers["target_share"] > 0.75 > 0.4 > identity["target_share"]
     ways = [numbers["target_share_a_to_b"], numbers["target_share_b_to_a"]]
@@ -400,30 +365,30 @@ def test_the_perfect_translation_is_taken_for_the_target_as_often_as_the_target_
 
 def test_cycle_error_is_the_mean_difference_in_units_of_zero_to_one() -> None:
     data = data_set()
-    numbers = evaluate(inference(Lossy(), data, "symmetric"), "test", 0)
+    numbers = evaluate(inference_on(Lossy(), data, "symmetric"), "test", 0)
     assert numbers["cycle_error"] == pytest.approx(0.3, rel=1e-5)
 
 
-# --- the judge -----------------------------------------------------------------------------------
+# --- the classifier of the domains ---------------------------------------------------------------
 
 
-def test_the_judge_goes_by_the_nearest_train_images_of_the_two_domains() -> None:
+def test_domains_are_classified_by_the_nearest_train_images() -> None:
     data = data_set()
-    judge = DomainNeighbours(data)
-    assert judge.bank.shape == (40, 16)  # the third class is no part of it
+    neighbours = DomainNeighbours(data)
+    assert neighbours.bank.shape == (40, 16)  # without the third class
     train = data.train.images.float().flatten(1) / 255
     labels = data.train.labels
     assert labels is not None
-    assert torch.equal(judge.bank[:20], train[labels == 0])
-    assert torch.equal(judge.bank[20:], train[labels == 1])
+    assert torch.equal(neighbours.bank[:20], train[labels == 0])
+    assert torch.equal(neighbours.bank[20:], train[labels == 1])
     a, b = torch.zeros(4, 4), torch.zeros(4, 4)
     a[0], b[1] = 1, 1
     images = torch.stack([a, a, a, b]).flatten(1)
-    assert judge.share(images, 0) == 0.75
-    assert judge.share(images, 1) == 0.25
+    assert neighbours.share(images, 0) == 0.75
+    assert neighbours.share(images, 1) == 0.25
 
 
-def test_the_judge_needs_two_domains() -> None:
+def test_classifying_domains_needs_two() -> None:
     with pytest.raises(UserError, match="needs two domains"):
         DomainNeighbours(data_set(labelled=False))
 
@@ -432,13 +397,13 @@ def test_the_judge_needs_two_domains() -> None:
 
 
 def test_a_split_without_images_has_no_numbers() -> None:
-    assert evaluate(inference(Classifier(), data_set(val=0)), "val", 0) == {}
+    assert evaluate(inference_on(Classifier(), data_set(val=0)), "val", 0) == {}
 
 
-def test_without_labels_only_what_needs_none_is_told() -> None:
+def test_without_labels_only_numbers_that_need_none() -> None:
     data = data_set(labelled=False)
-    assert evaluate(inference(Classifier(), data), "val", 0) == {}
-    numbers = evaluate(inference(Grey(), data), "val", 0)
+    assert evaluate(inference_on(Classifier(), data), "val", 0) == {}
+    numbers = evaluate(inference_on(Grey(), data), "val", 0)
     assert set(numbers) == {"reconstruction_error"}
     assert set(trivial(data, "val", {**numbers, "accuracy": 1.0})) == {"reconstruction_error"}
 
@@ -451,7 +416,7 @@ def test_the_mode_is_put_back_even_where_a_method_fails(training: bool) -> None:
 
     method = Failing().train(training)
     with pytest.raises(KeyError):
-        evaluate(inference(method, data_set()), "val", 0)
+        evaluate(inference_on(method, data_set()), "val", 0)
     assert method.training is training
     assert method.norm.training is training
     assert torch.is_grad_enabled()
@@ -463,20 +428,20 @@ def test_the_mode_is_put_back_even_where_a_method_fails(training: bool) -> None:
 
 def test_batches_hold_every_image_once_in_order() -> None:
     data = data_set(val=20)
-    parts = list(inference(Raw(), data).batches(data.val))
+    parts = list(inference_on(Raw(), data).batches(data.val))
     images, labels = [part.image for part in parts], [part.label for part in parts]
     assert [len(part) for part in images] == [8, 8, 4]
     assert torch.equal(torch.cat(images), data.val.images.float() / 255)
     assert data.val.labels is not None
     assert torch.equal(torch.cat(labels), data.val.labels)
     bare = data_set(val=20, labelled=False)
-    assert [part.label for part in inference(Raw(), bare).batches(bare.val)] == [None] * 3
+    assert [part.label for part in inference_on(Raw(), bare).batches(bare.val)] == [None] * 3
 
 
 def test_batches_of_some_rows() -> None:
     data = data_set()
     rows = torch.tensor([5, 3, 3])
-    (part,) = inference(Raw(), data, "symmetric").batches(data.val, rows)
+    (part,) = inference_on(Raw(), data, "symmetric").batches(data.val, rows)
     image, label = part.image, part.label
     assert torch.allclose(image, data.val.images[rows].float() / 127.5 - 1)
     assert label is not None
@@ -486,25 +451,25 @@ def test_batches_of_some_rows() -> None:
 
 def test_batches_hold_the_attributes_of_their_images() -> None:
     data = with_columns({}, {"age": torch.rand(30), "kind": torch.arange(30)})
-    (part,) = inference(Raw(), data).batches(data.test, torch.tensor([7, 2]))
+    (part,) = inference_on(Raw(), data).batches(data.test, torch.tensor([7, 2]))
     assert torch.equal(part.attributes["age"], data.test.attributes["age"][[7, 2]])
     assert part.attributes["kind"].tolist() == [7, 2]
-    parts = list(inference(Raw(), data).batches(data.test))
+    parts = list(inference_on(Raw(), data).batches(data.test))
     assert torch.cat([part.attributes["kind"] for part in parts]).tolist() == list(range(30))
 
 
 def test_images_are_standardized_and_laid_out_as_the_run_has_it() -> None:
     data = data_set()
-    runner = inference(Raw(), data, "standardized", memory_format=torch.channels_last)
+    runner = inference_on(Raw(), data, "standardized", memory_format=torch.channels_last)
     wide = Table(data.val.images.expand(-1, 3, -1, -1).contiguous(), None)
     image = runner.images(wide, torch.arange(4))
     assert image.is_contiguous(memory_format=torch.channels_last)
-    assert torch.allclose(image, (wide.images[:4].float() / 255 - 0.4) / 0.2)
+    assert torch.allclose(image, (wide.images[:4].float() / 255 - 0.5) / 0.25)
 
 
 def test_over_joins_in_float32() -> None:
     data = data_set(val=20)
-    runner = inference(Raw(), data)
+    runner = inference_on(Raw(), data)
     joined = runner.over(data.val, lambda x: x.flatten(1).bfloat16())
     assert joined.shape == (20, 16)
     assert joined.dtype == torch.float32
@@ -521,7 +486,7 @@ def test_evaluating_runs_at_the_runs_precision() -> None:
             entered.append("out")
 
     method = Raw().train()
-    with inference(method, data_set(), autocast=Noted).evaluating():
+    with inference_on(method, data_set(), autocast=Noted).evaluating():
         assert entered == ["in"]
         assert not method.training
         assert torch.is_inference_mode_enabled()
@@ -537,11 +502,11 @@ def test_groups_of_what_a_classifier_says() -> None:
         for split, t in (("train", data.train), ("val", data.val), ("test", data.test))
     }
     grouped = replace(data, **halves, groups=("half",), positive=0)  # type: ignore[arg-type]
-    found = evaluate(inference(Classifier(), grouped), "test", 0)
+    found = evaluate(inference_on(Classifier(), grouped), "test", 0)
     assert (found["recall"], found["false_positive_rate"]) == (1, 1)
     assert found["precision"] == pytest.approx(1 / 3)
     assert found["group/half=1/n"] == 5 and found["group/half=1/negatives"] == 10
-    while_training = evaluate(inference(Classifier(), grouped), "val", 0, full=False)
+    while_training = evaluate(inference_on(Classifier(), grouped), "val", 0, full=False)
     assert while_training["worst_group_recall"] == 1 and "group/half=1/n" not in while_training
-    without = evaluate(inference(Classifier(), data), "test", 0)
+    without = evaluate(inference_on(Classifier(), data), "test", 0)
     assert not [key for key in without if "group" in key or key == "recall"]

@@ -238,7 +238,7 @@ def test_products_are_full_float32_on_a_gpu_too_and_the_switch_is_put_back(fails
     """A run on a GPU sets TF32, which has no more than ten bits of a cosine."""
     inside: list[str] = []
 
-    @full_precision
+    @full_precision()
     def function() -> None:
         inside.append(torch.get_float32_matmul_precision())
         if fails:

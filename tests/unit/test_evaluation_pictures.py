@@ -1,15 +1,12 @@
 """Pictures: their shapes, and that they show the images they say."""
 
-from contextlib import nullcontext
-from typing import Any
-
 import torch
+from parts import data_of, inference_on
 from torch import Tensor
 
 from dlrun.data.batches import Images, TwoViews, Unpaired
-from dlrun.data.table import DataSet, PixelScale, Table
-from dlrun.evaluation.inference import Inference
-from dlrun.evaluation.pictures import COLUMNS, grid, pictures, view_picture
+from dlrun.data.table import DataSet, Pixels, PixelScale, Table
+from dlrun.evaluation.pictures import COLUMNS, grid, pictures, view_picture, with_captions
 from dlrun.methods.base import Method
 
 SIDE, CELL = 16, 64  # 16 pixels are enlarged fourfold
@@ -27,16 +24,7 @@ def table(count: int, channels: int, seed: int) -> Table:
 
 
 def data_set(channels: int = 1, val: int = 30) -> DataSet:
-    return DataSet(
-        name="noise", train=table(40, channels, 0), val=table(val, channels, 1),
-        test=table(30, channels, 2), class_names=("a", "b"), domains=(0, 1),
-        mean=torch.full((channels,), 0.5), std=torch.full((channels,), 0.25), checksum="",
-    )  # fmt: skip
-
-
-def inference(method: Method, data: DataSet, pixels: Any = "standardized") -> Inference:
-    scale = PixelScale.of(pixels, data.mean, data.std)
-    return Inference(method, data, scale, torch.device("cpu"), torch.contiguous_format, nullcontext)
+    return data_of(*(table(n, channels, seed) for seed, n in enumerate((40, val, 30))))
 
 
 def cell(picture: Tensor, row: int, column: int) -> Tensor:
@@ -45,15 +33,17 @@ def cell(picture: Tensor, row: int, column: int) -> Tensor:
     return picture[:, top : top + CELL : CELL // SIDE, left : left + CELL : CELL // SIDE]
 
 
+STANDARDIZED, SYMMETRIC = (
+    PixelScale.of(pixels, torch.full((1,), 0.5), torch.full((1,), 0.25))
+    for pixels in ("standardized", "symmetric")
+)
+
+
 class Negative(Method):
     """Gives back the negative of an image, and samples noise."""
 
-    def __init__(self, scale: PixelScale) -> None:
-        super().__init__()
-        self.scale = scale
-
     def reconstruct(self, image: Tensor) -> Tensor:
-        return 1 - self.scale.to_unit(image)
+        return 1 - STANDARDIZED.to_unit(image)
 
     def sample(self, n: int) -> Tensor:
         return torch.rand(n, 1, SIDE, SIDE)
@@ -62,12 +52,12 @@ class Negative(Method):
 class Translator(Method):
     """Translates an image to its negative, either way."""
 
-    def __init__(self, scale: PixelScale) -> None:
-        super().__init__()
-        self.scale = scale
-
     def translate(self, image: Tensor, direction: str) -> Tensor:
-        return 1 - self.scale.to_unit(image)
+        return 1 - SYMMETRIC.to_unit(image)
+
+
+def made(method: Method, data: DataSet, pixels: Pixels = "standardized") -> dict[str, Tensor]:
+    return pictures(inference_on(method, data, pixels), seed=0)
 
 
 class FirstPixel(Method):
@@ -77,7 +67,7 @@ class FirstPixel(Method):
         return torch.stack([image[:, 0, 0, 0], -image[:, 0, 0, 0]], 1)
 
 
-class Pixels(Method):
+class Features(Method):
     def embed(self, image: Tensor) -> Tensor:
         return image.flatten(1)
 
@@ -100,8 +90,7 @@ def test_grid_takes_images_larger_than_a_cell_as_they_are() -> None:
 
 def test_reconstructions_stand_below_the_first_val_images() -> None:
     data = data_set()
-    runner = inference(Negative(PixelScale.of("standardized", data.mean, data.std)), data)
-    found = pictures(runner, seed=0)
+    found = made(Negative(), data)
     assert set(found) == {"reconstructions", "samples"}
     picture = found["reconstructions"]
     assert picture.shape == (1, side(2), side(COLUMNS))
@@ -110,20 +99,14 @@ def test_reconstructions_stand_below_the_first_val_images() -> None:
         torch.testing.assert_close(cell(picture, 0, column), image)
         torch.testing.assert_close(cell(picture, 1, column), 1 - image)
     assert found["samples"].shape == (1, side(5), side(COLUMNS))
-
-
-def test_samples_are_a_function_of_the_seed() -> None:
-    data = data_set()
-    runner = inference(Negative(PixelScale.of("standardized", data.mean, data.std)), data)
-    first, again, other = (pictures(runner, seed)["samples"] for seed in (0, 0, 1))
-    assert torch.equal(first, again)
-    assert not torch.equal(first, other)
+    again, other = (pictures(inference_on(Negative(), data), seed)["samples"] for seed in (0, 1))
+    assert torch.equal(found["samples"], again)
+    assert not torch.equal(found["samples"], other)
 
 
 def test_translations_show_the_image_the_translation_and_what_comes_back() -> None:
     data = data_set(channels=3)
-    method = Translator(PixelScale.of("symmetric", data.mean, data.std))
-    found = pictures(inference(method, data, "symmetric"), seed=0)
+    found = made(Translator(), data, "symmetric")
     assert set(found) == {"translations"}
     picture = found["translations"]
     assert picture.shape[:2] == (3, side(6) + BETWEEN)  # a white band between the directions
@@ -144,7 +127,7 @@ def test_translations_show_the_image_the_translation_and_what_comes_back() -> No
 
 def test_predictions_have_a_row_for_each_class_with_mistakes_first_and_in_red() -> None:
     data = data_set(val=20)
-    picture = pictures(inference(FirstPixel(), data), seed=0)["predictions"]
+    picture = made(FirstPixel(), data)["predictions"]
     assert picture.shape[:2] == (3, side(2))
     pixel = data.val.images[:, 0, 0, 0].float()
     taken = (pixel / 255 < 0.5).long()
@@ -155,7 +138,7 @@ def test_predictions_have_a_row_for_each_class_with_mistakes_first_and_in_red() 
         frames = [cell(picture, c, column)[:, 0, 5] for column in range(min(len(rows), COLUMNS))]
         red = [bool(frame[0] > frame[1]) for frame in frames]
         assert red == [True] * mistakes + [False] * (len(red) - mistakes)
-    assert "neighbours" not in pictures(inference(FirstPixel(), data), seed=0)
+    assert "neighbours" not in made(FirstPixel(), data)
 
 
 def test_predictions_of_a_network_that_always_says_the_same() -> None:
@@ -163,7 +146,7 @@ def test_predictions_of_a_network_that_always_says_the_same() -> None:
         def predict(self, image: Tensor) -> Tensor:
             return torch.tensor([1.0, 0.0]).expand(len(image), 2)
 
-    picture = pictures(inference(Always(), data_set()), seed=0)["predictions"]
+    picture = made(Always(), data_set())["predictions"]
     assert picture.shape == (3, side(2), side(COLUMNS))
     assert (cell(picture, 1, 0) == 1).all()  # no image was taken for the second class
 
@@ -173,7 +156,7 @@ def test_neighbours_stand_beside_the_val_image_nearest_first() -> None:
     train = torch.cat([data.val.images[:10], data.train.images[10:]])  # twins of the queries
     assert data.val.labels is not None
     data = DataSet(**{**vars(data), "train": Table(train, 1 - data.train.labels)})  # type: ignore
-    picture = pictures(inference(Pixels(), data), seed=0)["neighbours"]
+    picture = made(Features(), data)["neighbours"]
     assert picture.shape == (3, side(10), side(COLUMNS))
     inner = slice(1, -1)
     for row in range(10):
@@ -185,31 +168,22 @@ def test_neighbours_stand_beside_the_val_image_nearest_first() -> None:
         assert twin[0, 0, 5] > twin[1, 0, 5]  # red: the twin was given the other class
 
 
-def test_without_a_val_split_the_test_images_are_shown() -> None:
+def test_few_val_images_make_a_small_picture_and_without_any_test_images_are_shown() -> None:
+    assert made(Negative(), data_set(val=3))["reconstructions"].shape == (1, side(2), side(3))
     data = data_set(val=0)
-    runner = inference(Negative(PixelScale.of("standardized", data.mean, data.std)), data)
-    picture = pictures(runner, seed=0)["reconstructions"]
     image = data.test.images[0].float() / 255
-    torch.testing.assert_close(cell(picture, 0, 0), image)
-
-
-def test_a_few_val_images_make_a_small_picture() -> None:
-    data = data_set(val=3)
-    runner = inference(Negative(PixelScale.of("standardized", data.mean, data.std)), data)
-    assert pictures(runner, seed=0)["reconstructions"].shape == (1, side(2), side(3))
+    torch.testing.assert_close(cell(made(Negative(), data)["reconstructions"], 0, 0), image)
 
 
 def test_pictures_leave_the_mode_alone() -> None:
-    method = Pixels().train()
-    pictures(inference(method, data_set()), seed=0)
+    method = Features().train()
+    made(method, data_set())
     assert method.training
 
 
 def test_views_show_what_the_network_is_shown() -> None:
-    data = data_set()
-    scale = PixelScale.of("standardized", data.mean, data.std)
-    image = scale.from_bytes(data.train.images)
-    other = scale.from_bytes(data.train.images.flip(0))
+    data, scale = data_set(), STANDARDIZED
+    image, other = (scale.from_bytes(x) for x in (data.train.images, data.train.images.flip(0)))
     index = torch.arange(40)
     assert view_picture(Images(image, index), scale).shape == (1, side(1), side(COLUMNS))
     for batch in (TwoViews(image, other, index), Unpaired(image, other)):
@@ -217,3 +191,34 @@ def test_views_show_what_the_network_is_shown() -> None:
         assert picture.shape == (1, side(2), side(COLUMNS))
         torch.testing.assert_close(cell(picture, 0, 3), data.train.images[3].float() / 255)
         torch.testing.assert_close(cell(picture, 1, 3), data.train.images[36].float() / 255)
+
+
+# --- captions ------------------------------------------------------------------------------------
+
+
+def words_of(captions: list[str], channels: int = 1) -> Tensor:
+    picture = torch.full((channels, 90, 50), 0.5)
+    captioned = with_captions(picture, captions)
+    assert torch.equal(captioned[:, :, -50:], picture)
+    return captioned[:, :, :-50]
+
+
+def test_a_caption_stands_beside_its_row() -> None:
+    words = words_of(["horse", "", "as deer"])
+    dark = (words[0] < 0.5).any(1)
+    assert dark[:30].any() and not dark[30:60].any() and dark[60:].any()
+    rows = dark[:30].nonzero()[:, 0]
+    assert abs(float(rows.float().mean()) - 15) < 4  # in the middle of its row
+
+
+def test_black_on_white_in_every_channel() -> None:
+    words = words_of(["A", "B"], channels=3)
+    assert words.shape[:2] == (3, 90)
+    assert torch.equal(words[0], words[1]) and torch.equal(words[0], words[2])
+    assert words.min() < 0.1 and (words == 1).float().mean() > 0.8
+
+
+def test_other_words_are_another_picture_and_long_ones_are_cut() -> None:
+    assert not torch.equal(words_of(["horse"]), words_of(["house"]))
+    long = words_of([f"as {'a very long name of a class ' * 5}"])
+    assert long.shape[2] < 200 and (long < 0.5).any()

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from dlrun.evaluation import retrieval
-from dlrun.evaluation.retrieval import mean_average_precision, queries, recall_at_k
+from dlrun.evaluation import features as retrieval
+from dlrun.evaluation.features import mean_average_precision, queries, recall_at_k
 
 
 def ranked(features: Tensor, labels: list[int], query: int) -> list[bool]:

@@ -1,40 +1,37 @@
 """The quality of generated images: what is compared with what, by which network, repeatably."""
 
+import io
 from dataclasses import replace
-from typing import Any
 
 import pytest
 import torch
+from harness import config_of
+from parts import CPU, data_of, inference_on
 from torch import Tensor, nn
 
-from dlrun.config.compose import compose_plain
-from dlrun.config.schema import TrainConfig, check
 from dlrun.console import Console
 from dlrun.data.open import open_dataset
 from dlrun.data.table import DataSet, PixelScale, Table, domain_rows
 from dlrun.evaluation.extractor import Extractor, digest_of, random_extractor
 from dlrun.evaluation.fidelity import frechet_distance, kernel_distance
 from dlrun.evaluation.generated import Quality, as_bytes, generates
-from dlrun.evaluation.inference import Inference
 from dlrun.evaluation.metrics import describe
 from dlrun.methods.base import Method
 from dlrun.use.quality import domain_config, feature_config
 from dlrun.views.quality import print_quality
 
 
-def table(n: int, seed: int, labels: bool = True) -> Table:
+def table(n: int, seed: int) -> Table:
     """Class 0 is dark and class 1 is bright."""
     chance = torch.Generator().manual_seed(seed)
     label = torch.arange(n) % 2
     grey = torch.randint(0, 100, (n, 1, 4, 4), generator=chance) + 150 * label[:, None, None, None]
-    return Table(grey.byte(), label if labels else None)
+    return Table(grey.byte(), label)
 
 
 def data(train: int = 60, test: int = 50) -> DataSet:
     splits = (table(train, 0), table(0, 1), table(test, 2))
-    return DataSet(
-        "few:Few", *splits, ("dark", "bright"), (0, 1), torch.zeros(1), torch.ones(1), "0"
-    )
+    return data_of(*splits, name="few:Few", class_names=("dark", "bright"))
 
 
 class Rows(nn.Module):
@@ -54,11 +51,11 @@ class Bright(nn.Module):
 
 def extractor(name: str = "x@1") -> Extractor:
     unit = PixelScale(torch.zeros(1), torch.ones(1))
-    return Extractor(name, "1", "a test", Rows(), Bright(), unit, torch.device("cpu"))
+    return Extractor(name, "1", "a test", Rows(), Bright(), unit, CPU.device)
 
 
-class Repeats(Method):
-    """Draws noise as bright as it is told; translates to the brightness of the target."""
+class Noise(Method):
+    """Draws noise of that brightness."""
 
     def __init__(self, level: float) -> None:
         super().__init__()
@@ -74,56 +71,36 @@ class Lightens(Method):
         return image + shift
 
 
-def inference(method: Method, held: DataSet) -> Inference:
-    unit = PixelScale(torch.zeros(1), torch.ones(1))
-    cpu = torch.device("cpu")
-    return Inference(
-        method,
-        held,
-        unit,
-        cpu,
-        torch.contiguous_format,
-        lambda: torch.autocast("cpu", enabled=False),
-    )
-
-
 def test_samples_are_held_against_as_many_test_images() -> None:
     held = data()
     quality = Quality(extractor(), held, samples=40, seed=3)
-    numbers = quality.measure("last", inference(Repeats(0.2), held))
+    numbers = quality.measure("last", inference_on(Noise(0.2), held))
     assert set(numbers) == {f"{name}[x@1]/prior" for name in ("kid", "fid", "precision", "recall")}
-    told = quality.report()
-    assert (told["sets"]["samples"]["images"], told["sets"]["samples"]["real"]) == (40, 40)
-    rows = told["sets"]["samples"]["rows"]
+    found = quality.report()["sets"]["samples"]
+    assert (found["images"], found["real"]) == (40, 40)
+    rows = found["rows"]
     assert list(rows) == ["real", "ceiling", "last, prior"]
     assert abs(rows["real"]["kid[x@1]"]["value"]) < rows["last, prior"]["kid[x@1]"]["value"]
     assert rows["last, prior"]["fid[x@1]"]["value"] == numbers["fid[x@1]/prior"]
     assert rows["last, prior"]["kid[x@1]"]["error"] > 0
 
 
-def test_it_repeats_whatever_else_has_drawn_and_other_seeds_draw_others() -> None:
-    held, method = data(), Repeats(0.5)
-    found = []
+def test_the_seed_decides_what_is_drawn_and_not_the_real_images() -> None:
+    held, method = data(), Noise(0.5)
+    found, rows = [], []
     for seed in (0, 0, 1):
-        torch.rand(seed + 3)
-        found.append(Quality(extractor(), held, 30, seed).measure("last", inference(method, held)))
-    assert found[0] == found[1] != found[2]
-
-
-def test_the_real_images_do_not_depend_on_the_seed() -> None:
-    held, told = data(), []
-    for seed in (0, 1):
+        torch.rand(seed + 3)  # whatever else has drawn
         quality = Quality(extractor(), held, 30, seed)
-        quality.measure("last", inference(Repeats(0.5), held))
-        told.append(quality.report()["sets"]["samples"]["rows"])
-    assert told[0]["real"] == told[1]["real"]
-    assert told[0]["ceiling"] == told[1]["ceiling"]
+        found.append(quality.measure("last", inference_on(method, held)))
+        rows.append(quality.report()["sets"]["samples"]["rows"])
+    assert found[0] == found[1] != found[2]
+    assert rows[0]["real"] == rows[2]["real"] and rows[0]["ceiling"] == rows[2]["ceiling"]
 
 
 def test_translations_are_held_against_the_other_domain_of_test() -> None:
     held = data()
     quality = Quality(extractor(), held, 1000, 0, extractor("two@2"))
-    numbers = quality.measure("last", inference(Lightens(), held))
+    numbers = quality.measure("last", inference_on(Lightens(), held))
     test, label = held.test.images, held.test.labels
     assert label is not None
     moved = test[label == 0].int() + 150
@@ -137,16 +114,16 @@ def test_translations_are_held_against_the_other_domain_of_test() -> None:
     assert rows["ceiling"]["kid[x@1]"]["value"] > 10 * abs(rows["last"]["kid[x@1]"]["value"])
 
 
-def test_too_few_images_are_told() -> None:
+def test_too_few_images_are_reported() -> None:
     held = data()
     quality = Quality(extractor(), held, 20, 0)
-    quality.measure("last", inference(Repeats(1.0), held))
+    quality.measure("last", inference_on(Noise(1.0), held))
     assert quality.report()["warnings"] == [
         "FID of 20 images with 4 features is biased upwards (it needs 40 images); KID is not"
     ]
     few = data(train=18, test=14)
     quality = Quality(extractor(), few, 100, 0)
-    assert quality.measure("last", inference(Lightens(), few)) == {}
+    assert quality.measure("last", inference_on(Lightens(), few)) == {}
     assert quality.report()["warnings"][0].startswith("a_to_b: 7 images are too few")
 
 
@@ -156,33 +133,31 @@ def test_images_are_rounded_as_a_file_would_hold_them() -> None:
 
 
 def test_who_generates() -> None:
-    assert generates(Repeats(1.0))
+    assert generates(Noise(1.0))
     assert generates(Lightens())
     assert not generates(Method())
 
 
-# --- who judges ----------------------------------------------------------------------------------
-
-
-def config(*overrides: str) -> TrainConfig:
-    return check(compose_plain(list(overrides), None))
+# --- which network measures ---------------------------------------------------------------------
 
 
 def test_one_network_for_all_runs_on_a_data_set() -> None:
-    one = feature_config(config("seed=3", "epochs=2", "hardware=cpu", "loss=mse"), 3600)
-    other = feature_config(config("method=cyclegan", "optimizer.lr=1", "outputs=elsewhere"), 3600)
+    one = feature_config(config_of("seed=3", "epochs=2", "hardware=cpu", "loss=mse"), 3600)
+    other = feature_config(
+        config_of("method=cyclegan", "optimizer.lr=1", "outputs=elsewhere"), 3600
+    )
     assert one == other
     assert (one.method.name, one.model.name, one.seed) == ("supervised", "cnn", 0)
-    assert feature_config(config("dataset=mnist"), 3600) != one
-    assert feature_config(config("bias=colour"), 3600) != one  # other images
-    assert feature_config(config(), 20).batch_size == 20
+    assert feature_config(config_of("dataset=mnist"), 3600) != one
+    assert feature_config(config_of("bias=colour"), 3600) != one  # other images
+    assert feature_config(config_of(), 20).batch_size == 20
 
 
 SHOES = "dataset.domains=[Sneaker,'Ankle boot']"
 
 
-def test_two_classes_of_many_are_told_apart_by_who_has_seen_no_other() -> None:
-    run = config("method=cyclegan", SHOES)
+def test_the_domain_classifier_sees_two_classes_and_no_other() -> None:
+    run = config_of("method=cyclegan", SHOES)
     held = open_dataset(run.dataset, None)
     needed = domain_config(run, held)
     assert (needed.method.name, needed.model.name) == ("supervised", "cnn")
@@ -194,12 +169,12 @@ def test_two_classes_of_many_are_told_apart_by_who_has_seen_no_other() -> None:
     )
     assert judged.image_shape == held.image_shape
     assert len(judged.train) == sum(map(len, domain_rows(held)))  # so that a batch can be filled
-    assert needed == domain_config(config("method=cyclegan", SHOES, "seed=3"), held)
+    assert needed == domain_config(config_of("method=cyclegan", SHOES, "seed=3"), held)
     assert needed != domain_config(run, replace(held, domains=held.domains[::-1]))  # type: ignore
 
 
-def test_of_two_classes_the_network_tells_the_domains_apart_as_well() -> None:
-    run, held = config("method=cyclegan", SHOES), replace(data(), domains=(0, 1))
+def test_of_two_classes_the_feature_network_is_the_domain_classifier() -> None:
+    run, held = config_of("method=cyclegan", SHOES), data()
     assert domain_config(run, held) == feature_config(run, len(held.train))
     turned = domain_config(run, replace(held, domains=(1, 0))).dataset.options
     assert (turned.a_class, turned.b_class) == ("bright", "dark")
@@ -207,11 +182,11 @@ def test_of_two_classes_the_network_tells_the_domains_apart_as_well() -> None:
 
 def test_random_features_are_called_so_and_are_the_same_every_time() -> None:
     held = data()
-    model = feature_config(config(), 60).model
+    model = feature_config(config_of(), 60).model
     found = []
     for seed in (0, 1):
         torch.manual_seed(seed)
-        found.append(random_extractor(model, held, torch.device("cpu")))
+        found.append(random_extractor(model, held, CPU.device))
     assert found[0].name == found[1].name
     assert found[0].name.startswith("few.Few-random64@")
     features = found[0].features(held.train.images)
@@ -232,23 +207,21 @@ def test_the_digest_is_of_names_and_weights() -> None:
 
 def test_the_tables_fit_80_columns() -> None:
     held = data()
-    console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
-    for method in (Repeats(1.0), Lightens()):
-        judge, domains = extractor("few-cnn64@1a2b3c"), extractor("few-domains-cnn64@4d5e6f")
-        quality = Quality(judge, held, 40, 0, domains)
+    console = Console(width=80, record=True, file=io.StringIO(), force_terminal=True)
+    for method in (Noise(1.0), Lightens()):
+        features, domains = extractor("few-cnn64@1a2b3c"), extractor("few-domains-cnn64@4d5e6f")
+        quality = Quality(features, held, 40, 0, domains)
         for kind in ("untrained", "last", "best"):
-            quality.measure(kind, inference(method, held))
-        told: dict[str, Any] = quality.report()
-        print_quality(told, console)
-    text = console.export_text()
-    flat = " ".join(text.split())
-    assert "features: few-cnn64@1a2b3c" in flat
+            quality.measure(kind, inference_on(method, held))
+        print_quality(quality.report(), console)
+    lines = console.export_text().splitlines()
+    flat = " ".join(" ".join(lines).split())
+    assert "features: few-cnn64@1a2b3c" in flat and "translated A to B" in flat
     assert "by few-domains-cnn64@4d5e6f, a classifier of the two" in flat
-    assert max(map(len, text.splitlines())) <= 80
+    assert max(map(len, lines)) <= 80
     assert {"real", "noise", "as it is", "untrained, prior", "last, prior", "best"} <= {
-        line[:20].strip().split("  ")[0] for line in text.splitlines()
+        line[:20].strip().split("  ")[0] for line in lines
     }
-    assert "translated A to B" in text
 
 
 def test_a_metric_names_its_features() -> None:

@@ -9,6 +9,10 @@ from torch import Tensor
 from dlrun.evaluation.mixture import Mixture
 
 
+def log_density(mixture: Mixture, codes: Tensor) -> Tensor:
+    return mixture.joint(codes.double()).logsumexp(1)
+
+
 def two_clouds(count: int = 600) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     first = torch.randn(count, 2, generator=generator) * torch.tensor([1.0, 0.2]) + 5
@@ -31,7 +35,7 @@ def test_its_density_is_torchs() -> None:
     gaussians = torch.distributions.MultivariateNormal(mixture.mean, scale_tril=mixture.factor)
     chosen = torch.distributions.Categorical(mixture.weight)
     expected = torch.distributions.MixtureSameFamily(chosen, gaussians).log_prob(codes.double())
-    torch.testing.assert_close(mixture.log_density(codes), expected)
+    torch.testing.assert_close(log_density(mixture, codes), expected)
 
 
 def test_one_component_is_the_gaussian_of_the_codes() -> None:
@@ -46,7 +50,7 @@ def test_one_component_is_the_gaussian_of_the_codes() -> None:
 
 def test_more_components_fit_better_than_one() -> None:
     codes = two_clouds()
-    one, two = (float(Mixture.fitted(codes, k, seed=0).log_density(codes).mean()) for k in (1, 2))
+    one, two = (float(log_density(Mixture.fitted(codes, k, seed=0), codes).mean()) for k in (1, 2))
     assert two > one + 1
 
 
@@ -66,4 +70,4 @@ def test_a_seed_gives_one_fit_and_few_or_equal_codes_are_no_trouble() -> None:
     for few in (codes[:3], codes[:1].repeat(7, 1)):
         mixture = Mixture.fitted(few, 10, seed=0)
         assert mixture.sample(4).isfinite().all()
-        assert math.isfinite(float(mixture.log_density(few).mean()))
+        assert math.isfinite(float(log_density(mixture, few).mean()))

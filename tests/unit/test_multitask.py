@@ -15,7 +15,8 @@ from dlrun.data.batches import EvalBatch, Labelled
 from dlrun.data.info import Column, DataInfo, info_of
 from dlrun.data.table import DataSet, PixelScale, Table
 from dlrun.errors import ConfigError, UserError
-from dlrun.evaluation.evaluate import evaluate, trivial
+from dlrun.evaluation.baselines import trivial
+from dlrun.evaluation.evaluate import evaluate
 from dlrun.evaluation.inference import Inference
 from dlrun.methods.multitask import Multitask
 

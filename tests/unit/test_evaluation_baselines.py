@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from dlrun.evaluation.linear import (
+from dlrun.evaluation.baselines import (
     independent_negative_log_likelihood,
     pca_squared_error,
     ppca_negative_log_density,
