@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dlrun.commands.parsers import parse
 from dlrun.errors import UserError
-from dlrun.runs.signals import termination_told
+from dlrun.runs.signals import termination_raises
 
 _INTRODUCTION = """\
 usage: dlrun tune key=VALUES [key=VALUES ...] [group=option ...] [key=value ...]
@@ -64,5 +64,5 @@ def run(arguments: list[str]) -> int:
 
     console = Console()
     log_to(console)
-    with termination_told():
+    with termination_raises():
         return tune(options.overrides, options.config_dir, console)

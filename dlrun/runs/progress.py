@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from dlrun.runs.log import Log
+from dlrun.runs.status import Log
 
 _PLAIN_EVERY = 5.0  # seconds between lines where there is no terminal
 _KEPT_EVERY = 60.0  # seconds between the lines that log.txt keeps

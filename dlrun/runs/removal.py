@@ -149,7 +149,7 @@ def _item(path: Path, kind: str, links: tuple[Path, ...] = ()) -> Item:
 
 
 def _is_empty(run: Run) -> bool:
-    begun = run.step or any((run.path / "checkpoints").glob("*.pt"))
+    begun = run.status.step or any((run.path / "checkpoints").glob("*.pt"))
     return run.state in ("interrupted", "unknown") and not begun
 
 

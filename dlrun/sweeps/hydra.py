@@ -29,7 +29,7 @@ from dlrun.config.schema import SweepConfig, TrainConfig
 from dlrun.config.typed import Typed
 from dlrun.console import Console
 from dlrun.errors import ConfigError, Interrupted, UserError
-from dlrun.runs.references import settle
+from dlrun.runs.select import settle
 from dlrun.sweeps.plan import Job, plan, read_references
 from dlrun.sweeps.pool import Pool
 from dlrun.sweeps.process import Starter
@@ -204,7 +204,6 @@ class Batches(Launcher):
             ConfigError: what is wrong with any of them; none was started.
             Interrupted: asked to stop; all that ran has stopped.
         """
-        began = time.time()
         configs: list[tuple[list[str], TrainConfig]] = []
         wrong: list[str] = []
         for overrides in job_overrides:
@@ -218,6 +217,7 @@ class Batches(Launcher):
         jobs = plan(configs, self.folder, initial_job_idx, self.references)
         self.jobs += jobs
         slots = divide(self.settings, [job.config for job in jobs])
+        began = time.time()
         with SweepView(self.console, jobs, slots.jobs) as view:
             pool = Pool(jobs, slots, self.settings, view, began, self.start)
             for job in jobs:

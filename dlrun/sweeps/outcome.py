@@ -22,7 +22,7 @@ from dlrun.sweeps.plan import Job
 from dlrun.sweeps.study import Study
 from dlrun.sweeps.trials import counts
 from dlrun.sweeps.view import listed
-from dlrun.views.braille import print_curves
+from dlrun.views.curves import print_curves
 
 if TYPE_CHECKING:
     from dlrun.console import Console

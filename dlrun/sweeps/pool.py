@@ -8,7 +8,7 @@ from types import FrameType
 
 from dlrun.config.schema import SweepConfig
 from dlrun.files import read_json
-from dlrun.runs.signals import answered_by, write_to_stderr
+from dlrun.runs.signals import handled, write_to_stderr
 from dlrun.runs.status import Status, read_status
 from dlrun.sweeps.plan import ENDED, Job
 from dlrun.sweeps.process import Process, Starter
@@ -56,22 +56,20 @@ class Pool:
         While it runs, SIGINT, SIGTERM and SIGHUP ask all jobs to save and stop; a second SIGINT
         ends them at once.
         """
-        before = answered_by(self._handle)
-        try:
-            while self._running or (self.unfinished() and not self._stopping):
-                if self.signal is not None and not self._stopping:
-                    self._stop()
-                self._reap()
-                self._look()
-                if not self._stopping:
-                    self._fill()
-                self.view.refresh()
-                time.sleep(self.pause)
-        finally:
-            for process in self._running:  # only after an error in here
-                process.ask_to_stop()
-            for number, handler in before.items():
-                signal.signal(number, handler)  # type: ignore[arg-type]
+        with handled(self._handle):
+            try:
+                while self._running or (self.unfinished() and not self._stopping):
+                    if self.signal is not None and not self._stopping:
+                        self._stop()
+                    self._reap()
+                    self._look()
+                    if not self._stopping:
+                        self._fill()
+                    self.view.refresh()
+                    time.sleep(self.pause)
+            finally:
+                for process in self._running:  # only after an error in here
+                    process.ask_to_stop()
 
     def unfinished(self) -> bool:
         """Whether there is something left to do."""

@@ -165,10 +165,10 @@ class Process:
         if status is not None:
             job.step, job.total = status.step, status.total
         job.reason = status.reason if status else ""
-        if status is not None and status.state == "completed":
-            job.state, job.reason = "completed", ""
-        elif code == BUSY:
+        if code == BUSY:
             job.state = "elsewhere"
+        elif status is not None and status.state == "completed":
+            job.state, job.reason = "completed", ""
         elif code in (128 + signal.SIGINT, 128 + signal.SIGTERM) or (
             code < 0 and self._asked_to_stop
         ):

@@ -11,7 +11,7 @@ from dlrun.errors import UserError
 from dlrun.models.pretrained import Pretrained
 from dlrun.options import Choice
 from dlrun.runs.folder import RunFolder
-from dlrun.runs.references import located
+from dlrun.runs.select import located
 from dlrun.training import checkpoint
 from dlrun.training.outline import demand_run, info_in, outline
 

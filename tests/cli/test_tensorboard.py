@@ -35,7 +35,7 @@ def sweep(tmp_path: Path) -> Path:
         run = RunFolder(folder / name)
         run.path.mkdir(parents=True)
         run.prepare(plain)
-        logged = LoggedRun(run.path, 0, flatten(plain, is_logged))
+        logged = LoggedRun(run.path, 0, {k: v for k, v in flatten(plain).items() if is_logged(k)})
         tracker = Tracker(run, 0, [TensorBoard(TensorBoard.Config(), logged)])
         for step in (1, 2):
             tracker.log(step, step, {"train/loss": 1 / step, f"val/of_{method}": value})

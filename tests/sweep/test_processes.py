@@ -104,7 +104,7 @@ def test_asked_twice_all_processes_of_a_training_stop_at_once(tmp_path: Path) ->
         process.kill()
     assert time.monotonic() - asked < 10, out
     assert process.returncode == 130, out
-    assert "stopped at once; the last saved checkpoint stands" in out
+    assert "stopped at once; the last saved checkpoint remains" in out
     assert ended(json.loads(found.read_text())["pid"])
 
 

@@ -1,5 +1,6 @@
 """The quality of generated images: what is compared with what, by which network, repeatably."""
 
+import io
 from dataclasses import replace
 from typing import Any
 
@@ -20,7 +21,7 @@ from dlrun.evaluation.inference import Inference
 from dlrun.evaluation.metrics import describe
 from dlrun.methods.base import Method
 from dlrun.use.quality import domain_config, feature_config
-from dlrun.views.quality import print_quality
+from dlrun.views.summary import print_quality
 
 
 def table(n: int, seed: int, labels: bool = True) -> Table:
@@ -233,7 +234,7 @@ def test_the_digest_is_of_names_and_weights() -> None:
 
 def test_the_tables_fit_80_columns() -> None:
     held = data()
-    console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console = Console(width=80, record=True, file=io.StringIO(), force_terminal=True)
     for method in (Repeats(1.0), Lightens()):
         judge, domains = extractor("few-cnn64@1a2b3c"), extractor("few-domains-cnn64@4d5e6f")
         quality = Quality(judge, held, 40, 0, domains)
