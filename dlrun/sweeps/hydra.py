@@ -30,10 +30,9 @@ from dlrun.config.typed import Typed
 from dlrun.console import Console
 from dlrun.errors import ConfigError, Interrupted, UserError
 from dlrun.runs.select import settle
-from dlrun.sweeps.plan import Job, plan, read_references
+from dlrun.sweeps.plan import Job, divide, plan, processes, read_references
 from dlrun.sweeps.pool import Pool
 from dlrun.sweeps.process import Starter
-from dlrun.sweeps.slots import divide, processes
 from dlrun.sweeps.view import SweepView, counted, print_table
 
 # They say how a sweep runs and not what it consists of.

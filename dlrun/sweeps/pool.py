@@ -10,9 +10,8 @@ from dlrun.config.schema import SweepConfig
 from dlrun.files import read_json
 from dlrun.runs.signals import handled, write_to_stderr
 from dlrun.runs.status import Status, read_status
-from dlrun.sweeps.plan import ENDED, Job
+from dlrun.sweeps.plan import ENDED, Job, Slots
 from dlrun.sweeps.process import Process, Starter
-from dlrun.sweeps.slots import Slots
 from dlrun.sweeps.view import SweepView
 
 _SILENT = 120.0  # seconds without a heartbeat, of a run on another machine, whose lock is not seen

@@ -57,13 +57,7 @@ def main() -> None:
 
 
 def run_forked(spec: Spec, output: str, environment: dict[str, str]) -> None:
-    """Trains a job in a process that the fork server has made.
-
-    Args:
-        spec: of the job.
-        output: the file for standard output and error.
-        environment: all of the job's environment variables.
-    """
+    """Trains a job in a process that the fork server has made; what it prints goes to `output`."""
     os.setsid()  # Ctrl-C in a terminal is for the sweep, which then asks its jobs to stop
     os.environ.clear()
     os.environ.update(environment)
@@ -82,12 +76,7 @@ def run_forked(spec: Spec, output: str, environment: dict[str, str]) -> None:
 
 
 def _run(spec: Spec, pipe: int | None = None) -> NoReturn:
-    """Trains the job and exits.
-
-    Args:
-        spec: of the job.
-        pipe: from the sweep; None in one of several processes, which follow their launcher.
-    """
+    """Trains the job and exits. One of several processes follows its launcher and has no pipe."""
     folder = RunFolder(Path(spec["folder"]))
     if pipe is not None:
         threading.Thread(target=_stop_with_the_sweep, args=(pipe,), daemon=True).start()
@@ -135,14 +124,13 @@ def _stop_with_the_sweep(pipe: int) -> None:
 
 def _train(spec: Spec, folder: RunFolder) -> int:
     """Trains from where the folder stands; if anything goes wrong, the folder says so."""
-    from dlrun.training.ranks import is_first
+    from dlrun.training.ranks import is_first, process_group
 
     began = time.time()
     try:
         from dlrun.config.check import check
         from dlrun.runs.run import Run
         from dlrun.training.prerequisites import ready, train_compared
-        from dlrun.training.ranks import process_group
         from dlrun.views.summary import print_result
 
         config = check(spec["config"])

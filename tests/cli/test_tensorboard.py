@@ -14,8 +14,7 @@ from browser import browser, find_all, page_text, wait_for
 
 from dlrun.config.compose import compose_plain
 from dlrun.runs.folder import RunFolder
-from dlrun.runs.loggers import LoggedRun, Tracker, is_logged
-from dlrun.runs.tensorboard import TensorBoard
+from dlrun.runs.loggers import LoggedRun, TensorBoard, Tracker, is_logged
 from dlrun.text import flatten
 
 JOBS = {  # folders and what the command line gave

@@ -13,9 +13,8 @@ from dlrun.config.check import check
 from dlrun.config.compose import compose_plain
 from dlrun.config.schema import SweepConfig
 from dlrun.console import Console
-from dlrun.sweeps.plan import Job, plan
+from dlrun.sweeps.plan import Job, Slots, divide, plan
 from dlrun.sweeps.pool import Pool
-from dlrun.sweeps.slots import Slots, divide
 from dlrun.sweeps.view import SweepView, counted, print_table
 
 CONFIG = check(compose_plain(["hardware=cpu"], None))
@@ -129,7 +128,7 @@ def test_threads_and_gpus_are_divided(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_slots(monkeypatch: pytest.MonkeyPatch) -> None:
-    from dlrun.sweeps import slots
+    from dlrun.sweeps import plan as slots
 
     free = 64 * 2.0**30
     monkeypatch.setattr(slots, "_cores", lambda: 8)
