@@ -35,11 +35,10 @@ from dlrun.losses.reconstruction import gaussian_kl
 from dlrun.methods.byol import decay, update_average
 from dlrun.methods.cyclegan import l1
 from dlrun.runs.folder import RunFolder, claim
-from dlrun.runs.log import Log
 from dlrun.runs.loggers import LoggedRun, Tracker, open_loggers
 from dlrun.runs.progress import ProgressView
 from dlrun.runs.signals import StopRequest
-from dlrun.runs.status import StatusWriter
+from dlrun.runs.status import Log, StatusWriter
 from dlrun.text import flatten
 from dlrun.training import checkpoint
 from dlrun.training.assemble import Experiment, assemble

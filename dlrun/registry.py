@@ -97,7 +97,7 @@ _BUILT_IN: dict[str, dict[str, str]] = {
         "one_cycle": "dlrun.training.schedules:OneCycle",
     },
     "logger": {
-        "tensorboard": "dlrun.runs.tensorboard:TensorBoard",
+        "tensorboard": "dlrun.runs.loggers:TensorBoard",
     },
 }
 

@@ -17,7 +17,7 @@ def show(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(show(item) for item in value) + "]"
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return "{" + ", ".join(f"{key}: {show(item)}" for key, item in value.items()) + "}"
     return repr(value) if isinstance(value, str) and _needs_quotes(value) else str(value)
 
@@ -57,18 +57,16 @@ def suggest(
     return f"; expected one of {', '.join(map(form, names))}" if names else ""
 
 
-def flatten(
-    tree: Mapping[str, Any], keep: Callable[[str], bool] = lambda _: True
-) -> dict[str, Any]:
+def flatten(tree: Mapping[str, Any]) -> dict[str, Any]:
     """`{'a': {'b': 1}}` to `{'a.b': 1}`; an empty section stays as it is."""
     flat: dict[str, Any] = {}
 
     def add(section: Mapping[str, Any], prefix: str) -> None:
         for key, value in section.items():
-            if value and isinstance(value, Mapping):
+            if value and isinstance(value, dict):
                 add(value, f"{prefix}{key}.")
-            elif keep(f"{prefix}{key}"):
-                flat[f"{prefix}{key}"] = value
+            else:
+                flat[prefix + key] = value
 
     add(tree, "")
     return flat

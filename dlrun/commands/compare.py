@@ -10,7 +10,7 @@ def run(arguments: list[str]) -> int:
     options = parse("compare", arguments)
 
     from dlrun.console import Console
-    from dlrun.runs.compare import compare
+    from dlrun.runs.comparison import compare
     from dlrun.runs.groups import by_seed, differences
     from dlrun.runs.select import select
     from dlrun.views.comparison import as_csv, as_json, print_comparison

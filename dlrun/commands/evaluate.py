@@ -77,7 +77,7 @@ def _quality(runs: list[str], overrides: list[str], options: Namespace) -> int:
     from dlrun.console import Console
     from dlrun.runs.select import find_run
     from dlrun.use.quality import evaluate_quality
-    from dlrun.views.quality import print_quality
+    from dlrun.views.summary import print_quality
 
     if overrides:
         raise UserError(f"{overrides[0]}: --quality compares with the run's own data set")

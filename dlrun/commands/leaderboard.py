@@ -10,13 +10,12 @@ def run(arguments: list[str]) -> int:
     options = parse("leaderboard", arguments)
 
     from dlrun.console import Console
-    from dlrun.runs.leaderboard import demand_one_dataset, leaderboard, metric_to_rank
+    from dlrun.runs.comparison import leaderboard, metric_to_rank
     from dlrun.runs.select import select
-    from dlrun.views.leaderboard import as_rows, print_leaderboard
+    from dlrun.views.comparison import as_rows, print_leaderboard
     from dlrun.views.tables import print_csv
 
     runs = select(options.what, options.outputs).runs
-    demand_one_dataset(runs)
     metric = metric_to_rank(runs, options.metric)
     ranks = leaderboard(runs, metric)
     if options.json:

@@ -12,8 +12,8 @@ def run(arguments: list[str]) -> int:
     """Prints the table, JSON or CSV."""
     options = parse("ls", arguments)
 
-    from dlrun.runs.filters import sort_runs
-    from dlrun.runs.select import NothingSelected, select
+    from dlrun.runs.filters import NothingSelected, sort_runs
+    from dlrun.runs.select import select
 
     is_table = not (options.json or options.csv)
     try:

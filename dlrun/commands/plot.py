@@ -1,6 +1,7 @@
 """`dlrun plot`: curves in the terminal or in a file."""
 
 from dlrun.commands.parsers import parse
+from dlrun.errors import UserError
 
 _HEIGHT, _MOST_CURVES = 16, 12
 
@@ -13,11 +14,11 @@ def run(arguments: list[str]) -> int:
     from dlrun.runs.curves import curves, key_metric
     from dlrun.runs.groups import by_seed
     from dlrun.runs.select import select
-    from dlrun.views.braille import print_curves
-    from dlrun.views.figure import check_ending, write_figure
+    from dlrun.views.curves import ENDINGS, print_curves, write_figure
 
-    if options.out is not None:
-        check_ending(options.out)
+    if options.out is not None and options.out.suffix.lower() not in ENDINGS:
+        endings = ", ".join(ENDINGS)
+        raise UserError(f"--out {options.out}: expected a name that ends in {endings}")
     groups, console = by_seed(select(options.what, options.outputs).runs), Console()
     metric = options.metric or key_metric(groups)
     found = curves(groups, metric)

@@ -14,7 +14,7 @@ def run(arguments: list[str]) -> int:
     found = find_run(options.run, options.outputs)
     folder, plain = found.folder, found.folder.read_config()
     if found.is_complete:
-        print(f"{folder}: complete already, {found.step} steps; nothing to do")
+        print(f"{folder}: complete already, {found.status.step} steps; nothing to do")
         return 0
 
     from dlrun.commands.start import resume

@@ -9,7 +9,7 @@ from typing import Any
 
 from dlrun.commands.parsers import parse, parser_of
 from dlrun.errors import UserError
-from dlrun.runs.signals import termination_told
+from dlrun.runs.signals import termination_raises
 
 
 def run(arguments: list[str]) -> int:
@@ -17,7 +17,7 @@ def run(arguments: list[str]) -> int:
     # Hydra then raises its errors instead of printing them and exiting with 1.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     options = parse("train", arguments)
-    with termination_told() if options.multirun else nullcontext():
+    with termination_raises() if options.multirun else nullcontext():
         return _run(options, arguments)
 
 
@@ -50,7 +50,7 @@ def _run(options: Namespace, arguments: list[str]) -> int:
 def _train(overrides: list[str], config_dir: str | None, arguments: list[str]) -> int:
     from dlrun.config.compose import compose
     from dlrun.config.schema import check
-    from dlrun.runs.references import settle
+    from dlrun.runs.select import settle
 
     plain, problems = compose(overrides, config_dir)
     problems += settle(plain)

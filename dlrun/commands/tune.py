@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dlrun.commands.parsers import parse, parser_of
 from dlrun.errors import UserError
-from dlrun.runs.signals import termination_told
+from dlrun.runs.signals import termination_raises
 
 
 def run(arguments: list[str]) -> int:
@@ -35,5 +35,5 @@ def run(arguments: list[str]) -> int:
 
     console = Console()
     log_to(console)
-    with termination_told():
+    with termination_raises():
         return tune(options.overrides, options.config_dir, console)

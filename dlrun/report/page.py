@@ -158,8 +158,8 @@ def _facts_of_one(run: Run) -> dict[str, Any]:
     """What differs from run to run anyway."""
     summary, facts = run.summary, {}
     memory, rate = summary.get("peak_memory_bytes"), summary.get("images_per_second")
-    if run.started:
-        facts["started"] = f"{datetime.fromtimestamp(run.started):%Y-%m-%d %H:%M}"
+    if run.status.started:
+        facts["started"] = f"{datetime.fromtimestamp(run.status.started):%Y-%m-%d %H:%M}"
     if "seconds" in summary:
         speed = f", {rate:,.0f} images/s" if rate else ""
         facts["training"] = f"{summary['steps']:,} steps in {summary['seconds']:,.0f} s{speed}"

@@ -232,7 +232,7 @@ def every_run(groups: Sequence[SeedGroup]) -> Table:
             rows.append(
                 [
                     run.name, group.label, "" if run.seed is None else str(run.seed), state,
-                    f"{run.step:,}" if run.status else "–",
+                    "–" if run.state == "unknown" else f"{run.status.step:,}",
                     "–" if seconds is None else f"{seconds:,.0f}",
                     "–" if val is None else f"{val:.4g}",
                 ]

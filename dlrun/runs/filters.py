@@ -17,6 +17,10 @@ _ORDER: dict[str, Callable[[float, float], bool]] = {
 }  # fmt: skip
 
 
+class NothingSelected(UserError):
+    """What was asked for exists, but no run fits; says why."""
+
+
 @dataclass(frozen=True)
 class Filter:
     """One condition; `text` is how it was typed."""
@@ -35,28 +39,21 @@ class Filter:
             alternatives = re.split(r",(?![^\[]*\])", self.value)  # not inside of [3,4]
             among = any(_same(own, wanted) for wanted in alternatives)
             return among == (self.sign == "=")
-        if not _is_number(own):
-            return False
-        return _ORDER[self.sign](float(own), float(self.value))
+        return _is_number(own) and _ORDER[self.sign](float(own), float(self.value))
 
 
-def is_filter(text: str) -> bool:
-    """Whether an argument is a condition rather than a run or a folder."""
-    return _FORM.fullmatch(text) is not None
-
-
-def parse_filter(text: str) -> Filter:
-    """The condition that was typed.
+def parse_filter(text: str) -> Filter | None:
+    """The condition that was typed; None of what is not one, as a run or a folder.
 
     Raises:
-        UserError: it is not a filter, or does not make sense.
+        UserError: it does not make sense.
     """
     match = _FORM.fullmatch(text)
     if match is None:
-        raise UserError(f"{text}: not a filter; expected KEY=VALUE or, quoted, 'KEY<VALUE'")
+        return None
     key, sign, value = match["key"].replace("/", "."), match["sign"], match["value"]
     sign = "=" if sign == "==" else sign
-    if sign not in ("=", "!=") and not _number(value):
+    if sign in _ORDER and _number(value) is None:
         raise UserError(f"{text}: {sign} compares numbers; got {show(value)}")
     unknown = [state for state in value.split(",") if state not in STATES and "*" not in state]
     if key == "status" and unknown:
@@ -70,29 +67,28 @@ def filtered(runs: Sequence[Run], filters: Sequence[Filter]) -> list[Run]:
 
     Raises:
         UserError: a key that no run has.
+        NothingSelected: there is none, with the values that there are of the first key that fits
+            no run.
     """
     if not filters:
         return list(runs)
-    rows = [(run, run.values()) for run in runs]
-    known = {key for _, values in rows for key in values}
-    for condition in filters:
-        if rows and condition.key not in known:
-            rest = condition.text[len(condition.key) :]
-            hint = _suggest_key(condition.key, known, rest)
-            raise UserError(f"{condition.text}: no run has {condition.key}{hint}")
-    return [run for run, values in rows if all(one.holds(values) for one in filters)]
-
-
-def nothing_found(runs: Sequence[Run], filters: Sequence[Filter]) -> str:
-    """Why `filtered` left none: the values that there are of the first key that fits no run."""
     rows = [run.values() for run in runs]
-    for condition in filters:
-        if not any(condition.holds(values) for values in rows):
-            there = {show(values[condition.key]) for values in rows if condition.key in values}
-            more = ", ..." if len(there) > 8 else ""
-            shown = ", ".join(sorted(there)[:8])
-            return f"no run with {condition.text}; {condition.key} is {shown}{more}"
-    return f"no run with {' and '.join(condition.text for condition in filters)} at once"
+    known = {key for values in rows for key in values}
+    for one in filters:
+        if one.key not in known:
+            hint = _suggest_key(one.key, known, one.text[len(one.key) :])
+            raise UserError(f"{one.text}: no run has {one.key}{hint}")
+    found = [
+        run for run, values in zip(runs, rows, strict=True) if all(f.holds(values) for f in filters)
+    ]
+    if found:
+        return found
+    for one in filters:
+        if not any(one.holds(values) for values in rows):
+            there = sorted({show(values[one.key]) for values in rows if one.key in values})
+            shown = ", ".join([*there[:8], *(["..."] if len(there) > 8 else [])])
+            raise NothingSelected(f"no run with {one.text}; {one.key} is {shown}")
+    raise NothingSelected(f"no run with {' and '.join(one.text for one in filters)} at once")
 
 
 def sort_runs(runs: Sequence[Run], key: str, reverse: bool = False) -> list[Run]:
@@ -120,7 +116,7 @@ def _rank(value: Any) -> tuple[int, float, str]:
 
 def _same(own: Any, wanted: str) -> bool:
     if _is_number(own):
-        return _number(wanted) and float(wanted) == own
+        return bool(_number(wanted) == own)
     if isinstance(own, str):
         return fnmatchcase(own, wanted)
     return show(own).replace(" ", "") == wanted.replace(" ", "")
@@ -130,12 +126,11 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _number(text: str) -> bool:
+def _number(text: str) -> float | None:
     try:
-        float(text)
+        return float(text)
     except ValueError:
-        return False
-    return True
+        return None
 
 
 def _suggest_key(key: str, known: set[str], rest: str = "") -> str:

@@ -23,25 +23,31 @@ _TRIES = 100
 _PATIENCE, _LOOK = 0.5, 0.03  # seconds
 
 
+def _inside(name: str) -> cached_property[Path]:
+    """A path in the folder, made when it is first asked for: `dlrun ls` needs few of many runs."""
+    return cached_property(lambda folder: folder.path / name)
+
+
 class RunFolder:
     """The paths of one run."""
 
+    config = _inside("config.yaml")
+    parsed = _inside(".config.json")
+    commands = _inside("command.txt")
+    provenance = _inside("provenance.json")
+    status = _inside("status.json")
+    metrics = _inside("metrics.jsonl")
+    summary = _inside("summary.json")
+    log = _inside("log.txt")
+    output = _inside("output.txt")
+    last = _inside("checkpoints/last.pt")
+    best = _inside("checkpoints/best.pt")
+    tensorboard = _inside("tensorboard")
+    samples = _inside("samples")
+    inputs = _inside("inputs")
+
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.config = path / "config.yaml"
-        self.parsed = path / ".config.json"
-        self.commands = path / "command.txt"
-        self.provenance = path / "provenance.json"
-        self.status = path / "status.json"
-        self.metrics = path / "metrics.jsonl"
-        self.summary = path / "summary.json"
-        self.log = path / "log.txt"
-        self.output = path / "output.txt"
-        self.last = path / "checkpoints" / "last.pt"
-        self.best = path / "checkpoints" / "best.pt"
-        self.tensorboard = path / "tensorboard"
-        self.samples = path / "samples"
-        self.inputs = path / "inputs"
 
     @cached_property
     def _lock(self) -> "FileLock":

@@ -8,7 +8,7 @@ from typing import Any
 
 from dlrun.config.signature import computes
 from dlrun.options import Metric
-from dlrun.runs.run import Run
+from dlrun.runs.run import Measure, Run
 from dlrun.runs.statistics import Spread, spread
 from dlrun.text import show
 
@@ -57,6 +57,10 @@ class SeedGroup:
         found = [number for run in self.complete if (number := value(run)) is not None]
         return spread(found) if found else None
 
+    def measure(self, measure: Measure) -> Spread | None:
+        """One of its runs' measures."""
+        return self.spread(lambda run: run.measures.get(measure))
+
     def test(self, which: str, metric: str) -> Spread | None:
         """On the test split; `which` is trivial, untrained, last or best."""
         return self.spread(lambda run: run.test(which).get(metric))
@@ -94,7 +98,7 @@ def _config(run: Run) -> dict[str, Any]:
 
 
 def _group(runs: list[Run]) -> SeedGroup:
-    kept = {run.seed: run for run in sorted(runs, key=lambda r: (r.is_complete, r.started or 0.0))}
+    kept = {run.seed: run for run in sorted(runs, key=lambda r: (r.is_complete, r.status.started))}
     chosen = sorted(kept.values(), key=lambda run: (run.seed is None, float(run.seed or 0)))
     others = tuple(run for run in runs if run not in chosen)
     return SeedGroup(_config(runs[0]), tuple(chosen), others)

@@ -4,17 +4,19 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from dlrun.errors import UserError
-from dlrun.files import atomic, write_text
+from dlrun.files import atomic, read_jsonl, write_text
 from dlrun.options import Choice
 from dlrun.registry import lookup, one_line, own_line
 from dlrun.runs.folder import RunFolder
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from torch.utils.tensorboard import SummaryWriter
 
 # Options that are of no use in a table of runs.
 _ASIDE = (
@@ -40,7 +42,7 @@ class LoggedRun:
 
 
 class Logger(Protocol):
-    """What the names of the group `logger` stand for: made with `(config, run)`.
+    """A class of the config group `logger`, made with `(config, run)`.
 
     Called by the main process alone, in the order of the steps.
     """
@@ -59,6 +61,72 @@ class Logger(Protocol):
 
     def close(self) -> None:
         """The end of the training, whether it is complete or not."""
+
+
+class TensorBoard:
+    """The logger that every run has by default.
+
+    Writes to the folder `tensorboard` of a run, and the config to its HParams page.
+    """
+
+    @dataclass(frozen=True)
+    class Config:
+        pass
+
+    def __init__(self, config: Config, run: LoggedRun) -> None:
+        self.run = run
+        self._writer: SummaryWriter | None = None
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """One curve for each name."""
+        for name, value in values.items():
+            self.writer.add_scalar(name, value, step)
+
+    def image(self, step: int, name: str, image: "Tensor") -> None:
+        """On the Images page."""
+        self.writer.add_image(name, image, step)
+
+    def histogram(self, step: int, name: str, values: "Tensor") -> None:
+        """On the Histograms page."""
+        self.writer.add_histogram(name, values, step, bins=30)  # as TensorBoard draws
+
+    def text(self, step: int, name: str, text: str) -> None:
+        """On the Text page."""
+        self.writer.add_text(name, text, step)
+
+    def close(self) -> None:
+        """Flushes and closes."""
+        if self._writer is not None:
+            self._writer.close()
+
+    @property
+    def writer(self) -> "SummaryWriter":
+        """Made at first use: its import must not delay the first step."""
+        if self._writer is None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            purge = self.run.step + 1 if self.run.step else None
+            self._writer = SummaryWriter(str(self.run.folder / "tensorboard"), purge_step=purge)
+            if not self.run.step:
+                self._write_hparams(self._writer)
+        return self._writer
+
+    def _write_hparams(self, writer: "SummaryWriter") -> None:
+        """Into the run's own file; `add_hparams` would make a second run of it.
+
+        Without the summary of an experiment that `hparams` returns first: TensorBoard takes the
+        first such summary that it finds for all runs, and keys which only others have are lost.
+        Where there is none it looks through every run, and puts the keys that differ first.
+        """
+        from torch.utils.tensorboard.summary import hparams
+
+        flat = {
+            key: v if isinstance(v, bool | int | float | str) else str(v)
+            for key, v in self.run.options.items()
+        }
+        _, start, end = hparams(flat, {})
+        for summary in (start, end):
+            writer._get_file_writer().add_summary(summary)
 
 
 def open_loggers(choices: Mapping[str, Choice], run: LoggedRun) -> list[Logger]:
@@ -159,26 +227,14 @@ def is_logged(key: str) -> bool:
 
 def cut_back(path: Path, step: int) -> None:
     """Drops the lines of metrics.jsonl after `step`, and a last line that was not finished."""
-    if not path.exists():
-        return
-    kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            row = json.loads(line)
-        except ValueError:
-            break
-        if row["step"] > step:
-            break
-        kept.append(line)
-    write_text(path, "".join(line + "\n" for line in kept))
+    if path.exists():
+        rows = takewhile(lambda row: row["step"] <= step, read_jsonl(path))
+        write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
 
 
 def _save_png(image: "Tensor", path: Path) -> None:
     from PIL import Image
 
-    pixels = (image.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).contiguous().cpu()
-    height, width, channels = pixels.shape
-    mode = "L" if channels == 1 else "RGB"
-    picture = Image.frombytes(mode, (width, height), pixels.numpy().tobytes())
+    pixels = (image.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).squeeze(2).cpu().numpy()
     with atomic(path) as temporary:
-        picture.save(temporary, format="PNG")
+        Image.fromarray(pixels).save(temporary, format="PNG")

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from types import TracebackType
 
 from rich.console import Group
 from rich.live import Live
@@ -10,7 +9,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from dlrun.runs.log import Log
+from dlrun.runs.status import Log
 
 _PLAIN_EVERY = 5.0  # seconds between lines where there is no terminal
 _KEPT_EVERY = 60.0  # seconds between the lines that log.txt keeps
@@ -35,14 +34,10 @@ class ProgressView:
         self._live: Live | None = None
         if console.is_terminal:
             self._bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                TaskProgressColumn(),
-                TextColumn("{task.fields[rate]}"),
-                TimeRemainingColumn(compact=True),
-                TextColumn("left"),
-                console=console,
-            )
+                TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(),
+                TextColumn("{task.fields[rate]}"), TimeRemainingColumn(compact=True),
+                TextColumn("left"), console=console,
+            )  # fmt: skip
             self._task = self._bar.add_task("starting", total=total, completed=start, rate="")
             self._live = Live(self._block(), console=console, refresh_per_second=4, transient=True)
 
@@ -51,12 +46,7 @@ class ProgressView:
             self._live.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._live is not None:
             self._live.update(self._block())
             self._live.stop()
@@ -73,14 +63,12 @@ class ProgressView:
             self.rate = steps * self.images_per_step / elapsed if elapsed > 0 else 0.0
             self._mark = (now, step)
         if self._live is not None:
-            epoch = min(step // self.steps_per_epoch + 1, -(-self.total // self.steps_per_epoch))
             epochs = -(-self.total // self.steps_per_epoch)
+            epoch = min(step // self.steps_per_epoch + 1, epochs)
             self._bar.update(
-                self._task,
-                completed=step,
-                description=f"epoch {epoch}/{epochs}",
+                self._task, completed=step, description=f"epoch {epoch}/{epochs}",
                 rate=f"{self.rate:,.0f} images/s",
-            )
+            )  # fmt: skip
             self._live.update(self._block())
         elif now - self._plain_at >= _PLAIN_EVERY:
             self._print_line()

@@ -31,7 +31,7 @@ def record(
         hardware: in a line.
         checksum: of the data.
         plain: the config.
-        run: which run the checkpoint that it goes on from is of, where that says so.
+        run: which run the checkpoint that it is resumed from is of, where that says so.
 
     Returns:
         Which run this is: the name that its folder began with, and digits that no other run has.
@@ -49,13 +49,11 @@ def record(
     }
     before = read_json(folder.provenance)
     run = folder.identity() or run or f"{folder.name}#{secrets.token_hex(4)}"
+    changed = {key: value for key, value in now.items() if before.get(key) != value}
     if not before:
         write_json(folder.provenance, {"run": run} | now)
-        return run
-    changed = {key: value for key, value in now.items() if before.get(key) != value}
-    resumed = {"resumed": [*before.get("resumed", []), changed]} if changed else {}
-    if changed or "run" not in before:  # an older dlrun did not say which
-        write_json(folder.provenance, before | {"run": run} | resumed)
+    elif changed:
+        write_json(folder.provenance, before | {"resumed": [*before.get("resumed", []), changed]})
     return run
 
 
@@ -95,13 +93,9 @@ def _git(folder: Path) -> dict[str, str] | None:
     def git(*arguments: str) -> str | None:
         try:
             done = subprocess.run(
-                ["git", *arguments],
-                cwd=folder,
-                capture_output=True,
-                text=True,
-                timeout=10,
+                ["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=10,
                 check=False,
-            )
+            )  # fmt: skip
         except (OSError, subprocess.TimeoutExpired):
             return None
         return done.stdout if done.returncode == 0 else None

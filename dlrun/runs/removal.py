@@ -5,6 +5,7 @@ import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from dlrun.errors import UserError
@@ -23,10 +24,18 @@ class Item:
 
     path: Path
     kind: str
-    size: int
-    """Bytes on the disk."""
     links: tuple[Path, ...] = ()
     """Links to it, which are deleted with it."""
+
+    @cached_property
+    def size(self) -> int:
+        """Bytes on the disk; links are not followed."""
+        if not self.path.is_dir() or self.path.is_symlink():
+            return os.lstat(self.path).st_size
+        walk = os.walk(self.path)
+        return sum(
+            os.lstat(f"{where}/{name}").st_size for where, _, names in walk for name in names
+        )
 
 
 def selected_items(selection: Selection, everything: Sequence[Run]) -> tuple[list[Item], list[str]]:
@@ -46,28 +55,31 @@ def selected_items(selection: Selection, everything: Sequence[Run]) -> tuple[lis
     Raises:
         UserError: one of the runs is being trained.
     """
+
+    def named(path: Path) -> bool:
+        return any(path.is_relative_to(place) for place in selection.places)
+
     all_links = {run.path.resolve(): run.links for run in everything}
-    own, items, notes = [], [], []
-    for run in selection.runs:
-        links = tuple(sorted({*all_links.get(run.path.resolve(), ()), *run.links}))
-        if any(run.path.is_relative_to(place) for place in selection.places):
-            own.append((run, links))
-            continue
-        named = [link for link in links if any(map(link.is_relative_to, selection.places))]
-        items += [Item(link, f"link to {run.folder}, which is kept", 0) for link in named]
-    if busy := [run.name for run, _ in own if run.state == "running"]:
+    links = {
+        run.path: tuple(sorted({*all_links.get(run.path.resolve(), ()), *run.links}))
+        for run in selection.runs
+    }
+    own = [run for run in selection.runs if named(run.path)]
+    if busy := [run.name for run in own if run.state == "running"]:
         raise UserError(f"{', '.join(busy)}: being trained right now; nothing was deleted")
-    going = {run.path for run, _ in own}
-    for run, links in own:
-        items.append(_item(run.path, f"{run.state} run", links))
-        sweeps = dict.fromkeys(
-            link.parent.name
-            for link in links
-            if not any(link.is_relative_to(place) for place in selection.places)
-        )
+    items = [
+        Item(link, f"link to {run.folder}, which is kept")
+        for run in selection.runs
+        if not named(run.path)
+        for link in filter(named, links[run.path])
+    ]
+    items += [Item(run.path, f"{run.state} run", links[run.path]) for run in own]
+    notes, deleted = [], {run.path for run in own}
+    for run in own:
+        sweeps = dict.fromkeys(link.parent.name for link in links[run.path] if not named(link))
         if sweeps:
             notes.append(f"{run.name} is also a job of {', '.join(sweeps)}, which will lose it")
-        users = [user.name for user in users_of(run, everything) if user.path not in going]
+        users = [user.name for user in users_of(run, everything) if user.path not in deleted]
         if users:
             notes.append(f"{run.name} is named in the config of {', '.join(users[:3])}")
     return items, notes
@@ -76,20 +88,19 @@ def selected_items(selection: Selection, everything: Sequence[Run]) -> tuple[lis
 def users_of(run: Run, others: Sequence[Run]) -> list[Run]:
     """The runs whose config names `run`, such as a student its teacher."""
     folder = str(run.path)
+
+    def names_it(value: object) -> bool:
+        if not isinstance(value, str):
+            return False
+        is_path = os.sep in value
+        inside = is_path and f"{os.path.abspath(value)}{os.sep}".startswith(folder + os.sep)
+        return inside or value == run.name
+
     return [
         other
         for other in others
-        if other.path != run.path
-        and any(
-            value in (folder, run.name) or _is_inside(value, folder)
-            for value in other.config.values()
-            if isinstance(value, str)
-        )
+        if other.path != run.path and any(map(names_it, other.config.values()))
     ]
-
-
-def _is_inside(value: str, folder: str) -> bool:
-    return os.sep in value and f"{os.path.abspath(value)}{os.sep}".startswith(folder + os.sep)
 
 
 def garbage(
@@ -106,50 +117,33 @@ def garbage(
     Returns:
         The items, and a line for each run that is kept because another one names it.
     """
-    idle = [run for run in runs if run.state != "running"]
-    whole: list[tuple[Run, str]] = []
-    if "failed" in kinds:
-        whole += [(run, "failed run") for run in idle if run.state == "failed"]
-    if "empty" in kinds:
-        whole += [(run, "run without a step") for run in idle if _is_empty(run)]
     items, notes = [], []
-    for run, kind in whole:
-        if users := users_of(run, runs):
+    for run in runs:
+        whole = None
+        if "failed" in kinds and run.state == "failed":
+            whole = "failed run"
+        elif "empty" in kinds and _is_empty(run):
+            whole = "run without a step"
+        if whole and (users := users_of(run, runs)):
             notes.append(f"{run.name} is kept: the config of {users[0].name} names it")
-        else:
-            items.append(_item(run.path, kind, run.links))
+        elif whole:
+            items.append(Item(run.path, whole, run.links))
+        elif run.state != "running":
+            if "checkpoints" in kinds and run.is_complete and _is_old(run, days):
+                items += _last_checkpoint(run)
+            if "temporary" in kinds:
+                items += [Item(path, "temporary file") for path in run.path.rglob(".*.tmp")]
     if "empty" in kinds:
-        items += [_item(path, "empty folder") for path in _empty_folders(outputs)]
-        items += [_item(path, "link to a deleted run") for path in _dead_links(outputs)]
-    going = {run.path for run, _ in whole}
-    for run in idle:
-        if run.path in going:
-            continue
-        if "checkpoints" in kinds and run.is_complete and _is_old(run, days):
-            items += _last_checkpoint(run)
-        if "temporary" in kinds:
-            items += [_item(path, "temporary file") for path in run.path.rglob(".*.tmp")]
+        items += [Item(path, "empty folder") for path in _empty_folders(outputs)]
+        links = [path for path in (outputs / "sweeps").glob("*/*") if path.is_symlink()]
+        items += [Item(path, "link to a deleted run") for path in links if not path.exists()]
     if "temporary" in kinds:
-        items += [_item(path, "half-deleted run") for path in outputs.rglob(".removed-*")]
+        items += [Item(path, "half-deleted run") for path in outputs.rglob(".removed-*")]
     return items, notes
 
 
-def size_of(path: Path) -> int:
-    """Bytes below `path`; links are not followed."""
-    if not path.is_dir() or path.is_symlink():
-        return path.lstat().st_size if os.path.lexists(path) else 0
-    total = 0
-    for where, _, files in os.walk(path):
-        total += sum(os.lstat(os.path.join(where, name)).st_size for name in files)
-    return total
-
-
-def _item(path: Path, kind: str, links: tuple[Path, ...] = ()) -> Item:
-    return Item(path, kind, size_of(path), links)
-
-
 def _is_empty(run: Run) -> bool:
-    begun = run.step or any((run.path / "checkpoints").glob("*.pt"))
+    begun = run.status.step or any((run.path / "checkpoints").glob("*.pt"))
     return run.state in ("interrupted", "unknown") and not begun
 
 
@@ -160,7 +154,7 @@ def _is_old(run: Run, days: float) -> bool:
 def _last_checkpoint(run: Run) -> list[Item]:
     """last.pt, where there is a best.pt, which everything reads of a complete run."""
     both = run.folder.best.exists() and run.folder.last.exists()
-    return [_item(run.folder.last, "last.pt of a complete run")] if both else []
+    return [Item(run.folder.last, "last.pt of a complete run")] if both else []
 
 
 def _empty_folders(outputs: Path) -> list[Path]:
@@ -175,11 +169,6 @@ def _empty_folders(outputs: Path) -> list[Path]:
             if age >= _GRACE and not RunFolder(Path(where)).in_use():
                 found.append(Path(where))
     return found
-
-
-def _dead_links(outputs: Path) -> list[Path]:
-    sweeps = (outputs / "sweeps").glob("*/*")
-    return [path for path in sweeps if path.is_symlink() and not path.exists()]
 
 
 def remove(item: Item) -> None:

@@ -11,7 +11,7 @@ from dlrun.evaluation.metrics import describe, metrics_of
 from dlrun.files import read_json, read_jsonl
 from dlrun.options import Metric
 from dlrun.runs.folder import RunFolder
-from dlrun.runs.status import Status, read_status
+from dlrun.runs.status import UNKNOWN, Status, read_status
 from dlrun.text import flatten
 
 STATES = ("running", "completed", "pruned", "interrupted", "failed", "unknown")
@@ -68,9 +68,9 @@ class Run:
             return {}
 
     @cached_property
-    def status(self) -> Status | None:
+    def status(self) -> Status:
         """status.json; a run whose process has died says `interrupted`."""
-        return read_status(self.folder)
+        return read_status(self.folder) or UNKNOWN
 
     @cached_property
     def summary(self) -> dict[str, Any]:
@@ -116,8 +116,8 @@ class Run:
 
     @property
     def state(self) -> str:
-        """running, completed, pruned, interrupted, failed, or unknown without a status."""
-        return self.status.state if self.status else "unknown"
+        """One of STATES."""
+        return self.status.state
 
     @property
     def is_complete(self) -> bool:
@@ -132,24 +132,7 @@ class Run:
     @property
     def reason(self) -> str:
         """Why it is in its state, or what cannot be read."""
-        if self.status is None:
-            return "status.json cannot be read"
         return self.status.reason or ("" if self.config else "config.yaml cannot be read")
-
-    @property
-    def step(self) -> int:
-        """Optimizer steps taken."""
-        return self.status.step if self.status else 0
-
-    @property
-    def total(self) -> int:
-        """Optimizer steps of the whole training."""
-        return self.status.total if self.status else 0
-
-    @property
-    def started(self) -> float | None:
-        """When it was last started or resumed, in seconds since 1970."""
-        return self.status.started if self.status else None
 
     @property
     def seed(self) -> Any:
@@ -217,18 +200,18 @@ class Run:
         """Everything that a filter can ask for: config keys, groups, numbers, how the run is."""
         values = dict(self.config)
         for key, value in self.config.items():  # method=byol is method.name=byol
-            group, _, last = key.rpartition(".")
-            if last == "name" and group:
-                values[group] = value
+            if key.endswith(".name"):
+                values[key[:-5]] = value
+        status = self.status
         values |= {
             "run": self.name,
             "folder": str(self.path),
-            "status": self.state,
+            "status": status.state,
             "reason": self.reason,
-            "step": self.step,
-            "total": self.total,
-            "done": self.step / max(1, self.total),
-            "started": self.started,
+            "step": status.step,
+            "total": status.total,
+            "done": status.step / max(1, status.total),
+            "started": status.started or None,
         }
         for key in ("seconds", "images_per_second", "peak_memory_bytes", "key_metric"):
             values[key] = self.summary.get(key)

@@ -1,17 +1,18 @@
-"""Which runs RUN, SWEEP and FILTER mean; the same for every command."""
+"""Which runs RUN, SWEEP and FILTER mean, for every command, and those that a config names."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from dlrun.errors import UserError
-from dlrun.runs.filters import filtered, is_filter, nothing_found, parse_filter
+from dlrun.runs.filters import Filter, NothingSelected, filtered, parse_filter
 from dlrun.runs.run import Run, runs_below
+from dlrun.text import short
 
-
-class NothingSelected(UserError):
-    """What was asked for exists, but no run fits; says why."""
+_REFERENCES = ("init_from", "teacher")
+"""Keys of a config whose value is a run or a checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,12 @@ def select(given: Sequence[str], outputs: Path) -> Selection:
         UserError: a name that is not known, or that more than one run or sweep has.
         NothingSelected: no run is there, or none fits the filters.
     """
-    names, filters = [], []
+    names: list[str] = []
+    filters: list[Filter] = []
     for text in given:
-        if is_filter(text) and not Path(text).expanduser().exists():
-            filters.append(parse_filter(text))
+        exists = Path(text).expanduser().exists()
+        if not exists and (condition := parse_filter(text)) is not None:
+            filters.append(condition)
         else:
             names.append(text)
     if not names and not outputs.is_dir():
@@ -47,17 +50,14 @@ def select(given: Sequence[str], outputs: Path) -> Selection:
     found: dict[str, Run] = {}
     places = []
     for name in names or [str(outputs)]:
-        place, runs = _meant(name, outputs)
+        place, runs = _in_place(name, outputs)
         places.append(place)
         for run in runs:  # two names can lead to the same run by different paths
             path = os.path.realpath(run.path) if len(names) > 1 else str(run.path)
             found.setdefault(path, run)
-    everything = list(found.values())
-    if not everything:
+    if not found:
         raise NothingSelected(f"no run below {places[0]} yet; `dlrun train` makes one")
-    runs = filtered(everything, filters)
-    if not runs:
-        raise NothingSelected(nothing_found(everything, filters))
+    runs = filtered(list(found.values()), filters)
     return Selection(runs, places, [one.text for one in filters])
 
 
@@ -76,55 +76,46 @@ def find_run(given: str, outputs: Path) -> Run:
     if (path / "config.yaml").exists():
         return _run_in(path)
     runs = runs_below(outputs)
-    matching = _named(given, runs)
-    if len(matching) == 1:
-        return matching[0]
-    if matching:
-        raise UserError(_several(given, [run.name for run in matching], "runs"))
+    if (run := _named(given, runs)) is not None:
+        return run
     if path.is_dir():
         raise UserError(f"{given}: not a run (no config.yaml)")
     raise UserError(f"{given}: no run of that name below {outputs}{_latest(runs)}")
 
 
-def sweep_names(outputs: Path, beginning: str = "") -> list[str]:
-    """The sweeps below `outputs` whose names begin like that."""
-    folders = (outputs / "sweeps").glob("*/")
-    return sorted(path.name for path in folders if path.name.startswith(beginning))
-
-
-def _meant(given: str, outputs: Path) -> tuple[Path, list[Run]]:
+def _in_place(given: str, outputs: Path) -> tuple[Path, list[Run]]:
     """The run or the folder of runs, and the runs."""
-    path, sweeps = Path(given).expanduser(), outputs / "sweeps"
+    path = Path(given).expanduser()
     if (path / "config.yaml").exists():
         return _absolute(path), [_run_in(path)]
-    if path.is_dir():
-        return _absolute(path), runs_below(path)
-    names = sweep_names(outputs, given) if given else []
-    if given not in names:
-        runs = runs_below(outputs)
-        matching = _named(given, runs)
-        if len(matching) == 1:
-            return matching[0].path, matching
-        if matching:
-            raise UserError(_several(given, [run.name for run in matching], "runs"))
-        if len(names) > 1:
-            raise UserError(_several(given, names, "sweeps"))
-        if not names:
-            place = f"folder, nor a run or sweep of that name below {outputs}"
-            raise UserError(f"{given}: no such {place}{_latest(runs)}")
-    sweep = sweeps / (given if given in names else names[0])
-    return _absolute(sweep), runs_below(sweep)
+    if not path.is_dir():
+        folders = (outputs / "sweeps").glob("*/") if given else ()
+        sweeps = sorted(path.name for path in folders if path.name.startswith(given))
+        if given not in sweeps:
+            runs = runs_below(outputs)
+            if (run := _named(given, runs)) is not None:
+                return run.path, [run]
+            if len(sweeps) > 1:
+                raise UserError(_several(given, sweeps, "sweeps"))
+            if not sweeps:
+                place = f"folder, nor a run or sweep of that name below {outputs}"
+                raise UserError(f"{given}: no such {place}{_latest(runs)}")
+        path = outputs / "sweeps" / (given if given in sweeps else sweeps[0])
+    return _absolute(path), runs_below(path)
 
 
-def _named(given: str, runs: list[Run]) -> list[Run]:
-    """Those of `runs`, oldest first, that a name can mean."""
+def _named(given: str, runs: list[Run]) -> Run | None:
+    """The one of `runs`, oldest first, that a name means. Raises UserError where it is several."""
     if given == "last" and runs:
-        return [runs[-1]]
-    return (
+        return runs[-1]
+    found = (
         [run for run in runs if run.name == given]
         or [run for run in runs if run.name.split("-", 3)[3:] == [given]]
         or [run for run in runs if given and run.name.startswith(given)]
     )
+    if len(found) > 1:
+        raise UserError(_several(given, [run.name for run in found], "runs"))
+    return found[0] if found else None
 
 
 def _latest(runs: list[Run]) -> str:
@@ -144,3 +135,52 @@ def _absolute(path: Path) -> Path:
 
 def _several(given: str, names: Sequence[str], what: str) -> str:
     return f"{given}: {len(names)} {what} begin like this ({', '.join(names[:5])}); type more of it"
+
+
+def settle(plain: dict[str, Any], memo: dict[str, str] | None = None) -> list[str]:
+    """Replaces the runs that a config names by their paths, in place; a line for each mistake.
+
+    'last' or the beginning of a name mean something else tomorrow; a path does not.
+
+    Args:
+        plain: the config.
+        memo: from a name to its path, so that all jobs of a sweep mean the same by it; what is
+            found is added.
+    """
+    memo = {} if memo is None else memo
+    outputs, problems = Path(str(plain.get("outputs"))), []
+    for section, key in _references({name: plain.get(name) for name in ("method", "model")}):
+        given = section[key]
+        try:
+            section[key] = memo[given] = memo.get(given) or short(located(given, outputs, key))
+        except UserError as error:
+            problems.append(str(error))
+    return problems
+
+
+def _references(section: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
+    for key, value in section.items():
+        if isinstance(value, dict):
+            yield from _references(value)
+        elif key in _REFERENCES and isinstance(value, str):
+            yield section, key
+
+
+def located(reference: str, outputs: Path, key: str) -> Path:
+    """The checkpoint file, or the folder of the complete run, that the value of `key` means.
+
+    Raises:
+        UserError: there is no such run or file, or the run is not complete.
+    """
+    path = Path(reference).expanduser()
+    if path.is_file():
+        return path
+    run = find_run(reference, outputs)
+    if not run.is_complete:
+        begun = run.state != "unknown"
+        state = f"is {run.state} at step {run.status.step}" if begun else "has not begun"
+        raise UserError(
+            f"{key}: {run.folder} {state}; finish it with dlrun resume {run.name}, or name one of "
+            f"the files in {run.folder}/checkpoints"
+        )
+    return run.path

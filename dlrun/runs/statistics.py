@@ -54,15 +54,12 @@ def spread(values: Sequence[float]) -> Spread:
         return Spread(mean, None, n, low, high)
     mean = math.fsum(values) / n
     squares = math.fsum((x - mean) ** 2 for x in values)
-    return Spread(
-        mean, math.sqrt(squares / (n - 1)) if n > 1 else None, n, min(values), max(values)
-    )
+    deviation = math.sqrt(squares / (n - 1)) if n > 1 else None
+    return Spread(mean, deviation, n, min(values), max(values))
 
 
 def paired(a: Sequence[float], b: Sequence[float]) -> Paired | None:
     """The test of b - a, pair by pair; None of fewer than two pairs or what is not finite."""
-    if len(a) != len(b):
-        raise ValueError(f"{len(a)} and {len(b)} values cannot be paired")
     differences = [y - x for x, y in zip(a, b, strict=True)]
     if len(differences) < 2 or not all(map(math.isfinite, differences)):
         return None

@@ -1,18 +1,24 @@
-"""status.json: how a run is doing, for people and for other processes."""
+"""How a run is doing: status.json, for people and for other processes, and log.txt."""
 
 import os
 import socket
 import time
+import traceback
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from dlrun.errors import UserError
 from dlrun.files import read_json, write_json
 from dlrun.runs.folder import RunFolder
 
-State = Literal["running", "completed", "pruned", "interrupted", "failed"]
-"""`pruned`: stopped by a study that had seen better ones, with a checkpoint."""
+if TYPE_CHECKING:
+    from dlrun.console import Console
+
+State = Literal["running", "completed", "pruned", "interrupted", "failed", "unknown"]
+"""`pruned`: stopped by a study that had seen better ones, with a checkpoint; `unknown`: status.json
+cannot be read."""
 _BEAT = 2.0  # seconds between heartbeats, so that a tight loop does not write all the time
 
 
@@ -28,6 +34,9 @@ class Status:
     pid: int
     host: str
     reason: str = ""
+
+
+UNKNOWN = Status("unknown", 0, 0, 0.0, 0.0, 0, "", "status.json cannot be read")
 
 
 class StatusWriter:
@@ -82,7 +91,32 @@ def note_end(folder: RunFolder, state: State, reason: str) -> None:
         if status.state != "completed":
             status.state, status.reason, status.heartbeat = state, reason, now
             write_json(folder.status, asdict(status))
-            with open(folder.log, "a", encoding="utf-8") as log:
-                log.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} {reason}\n")
+            append_to_log(folder.log, reason)
     finally:
         folder.unlock()
+
+
+class Log:
+    """Says a line to the person and keeps it in log.txt, with the time of day."""
+
+    def __init__(self, path: Path, console: "Console") -> None:
+        self.path, self.console = path, console
+
+    def say(self, text: str) -> None:
+        """To the screen and to the file."""
+        self.console.say(text)
+        self.keep(text)
+
+    def keep(self, text: str) -> None:
+        """To the file alone."""
+        append_to_log(self.path, text)
+
+    def keep_failure(self, error: BaseException) -> None:
+        """The whole traceback, which the screen does not show."""
+        self.keep("".join(traceback.format_exception(error)).rstrip())
+
+
+def append_to_log(path: Path, text: str) -> None:
+    """A line, or several, of log.txt."""
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} {text}\n")

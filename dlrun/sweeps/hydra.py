@@ -28,11 +28,10 @@ from dlrun.config.schema import SweepConfig, TrainConfig, check
 from dlrun.config.typed import Typed
 from dlrun.console import Console
 from dlrun.errors import ConfigError, Interrupted, UserError
-from dlrun.runs.references import settle
-from dlrun.sweeps.plan import Job, plan, read_references
+from dlrun.runs.select import settle
+from dlrun.sweeps.plan import Job, divide, plan, processes, read_references
 from dlrun.sweeps.pool import Pool
 from dlrun.sweeps.process import Starter
-from dlrun.sweeps.slots import divide, processes
 from dlrun.sweeps.view import SweepView, counted, print_table
 
 # They say how a sweep runs and not what it consists of.
@@ -87,7 +86,7 @@ def compose_sweep(overrides: list[str], not_part: tuple[str, ...], verb: str = "
     Args:
         overrides: as typed.
         not_part: beginnings of those that say how it runs and not what it consists of.
-        verb: of the command, if that is not `train`.
+        verb: `tune ` of a study.
     """
     hydra = GlobalHydra.instance().hydra
     assert hydra is not None
@@ -115,12 +114,7 @@ def compose_sweep(overrides: list[str], not_part: tuple[str, ...], verb: str = "
 def compose_job(
     composer: Composer, overrides: Sequence[str], references: dict[str, str]
 ) -> TrainConfig:
-    """The config of one job of a sweep; the runs that it names are settled.
-
-    Args:
-        composer: composes.
-        overrides: the job's.
-        references: the runs that names stand for; further ones are added.
+    """The config of one job of a sweep; the runs that it names are settled with `references`.
 
     Raises:
         UserError: everything that is wrong with it, in lines.
@@ -133,7 +127,7 @@ def compose_job(
 
 
 def read_section(typed: Typed, cls: type, config: DictConfig, name: str) -> Any:
-    """A section of the config that is no part of a run; `typed.problems` gets its mistakes."""
+    """A section of the config that is not part of a run; `typed.problems` gets its mistakes."""
     plain = OmegaConf.to_container(config[name], resolve=True)
     assert isinstance(plain, dict)
     return typed.build(cls, {str(key): value for key, value in plain.items()}, name)
@@ -142,11 +136,7 @@ def read_section(typed: Typed, cls: type, config: DictConfig, name: str) -> Any:
 def task(config: DictConfig) -> float | None:
     """Trains a job in a worker of another of Hydra's launchers, as a sweep of this one job.
 
-    Returns:
-        The best val value, or None if the job failed; its folder says why.
-
-    Raises:
-        Interrupted: stopped on request, with a checkpoint.
+    Returns its best val value, or None if it failed. Raises Interrupted with a checkpoint saved.
     """
     hydra = HydraConfig.get()
     if cores := os.environ.get("SLURM_CPUS_PER_TASK"):  # not all of the node's
@@ -166,14 +156,7 @@ def task(config: DictConfig) -> float | None:
 
 
 class Batches(Launcher):
-    """Runs the batches of jobs that Hydra's sweeper asks for.
-
-    Args:
-        composer: composes the jobs.
-        config: the sweep's own.
-        console: prints.
-        jobs: an empty list; every job is added to it.
-    """
+    """Runs the batches of jobs that Hydra's sweeper asks for, and adds the jobs to `jobs`."""
 
     def __init__(
         self, composer: Composer, config: DictConfig, console: Console, jobs: list[Job]
@@ -203,7 +186,6 @@ class Batches(Launcher):
             ConfigError: what is wrong with any of them; none was started.
             Interrupted: asked to stop; all that ran has stopped.
         """
-        began = time.time()
         configs: list[tuple[list[str], TrainConfig]] = []
         wrong: list[str] = []
         for overrides in job_overrides:
@@ -217,6 +199,7 @@ class Batches(Launcher):
         jobs = plan(configs, self.folder, initial_job_idx, self.references)
         self.jobs += jobs
         slots = divide(self.settings, [job.config for job in jobs])
+        began = time.time()
         with SweepView(self.console, jobs, slots.jobs) as view:
             pool = Pool(jobs, slots, self.settings, view, began, self.start)
             for job in jobs:
@@ -228,10 +211,8 @@ class Batches(Launcher):
             else:
                 _run_elsewhere(self.chosen, pool, initial_job_idx)
         if pool.signal is not None:
-            done = counted(self.jobs)
-            raise Interrupted(
-                pool.signal, f"sweep stopped ({done}); run the same command again to resume it"
-            )
+            again = "run the same command again to resume it"
+            raise Interrupted(pool.signal, f"sweep stopped ({counted(self.jobs)}); {again}")
         if self.settings.fail_fast and any(job.state == "failed" for job in jobs):
             raise _FailedFast
         returns = []

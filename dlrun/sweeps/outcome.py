@@ -17,12 +17,12 @@ from dlrun.files import read_json
 from dlrun.runs.curves import Curve
 from dlrun.runs.folder import RunFolder
 from dlrun.runs.statistics import spread
-from dlrun.sweeps.objective import Objective
 from dlrun.sweeps.plan import Job
+from dlrun.sweeps.space import Objective
 from dlrun.sweeps.study import Study
 from dlrun.sweeps.trials import counts
 from dlrun.sweeps.view import listed
-from dlrun.views.braille import print_curves
+from dlrun.views.curves import print_curves
 
 if TYPE_CHECKING:
     from dlrun.console import Console
@@ -40,17 +40,11 @@ def report_study(
 ) -> None:
     """The best trials, how all ended, which keys mattered, pictures, and the best command.
 
-    Args:
-        study: as it is now.
-        jobs: the trials of this process.
-        console: prints.
-        config_dir: as typed; the command needs it too.
+    `jobs` are the trials of this process; the command needs `config_dir` as it was typed.
     """
     if not console.is_terminal:  # a file has no edge
         console.width = _WIDE
-
     say = partial(console.say, wrap=False)
-
     ranked = study.ranked()
     several = len(study.objectives) > 1
     if ranked:
@@ -104,12 +98,10 @@ def importances(study: Study) -> dict[str, dict[str, float]]:
     """
     if len(study.complete()) < ENOUGH or len(study.space.parameters) < 2:
         return {}
-
+    ped_anova = PedAnovaImportanceEvaluator()
     return {
         str(objective): get_param_importances(
-            study.optuna,
-            evaluator=PedAnovaImportanceEvaluator(),
-            target=partial(_loss, index, objective),
+            study.optuna, evaluator=ped_anova, target=partial(_loss, index, objective)
         )
         for index, objective in enumerate(study.objectives)
     }

@@ -8,11 +8,10 @@ from types import FrameType
 
 from dlrun.config.schema import SweepConfig
 from dlrun.files import read_json
-from dlrun.runs.signals import answered_by, write_to_stderr
+from dlrun.runs.signals import handled, write_to_stderr
 from dlrun.runs.status import Status, read_status
-from dlrun.sweeps.plan import ENDED, Job
+from dlrun.sweeps.plan import ENDED, Job, Slots
 from dlrun.sweeps.process import Process, Starter
-from dlrun.sweeps.slots import Slots
 from dlrun.sweeps.view import SweepView
 
 _SILENT = 120.0  # seconds without a heartbeat, of a run on another machine, whose lock is not seen
@@ -25,9 +24,9 @@ class Pool:
         jobs: in the order in which they start.
         slots: of the machine.
         settings: what to do about failures.
-        view: told of every change.
+        view: shows every change.
         began: when the sweep began, in seconds since 1970; earlier failures may be tried again.
-        start: starts the job's processes.
+        start: starts the jobs' processes.
         pause: seconds between looks at the processes.
         look_every: seconds between looks at the files.
     """
@@ -51,27 +50,24 @@ class Pool:
         self._looked = 0.0
 
     def run(self) -> None:
-        """Until every job has ended, or until it was asked to stop and all that ran has stopped.
+        """Until every job has ended, or a signal has asked all jobs to save and stop and they have.
 
-        While it runs, SIGINT, SIGTERM and SIGHUP ask all jobs to save and stop; a second SIGINT
-        ends them at once.
+        A second SIGINT ends them at once.
         """
-        before = answered_by(self._handle)
-        try:
-            while self._running or (self.unfinished() and not self._stopping):
-                if self.signal is not None and not self._stopping:
-                    self._stop()
-                self._reap()
-                self._look()
-                if not self._stopping:
-                    self._fill()
-                self.view.refresh()
-                time.sleep(self.pause)
-        finally:
-            for process in self._running:  # only after an error in here
-                process.ask_to_stop()
-            for number, handler in before.items():
-                signal.signal(number, handler)  # type: ignore[arg-type]
+        with handled(self._handle):
+            try:
+                while self._running or (self.unfinished() and not self._stopping):
+                    if self.signal is not None and not self._stopping:
+                        self._stop()
+                    self._reap()
+                    self._look()
+                    if not self._stopping:
+                        self._fill()
+                    self.view.refresh()
+                    time.sleep(self.pause)
+            finally:
+                for process in self._running:  # only after an error in here
+                    process.ask_to_stop()
 
     def unfinished(self) -> bool:
         """Whether there is something left to do."""
@@ -108,9 +104,7 @@ class Pool:
             process.ask_to_stop()
 
     def _reap(self) -> None:
-        for process in list(self._running):
-            if not process.ended():
-                continue
+        for process in [process for process in self._running if process.ended()]:
             self._running.remove(process)
             job = process.job
             job.seconds_left = None
@@ -140,8 +134,9 @@ class Pool:
             job.state, job.value = "completed", best(job)
         elif job.folder.in_use() or _on_another_machine(status):
             job.state = "elsewhere"
-        elif status is not None and status.state == "failed" and not self._again(status.heartbeat):
-            job.state, job.reason = "failed", status.reason
+        elif status is not None and status.state == "failed":
+            again = self.settings.retry == "failed" and status.heartbeat < self.began
+            job.state, job.reason = ("waiting", "") if again else ("failed", status.reason)
         else:
             job.state = "waiting"
         ended = job.state in ("completed", "failed")
@@ -162,9 +157,6 @@ class Pool:
             self.on_end(job)
         self.view.changed(job)
 
-    def _again(self, failed_at: float) -> bool:
-        return self.settings.retry == "failed" and failed_at < self.began
-
     def _fill(self) -> None:
         """Starts jobs while a slot is free."""
         free = set(range(self.slots.jobs)) - {process.slot for process in self._running}
@@ -174,9 +166,11 @@ class Pool:
             if job.state != "waiting" or job.folder.path in ours:
                 continue
             self.read(job)
-            if job.state == "waiting" and not self.may_start(job):
+            if job.state != "waiting":
+                continue
+            if not self.may_start(job):
                 self._changed(job)
-            elif job.state == "waiting":
+            else:
                 process = Process(job, free.pop(), self.slots, self.began, self.start)
                 self._running.append(process)
                 ours.add(job.folder.path)

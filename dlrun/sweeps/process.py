@@ -21,8 +21,7 @@ from dlrun.config.typed import to_plain_types
 from dlrun.files import read_json, write_json
 from dlrun.runs.status import note_end, read_status
 from dlrun.sweeps import worker
-from dlrun.sweeps.plan import Job, evaluations
-from dlrun.sweeps.slots import Slots, out_of_memory_kills, processes
+from dlrun.sweeps.plan import Job, Slots, evaluations, out_of_memory_kills, processes
 from dlrun.sweeps.worker import BUSY, Spec
 
 # Sent from outside: the job itself is in order and can be resumed.
@@ -47,12 +46,7 @@ class Fresh(subprocess.Popen[bytes]):
 
 
 class Starter:
-    """Starts the processes of a sweep's jobs.
-
-    Args:
-        command: a fresh interpreter.
-        fork: whether jobs may be forked.
-    """
+    """Starts the processes of a sweep's jobs; `command` is a fresh interpreter."""
 
     def __init__(
         self,
@@ -65,14 +59,10 @@ class Starter:
     def __call__(
         self, spec: Spec, output: Path, environment: dict[str, str], fresh: bool
     ) -> Fresh | BaseProcess:
-        """Starts one.
+        """Starts one, whose output goes to the file `output`.
 
-        Args:
-            spec: of the job.
-            output: the file for all that it prints.
-            environment: all of its environment variables.
-            fresh: whether it needs an interpreter of its own, as with a GPU, whose context does not
-                survive a fork.
+        `fresh` asks for an interpreter of its own, as with a GPU, whose context does not survive a
+        fork.
         """
         threads = [environment.get(name) for name in _READ_AT_IMPORT]
         if self.fork and not fresh and self._server_threads in (None, threads):
@@ -101,13 +91,9 @@ def _forked(spec: Spec, output: Path, environment: dict[str, str]) -> BaseProces
 def _fresh(command: Sequence[str], spec: Spec, output: Path, environment: dict[str, str]) -> Fresh:
     with open(output, "a", encoding="utf-8") as file:
         process = Fresh(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            env=environment,
+            command, stdin=subprocess.PIPE, stdout=file, stderr=subprocess.STDOUT, env=environment,
             start_new_session=True,  # Ctrl-C in a terminal is for the sweep, which asks its jobs
-        )
+        )  # fmt: skip
     assert process.stdin is not None
     with suppress(BrokenPipeError):  # it died already, as its exit code will say
         process.stdin.write(json.dumps(spec).encode() + b"\n")
@@ -132,12 +118,9 @@ class Process:
         environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
         environment |= slots.environment(slot, threads, devices)
         spec: Spec = {
-            "folder": str(job.folder.path),
-            "config": to_plain_types(job.config),
-            "overrides": job.overrides,
-            "devices": devices,
-            "began": began,
-        }
+            "folder": str(job.folder.path), "config": to_plain_types(job.config),
+            "overrides": job.overrides, "devices": devices, "began": began,
+        }  # fmt: skip
         fresh = devices > 1 or bool(slots.gpus)
         self._process = start(spec, job.folder.output, environment, fresh)
 
@@ -165,10 +148,10 @@ class Process:
         if status is not None:
             job.step, job.total = status.step, status.total
         job.reason = status.reason if status else ""
-        if status is not None and status.state == "completed":
-            job.state, job.reason = "completed", ""
-        elif code == BUSY:
+        if code == BUSY:
             job.state = "elsewhere"
+        elif status is not None and status.state == "completed":
+            job.state, job.reason = "completed", ""
         elif code in (128 + signal.SIGINT, 128 + signal.SIGTERM) or (
             code < 0 and self._asked_to_stop
         ):

@@ -24,13 +24,10 @@ from optuna.trial import FrozenTrial, TrialState
 from dlrun.config.schema import TuneConfig
 from dlrun.errors import UserError
 from dlrun.files import exclusive
-from dlrun.sweeps.objective import Objective
-from dlrun.sweeps.space import Space
+from dlrun.sweeps.space import Objective, Space
 
 JOURNAL = "study.journal"
 _GENERATION = 20  # trials of one generation of NSGA-II; with Optuna's 50, 40 trials are all random
-
-
 _PRUNERS = {"median": MedianPruner, "hyperband": HyperbandPruner, "none": NopPruner}
 """Their resource is the number of evaluations on val."""
 
@@ -155,9 +152,7 @@ class Study:
                 for trial in trials
                 if trial.state == TrialState.RUNNING and trial.number not in known
             ]
-            for trial in running:
-                if self.is_owned(trial):
-                    continue
+            for trial in [trial for trial in running if not self.is_owned(trial)]:
                 if self._is_drawn(trial):
                     return self._own(trial.number), True
                 self.optuna.tell(trial.number, state=TrialState.FAIL)  # it died as it was drawn
@@ -195,12 +190,12 @@ class Study:
                 if trial.state == TrialState.FAIL:
                     self.optuna.enqueue_trial(trial.params, user_attrs={"again": trial.number})
 
-    def report(self, number: int, place: int, value: float) -> None:
-        """What a trial has measured at its first evaluation on val, its second, and so on.
+    def report(self, number: int, evaluation: int, value: float) -> None:
+        """What a trial has measured at an evaluation on val, the first, the second, and so on.
 
-        The number of the evaluation is what trials of different batch sizes have in common.
+        Its number is what trials of different batch sizes have in common.
         """
-        self._storage.set_trial_intermediate_value(self._trial_id(number), place, value)
+        self._storage.set_trial_intermediate_value(self._trial_id(number), evaluation, value)
 
     def prunes(self, number: int) -> bool:
         """Whether the pruner stops the trial, after what was reported last."""

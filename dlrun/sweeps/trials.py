@@ -1,4 +1,4 @@
-"""Works on a study: its trials are jobs of a pool, and Optuna is told what they measure."""
+"""Works on a study: its trials are jobs of a pool, and what they measure goes to Optuna."""
 
 import time
 from collections import Counter
@@ -10,10 +10,10 @@ from optuna.trial import FrozenTrial, TrialState
 from dlrun.console import Console
 from dlrun.errors import UserError
 from dlrun.runs.status import note_end
-from dlrun.sweeps.objective import demand_measured, values
 from dlrun.sweeps.plan import Job, State, evaluations
 from dlrun.sweeps.pool import Pool
 from dlrun.sweeps.process import Process
+from dlrun.sweeps.space import demand_measured, values
 from dlrun.sweeps.study import Study
 from dlrun.sweeps.view import SweepView
 
@@ -32,7 +32,7 @@ class Trials(Pool):
     """A pool whose jobs are the trials of a study.
 
     Args:
-        study: is asked for trials and told of their ends.
+        study: gives the trials, and records how they end.
         make_job: what it raises is why the trial failed.
         until: no trial starts later than this, in seconds since 1970.
         pool: of `Pool`; trials are added to `jobs`, an empty list that the view has too.
@@ -104,9 +104,8 @@ class Trials(Pool):
     def _report(self, job: Job, resumed: bool = False) -> str:
         """Reports what the run has measured since; why the pruner stops it, or ''.
 
-        Args:
-            job: is pruned neither at its last evaluation nor once it is completed.
-            resumed: whether the pruner is asked about the latest evaluation again.
+        It is pruned neither at its last evaluation nor once it is completed. Where it is `resumed`
+        the pruner is asked about the latest evaluation again.
         """
         objective, trial = self.study.objectives[0], self.study.trial(job.number)
         if len(self.study.objectives) > 1 or not objective.of_val or trial.state.is_finished():
@@ -131,9 +130,7 @@ class Trials(Pool):
 def counts(study: Study, jobs: Sequence[Job]) -> Counter[State]:
     """How many of a study's trials are in which state, those not started among them.
 
-    Args:
-        study: whoever works on it.
-        jobs: this process's own, which knows more of them than the journal does.
+    `jobs` are this process's own, of which it knows more than the journal does.
     """
     own: dict[int, State] = {job.number: job.state for job in jobs}
 

@@ -17,12 +17,10 @@ from dlrun.methods.base import Method
 from dlrun.options import Choice, Metric
 from dlrun.registry import lookup
 from dlrun.sweeps.hydra import compose_job, compose_sweep, read_section
-from dlrun.sweeps.objective import read_objectives
 from dlrun.sweeps.outcome import report_study
-from dlrun.sweeps.plan import Job, job_folders, read_references
+from dlrun.sweeps.plan import Job, divide, job_folders, read_references
 from dlrun.sweeps.process import Starter
-from dlrun.sweeps.slots import divide
-from dlrun.sweeps.space import read_space
+from dlrun.sweeps.space import read_objectives, read_space
 from dlrun.sweeps.study import Study
 from dlrun.sweeps.trials import StudyView, Trials, counts
 from dlrun.sweeps.view import listed
@@ -44,11 +42,6 @@ _NO_GRID = "tune.sampler=grid: an interval has no last point; expected choices a
 
 def tune(overrides: list[str], config_dir: str | None, console: Console) -> int:
     """Runs the trials that are missing and reports on the study.
-
-    Args:
-        overrides: as typed.
-        config_dir: as typed; None: ./conf, if there is one.
-        console: prints.
 
     Returns:
         1 where a trial of the study failed or was interrupted, or none is completed.
@@ -87,16 +80,9 @@ def _run_trials(request: "Request", study: Study, jobs: list[Job], console: Cons
             view.say(f"trials skip what only a report needs: {' '.join(request.skipped)}")
         view.say(f"study {study.folder}: {listed(view.counts())}; {slots.line}")
         trials = Trials(
-            study,
-            lambda trial: request.job(trial, study),
-            until,
-            jobs=jobs,
-            slots=slots,
-            settings=request.sweep,
-            view=view,
-            began=began,
-            start=Starter(),
-        )
+            study, lambda trial: request.job(trial, study), until, jobs=jobs, slots=slots,
+            settings=request.sweep, view=view, began=began, start=Starter(),
+        )  # fmt: skip
         trials.run()
     resume = "run the same command again to resume it"
     if trials.signal is not None:
@@ -106,11 +92,7 @@ def _run_trials(request: "Request", study: Study, jobs: list[Job], console: Cons
 
 
 class Request:
-    """A checked request for a study.
-
-    Raises:
-        ConfigError: everything that is wrong with it.
-    """
+    """A checked request for a study. Raises ConfigError with everything that is wrong with it."""
 
     def __init__(self, composer: Composer, overrides: list[str]) -> None:
         self.composer, self.overrides = composer, overrides
@@ -155,26 +137,18 @@ class Request:
             raise ConfigError(list(dict.fromkeys(wrong)))
 
     def study(self) -> Study:
-        """Opens it.
-
-        Raises:
-            UserError: the folder has another study.
-        """
+        """Opens it. Raises UserError where the folder has another study."""
         not_part = ("sweep.", "tune.", "hydra")
-        described = [
+        described = sorted(
             text
             for text in self.overrides
             if computes(text.partition("=")[0]) and not text.startswith(not_part)
-        ]
-        described = sorted(described) + [str(objective) for objective in self.objectives]
+        )
+        described += [str(objective) for objective in self.objectives]
         return Study(self.folder, self.space, self.objectives, self.settings, described)
 
     def job(self, trial: FrozenTrial, study: Study) -> Job:
-        """The job of a trial; makes its folder.
-
-        Raises:
-            UserError: what is wrong with its config.
-        """
+        """The job of a trial; makes its folder. Raises UserError where its config is wrong."""
         overrides = self.space.overrides(trial.params)
         config, skipped = self._trial(overrides)
         with job_folders(self.folder, self.references) as folder_of:
@@ -189,11 +163,9 @@ class Request:
 
 
 def skip_reporting(config: TrainConfig, overrides: Sequence[str]) -> tuple[TrainConfig, list[str]]:
-    """`config` without what only serves a final report, and the overrides that would do the same.
+    """A trial's config without what only a final report needs, and the overrides that do the same.
 
-    Args:
-        config: of a trial.
-        overrides: of the trial; what they give stays.
+    What its `overrides` give stays.
     """
     method = config.method
     off = {}

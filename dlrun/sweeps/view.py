@@ -3,7 +3,6 @@
 import time
 from collections import Counter
 from collections.abc import Sequence
-from types import TracebackType
 
 from rich.console import Group
 from rich.constrain import Constrain
@@ -29,7 +28,7 @@ class SweepView:
     """Prints what the pool does.
 
     Args:
-        console: prints.
+        console: to print to.
         jobs: of the sweep.
         at_a_time: how many run together.
         lines_every: seconds between progress lines where there is no terminal.
@@ -57,12 +56,7 @@ class SweepView:
             self._live.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._live is not None:
             self._live.stop()
 

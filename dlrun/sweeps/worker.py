@@ -22,14 +22,13 @@ from dlrun.errors import UserError
 from dlrun.exit import run_and_exit
 from dlrun.registry import one_line
 from dlrun.runs.folder import RunFolder
-from dlrun.runs.log import Log
-from dlrun.runs.status import note_end, read_status
+from dlrun.runs.status import Log, note_end, read_status
 
 # -P: as for the console script, a random.py in the user's folder does not hide Python's own.
 MODULE = ("-P", "-X", "faulthandler", "-m", "dlrun.sweeps.worker")
 """Arguments of Python for a job, or for one of the processes that train a job together."""
 BUSY = 75
-"""Exit code (EX_TEMPFAIL) of a job that another process began in the same instant."""
+"""Exit code (EX_TEMPFAIL) where another process trains the job, or has just ended it."""
 _SPEC = "DLRUN_JOB"
 """The environment variable with the specification, for one of several processes."""
 
@@ -58,13 +57,7 @@ def main() -> None:
 
 
 def run_forked(spec: Spec, output: str, environment: dict[str, str]) -> None:
-    """Trains a job in a process that the fork server has made.
-
-    Args:
-        spec: of the job.
-        output: the file for standard output and error.
-        environment: all of the job's environment variables.
-    """
+    """Trains a job in a process that the fork server has made; what it prints goes to `output`."""
     os.setsid()  # Ctrl-C in a terminal is for the sweep, which then asks its jobs to stop
     os.environ.clear()
     os.environ.update(environment)
@@ -83,19 +76,14 @@ def run_forked(spec: Spec, output: str, environment: dict[str, str]) -> None:
 
 
 def _run(spec: Spec, pipe: int | None = None) -> NoReturn:
-    """Trains the job and exits.
-
-    Args:
-        spec: of the job.
-        pipe: from the sweep; None in one of several processes, which follow their launcher.
-    """
+    """Trains the job and exits. One of several processes follows its launcher and has no pipe."""
     folder = RunFolder(Path(spec["folder"]))
     if pipe is not None:
         threading.Thread(target=_stop_with_the_sweep, args=(pipe,), daemon=True).start()
         if spec["devices"] > 1:
             _run_together(spec)
-        if (code := _take(folder, spec["began"])) is not None:  # before torch is imported
-            sys.exit(code)
+        if not _take(folder, spec["began"]):  # before torch is imported
+            sys.exit(BUSY)
     sys.argv = ["dlrun", "train", *spec["overrides"]]
     run_and_exit(lambda: _train(spec, folder))
 
@@ -115,18 +103,15 @@ def _run_together(spec: Spec) -> NoReturn:
     sys.exit(code)
 
 
-def _take(folder: RunFolder, began: float) -> int | None:
-    """Locks the folder; the exit code where there is nothing to do."""
+def _take(folder: RunFolder, began: float) -> bool:
+    """Locks the folder; False where the job is another sweep's, even if that has just ended it."""
     try:
         folder.lock()
     except UserError:
-        return BUSY
+        return False
     status = read_status(folder)
-    if status is not None and status.state == "completed":  # by another sweep, just now
-        return 0
-    if status is not None and status.state == "failed" and status.heartbeat >= began:
-        return 1
-    return None
+    failed = status is not None and status.state == "failed" and status.heartbeat >= began
+    return not failed and (status is None or status.state != "completed")
 
 
 def _stop_with_the_sweep(pipe: int) -> None:
@@ -139,20 +124,19 @@ def _stop_with_the_sweep(pipe: int) -> None:
 
 def _train(spec: Spec, folder: RunFolder) -> int:
     """Trains from where the folder stands; if anything goes wrong, the folder says so."""
-    from dlrun.training.ranks import is_first
+    from dlrun.training.ranks import is_first, process_group
 
     began = time.time()
     try:
         from dlrun.config.schema import check
         from dlrun.runs.run import Run
         from dlrun.training.prerequisites import ready, train_compared
-        from dlrun.training.ranks import process_group
         from dlrun.views.summary import print_result
 
         config = check(spec["config"])
         with process_group(config.hardware) as ranks:
-            if (code := ranks.on_main_rank(lambda: _take(folder, spec["began"]))) is not None:
-                return code
+            if not ranks.on_main_rank(lambda: _take(folder, spec["began"])):
+                return BUSY
             console = ranks.console()
             train_compared(ready(config, console, ranks), folder, console, ranks)
         if ranks.main:

@@ -12,7 +12,7 @@ from dlrun.errors import UserError
 from dlrun.models.pretrained import Pretrained
 from dlrun.options import Choice
 from dlrun.runs.folder import RunFolder
-from dlrun.runs.references import located
+from dlrun.runs.select import located
 from dlrun.training import checkpoint
 
 # Torchvision's own state dicts; `dlrun.models.torchvision_models` keeps its names below this.

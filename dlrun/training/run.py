@@ -20,11 +20,10 @@ from dlrun.errors import Interrupted, RunFailed, UserError
 from dlrun.files import write_json
 from dlrun.runs import provenance
 from dlrun.runs.folder import RunFolder
-from dlrun.runs.log import Log
 from dlrun.runs.loggers import LoggedRun, Tracker, is_logged, open_loggers
 from dlrun.runs.progress import ProgressView
 from dlrun.runs.signals import StopRequest
-from dlrun.runs.status import StatusWriter
+from dlrun.runs.status import Log, StatusWriter
 from dlrun.text import flatten
 from dlrun.training import checkpoint
 from dlrun.training.assemble import Experiment, assemble
@@ -114,8 +113,9 @@ def _train(
                 own, experiment.hardware.line, experiment.data.checksum, plain, progress.run
             )
             status.status.step, status.status.total = progress.step, experiment.total_steps
-            logged = LoggedRun(own.path, progress.step, flatten(plain, is_logged))
-            loggers = open_loggers(config.logger, logged) if ranks.main else []
+            logged = {key: value for key, value in flatten(plain).items() if is_logged(key)}
+            run = LoggedRun(own.path, progress.step, logged)
+            loggers = open_loggers(config.logger, run) if ranks.main else []
             tracker = Tracker(own, progress.step, loggers)
             _announce(log, experiment, folder, progress)
             try:

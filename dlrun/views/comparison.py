@@ -1,14 +1,15 @@
-"""`dlrun compare`: groups side by side, or below each other where they are many."""
+"""`dlrun compare`: groups side by side, or below each other; `dlrun leaderboard`: the methods."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import Any
 
 from rich.table import Table
 
 from dlrun.console import Console
-from dlrun.runs.compare import Row
-from dlrun.runs.groups import SeedGroup
+from dlrun.runs.comparison import Rank, Row
+from dlrun.runs.groups import SeedGroup, differences
+from dlrun.runs.run import Measure, Run
 from dlrun.runs.statistics import Paired
 from dlrun.text import letters
 from dlrun.views.tables import add_row, cell, few, plain_table
@@ -34,36 +35,28 @@ def print_comparison(
         console: to print to.
     """
     names, few_groups = letters(len(groups)), len(groups) <= _SIDE_BY_SIDE
+    lines: list[str] = []
     if few_groups:
-        console.say(*(f"{name}: {_runs(g)}" for name, g in zip(names, groups, strict=True)), "")
+        for name, group in zip(names, groups, strict=True):
+            seeds = ", ".join(str(seed) for seed in group.seeds)
+            plural = "s" if len(group.runs) > 1 else ""
+            runs = few([run.name for run in group.runs])
+            console.say(f"{name}: {runs} (seed{plural} {seeds})")
+        console.say("")
         if changed:
-            console.print(_what_differs(names, changed))
+            table = plain_table("what differs", "", *names)
+            for key, values in changed.items():
+                add_row(table, key, *values)
+            console.print(table)
             console.print()
         elif len(groups) > 1:
             console.say("no config key differs that changes what a run computes", "")
         for table in _side_by_side(names, groups, rows):
             console.print(table)
-        lines: list[str] = []
     else:
         table, lines = _stacked(names, groups, changed, _fitting(rows, groups, chosen))
         console.print(table)
     console.say("", *lines, *_left_out(names, groups), *_meaning(rows, few_groups))
-
-
-def _runs(group: SeedGroup) -> str:
-    seeds = ", ".join(str(seed) for seed in group.seeds)
-    plural = "s" if len(group.runs) > 1 else ""
-    return f"{few([run.name for run in group.runs])} (seed{plural} {seeds})"
-
-
-def _what_differs(names: Sequence[str], changed: dict[str, list[str]]) -> Table:
-    """A row for each key."""
-    table = plain_table("what differs")
-    for name in ("", *names):
-        table.add_column(name, overflow="fold")
-    for key, values in changed.items():
-        add_row(table, key, *values)
-    return table
 
 
 def _side_by_side(
@@ -73,43 +66,33 @@ def _side_by_side(
 
     Each in a table of its own, so that no number is broken on a screen of 80 columns.
     """
-    table = plain_table("metrics")
-    table.add_column("", overflow="fold")
-    table.add_column("", no_wrap=True)
-    for name in names:
-        table.add_column(name, justify="right", overflow="fold")
+    metrics = plain_table("metrics", "", "", numbers=names, broken=True)
     for row in rows:
         form = row.metric.form
         cells = (cell(v, form, len(g.runs)) for v, g in zip(row.groups, groups, strict=True))
-        add_row(table, *_named(row), *cells)
-    tests = [
-        _tests(f"{names[i]} - A", [(row, test) for row in rows if (test := row.tests[i])])
-        for i in range(1, len(names))
-    ]
-    return [table] * bool(rows) + [each for each in tests if each.rows]
+        add_row(metrics, *_named(row), *cells)
+    tables = [metrics]
+    for i, name in enumerate(names[1:], 1):
+        heads = ("difference", "95% interval", "p", "n")
+        tables.append(plain_table(f"\n{name} - A", "", "", numbers=heads))
+        for row in rows:
+            if (test := row.tests[i]) is not None:
+                add_row(tables[-1], *_named(row), *_tested(test, row.metric.form))
+    return [table for table in tables if table.rows]
 
 
-def _tests(title: str, tested: Sequence[tuple[Row, Paired]]) -> Table:
-    """One group against the first: the difference, its 95% interval, p, over so many seeds."""
-    table = plain_table(f"\n{title}")
-    table.add_column("", overflow="fold")
-    for heading in ("", "difference", "95% interval", "p", "n"):
-        justify: Literal["left", "right"] = "right" if heading else "left"
-        table.add_column(heading, justify=justify, no_wrap=True)
-    for row, test in tested:
-        form = row.metric.form
-        interval, p = "-", "-"
-        if test.p is not None:
-            interval = f"[{test.low:{form}}, {test.high:{form}}]"
-            p = "<.001" if test.p < 0.001 else f"{test.p:.3f}"
-        add_row(table, *_named(row), f"{test.difference:+{form}}", interval, p, test.n)
-    return table
+def _tested(test: Paired, form: str) -> tuple[str, str, str, int]:
+    """The difference, its 95% interval, p, over so many seeds."""
+    interval, p = "-", "-"
+    if test.p is not None:
+        interval = f"[{test.low:{form}}, {test.high:{form}}]"
+        p = "<.001" if test.p < 0.001 else f"{test.p:.3f}"
+    return f"{test.difference:+{form}}", interval, p, test.n
 
 
 def _named(row: Row) -> tuple[str, str]:
     measure = row.measure
-    name = f"{measure.metric} {row.metric.arrow}".strip()
-    return name, f"{measure.split} {measure.which}"
+    return f"{measure.metric} {row.metric.arrow}".strip(), f"{measure.split} {measure.which}"
 
 
 def _fitting(rows: Sequence[Row], groups: Sequence[SeedGroup], chosen: bool) -> list[Row]:
@@ -128,17 +111,13 @@ def _stacked(
     rows: Sequence[Row],
 ) -> tuple[Table, list[str]]:
     """A row for each group, and a line about the keys for which there was no room."""
-    shown = changed
+    shown = list(changed)
     if len(changed) > _KEYS:
-        shown = {key: values for key, values in changed.items() if "." not in key}
-    shown = dict(list(shown.items())[:_KEYS])
-    table = plain_table()
-    for column in ("", *shown, "n"):
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_column("\n".join(_named(row)), justify="right", overflow="fold")
+        shown = [key for key in changed if "." not in key][:_KEYS]
+    heads = ["\n".join(_named(row)) for row in rows]
+    table = plain_table("", "", *shown, "n", numbers=heads, broken=True)
     for i, group in enumerate(groups):
-        values = [own[i] for own in shown.values()]
+        values = [changed[key][i] for key in shown]
         cells = [cell(row.groups[i], row.metric.form) for row in rows]
         add_row(table, names[i], *values, len(group.complete), *cells)
     left = [key for key in changed if key not in shown]
@@ -151,7 +130,7 @@ def _left_out(names: Sequence[str], groups: Sequence[SeedGroup]) -> list[str]:
     lines = []
     for name, group in zip(names, groups, strict=True):
         if group.incomplete:
-            runs = [f"{run.name} {run.state} at step {run.step}" for run in group.incomplete]
+            runs = [f"{run.name} {run.state} at step {run.status.step}" for run in group.incomplete]
             lines.append(f"{name}: not complete, not counted: {few(runs)}")
         if group.duplicates:
             runs = [run.name for run in group.duplicates]
@@ -181,7 +160,7 @@ def _meaning(rows: Sequence[Row], tests_shown: bool) -> list[str]:
 def as_json(
     groups: Sequence[SeedGroup], changed: dict[str, list[str]], rows: Sequence[Row]
 ) -> dict[str, Any]:
-    """For --json."""
+    """A comparison for --json."""
     names = letters(len(groups))
     return {
         "groups": {
@@ -212,7 +191,7 @@ def as_json(
 def as_csv(
     groups: Sequence[SeedGroup], changed: dict[str, list[str]], rows: Sequence[Row]
 ) -> list[dict[str, Any]]:
-    """For --csv: a row for each group and measure."""
+    """A comparison for --csv: a row for each group and measure."""
     lines = []
     for i, name in enumerate(letters(len(groups))):
         values = {key: own[i] for key, own in changed.items()}
@@ -224,3 +203,54 @@ def as_csv(
                     {"group": name, **values, **asdict(row.measure), **asdict(value), **tested}
                 )
     return lines
+
+
+def print_leaderboard(
+    runs: Sequence[Run], ranks: Sequence[Rank], metric: str, console: Console
+) -> None:
+    """The table and what its columns mean."""
+    kind, dataset = ranks[0].group.metric(metric), ranks[0].group.runs[0].dataset
+    title = f"{dataset}: {metric} {kind.arrow}, test split"
+    numbers = ("test", "n", "chosen by val", "configs")
+    table = plain_table(title, "", "method", "model", numbers=numbers)
+    table.add_column("a run", overflow="fold")
+    for i, rank in enumerate(ranks, 1):
+        val = f"{rank.key_metric} {cell(rank.val, rank.group.metric(rank.key_metric).form)}"
+        add_row(
+            table, i, rank.method, rank.group.config.get("model.name", "?"),
+            cell(rank.test, kind.form), rank.test.n, val, rank.configs, rank.group.runs[0].name,
+        )  # fmt: skip
+    console.print(table)
+    lines = [
+        "",
+        "n: runs, one for each seed, ± their standard deviation; configs: how many val chose from",
+    ]
+    single = [rank.method for rank in ranks if rank.test.n < 2]
+    if single:
+        lines.append(f"a single run does not show the spread over seeds: {', '.join(single)}")
+    changed = differences([rank.group.config for rank in ranks])
+    data = [key for key in changed if key.partition(".")[0] == "dataset"]
+    if data:
+        lines.append(f"not the same images everywhere: {', '.join(data)} differ")
+    left = sum(not run.is_complete for run in runs)
+    if left:
+        lines.append(f"{left} of {len(runs)} runs are not complete and are not counted")
+    console.say(*lines)
+
+
+def as_rows(ranks: Sequence[Rank], metric: str) -> list[dict[str, Any]]:
+    """A leaderboard for --json and --csv."""
+    return [
+        {
+            "method": rank.method,
+            **asdict(Measure("test", "best", metric)),
+            **asdict(rank.test),
+            "chosen_by": f"val/{rank.key_metric}",
+            "val_mean": rank.val.mean,
+            "val_std": rank.val.std,
+            "configs": rank.configs,
+            "seeds": rank.group.seeds,
+            "runs": [str(run.path) for run in rank.group.runs],
+        }
+        for rank in ranks
+    ]

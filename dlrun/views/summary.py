@@ -1,5 +1,6 @@
-"""One run: its numbers beside the baselines, its pictures, and what to type next."""
+"""One run: its numbers beside the baselines, how good its images are, and what to type next."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from rich.table import Table
@@ -8,13 +9,15 @@ from dlrun.console import Console
 from dlrun.evaluation.metrics import describe, metrics_of
 from dlrun.runs.run import TESTED, Run, by_image_group
 from dlrun.text import short, show
-from dlrun.views.quality import print_quality
-from dlrun.views.tables import add_row, cell
+from dlrun.views.tables import add_row, cell, plain_table
 
 _OTHER = {
     "vae": "dbvae", "dbvae": "supervised", "supervised": "byol", "byol": "siamese",
     "siamese": "capsnet", "capsnet": "cyclegan",
 }  # fmt: skip
+_DIGITS = {"kid": 3, "fid": 2, "precision": 2, "recall": 2}
+_HEADS = {"kid": "KID", "fid": "FID"}
+_DIRECTIONS = {"a_to_b": "A to B", "b_to_a": "B to A"}
 
 
 def print_result(run: Run, console: Console, next_steps: bool = True) -> None:
@@ -28,9 +31,9 @@ def print_result(run: Run, console: Console, next_steps: bool = True) -> None:
 def print_run(run: Run, console: Console) -> None:
     """`dlrun show`."""
     console.say(str(run.folder))
-    if run.status is not None:
+    if run.state != "unknown":
         reason = f": {run.reason}" if run.reason else ""
-        console.say(f"{run.state} at step {run.step} of {run.total}{reason}")
+        console.say(f"{run.state} at step {run.status.step} of {run.status.total}{reason}")
     if run.provenance:
         git = run.provenance.get("git") or {}
         changed = " with changes" if git.get("diff") else ""
@@ -75,14 +78,21 @@ def _table(title: str, *columns: str) -> Table:
 
 def metrics_table(summary: dict[str, Any]) -> Table:
     """The test split's numbers: trivial baseline, untrained, last and best."""
-    own, test, best = metrics_of(summary), summary["test"], f"best (step {summary['best']['step']})"
+    best = f"best (step {summary['best']['step']})"
     table = _table(f"test split, {summary['dataset']}", *TESTED[:-1], best)
-    for name in test["last"]:
-        if "/" not in name:  # those of single parts are for TensorBoard and summary.json
-            metric = describe(name, own)
-            cells = [cell(test[which].get(name), metric.form) for which in TESTED]
-            add_row(table, f"{metric.label} {metric.arrow}", *cells)
+    _add_metrics(table, summary, [summary["test"][which] for which in TESTED])
     return table
+
+
+def _add_metrics(
+    table: Table, summary: dict[str, Any], columns: Sequence[dict[str, float]]
+) -> None:
+    """A row for each metric, without those of single parts, which the run's files have."""
+    for name in summary["test"]["last"]:
+        if "/" not in name:
+            metric = describe(name, metrics_of(summary))
+            cells = [cell(numbers.get(name), metric.form) for numbers in columns]
+            add_row(table, f"{metric.label} {metric.arrow}", *cells)
 
 
 def groups_table(summary: dict[str, Any]) -> Table | None:
@@ -123,15 +133,8 @@ def _distillation_table(rows: dict[str, dict[str, Any]]) -> Table:
 
 def compared_table(summary: dict[str, Any]) -> Table:
     """The run next to those that it is compared with: the test split, last weights."""
-    others: dict[str, dict[str, float]] = summary["compared"]
-    table = _table("compared with: test split, last", "this run", *others)
-    numbers = summary["test"]["last"]
-    for name, value in numbers.items():
-        if "/" not in name:
-            metric = describe(name, metrics_of(summary))
-            values = [value, *(other.get(name) for other in others.values())]
-            cells = [cell(value, metric.form) for value in values]
-            add_row(table, f"{metric.label} {metric.arrow}", *cells)
+    table = _table("compared with: test split, last", "this run", *summary["compared"])
+    _add_metrics(table, summary, [summary["test"]["last"], *summary["compared"].values()])
     return table
 
 
@@ -157,6 +160,62 @@ def _notes(summary: dict[str, Any]) -> list[str]:
         f"and {summary['test_seconds']:.0f} s for the test"
     )
     return lines
+
+
+def print_quality(quality: dict[str, Any], console: Console) -> None:
+    """A table for samples, or one for each direction of a translation, and what they mean."""
+    for key, compared in quality["sets"].items():
+        console.print(_quality_table(key, compared))
+    console.say(*_quality_notes(quality))
+
+
+def _quality_notes(quality: dict[str, Any]) -> list[str]:
+    """What the rows and the intervals mean, and what to be wary of."""
+    lines, sets = [], quality["sets"]
+    if sets:
+        key = next(iter(sets))
+        lines.append(f"features: {quality['features']}, of {quality['source']}")
+        ceiling = "noise: uniform" if key == "samples" else "as it is: not translated"
+        lines.append(
+            f"real: as many train images, the best to hope for; {ceiling}; ± is a 95% interval"
+        )
+        recognized = [name for name in sets[key]["rows"]["real"] if name.startswith("taken[")]
+        if recognized:
+            lines.append(
+                f"taken for the target by {recognized[0][6:-1]}, a classifier of the two domains "
+                f"alone, of {quality['domains']}; real: its accuracy on the target's test images"
+            )
+    return lines + [f"warning: {line}" for line in quality["warnings"]]
+
+
+def _quality_table(key: str, compared: dict[str, Any]) -> Table:
+    """A row for each set of images; real ones first, then the baseline, the best weights last."""
+    what = "generated" if key == "samples" else f"translated {_DIRECTIONS[key]}"
+    title = f"{compared['images']:,} images {what}, next to {compared['real']:,} test images"
+    rows = compared["rows"]
+    names = list(rows["real"])
+    kinds = [name.partition("[")[0] for name in names]
+    heads = [f"{_HEADS.get(kind, kind)} {describe(kind).arrow}" for kind in kinds]
+    table = plain_table(title, "", numbers=heads, broken=True)
+    order = ["real", "ceiling", *(row for row in rows if row not in ("real", "ceiling"))]
+    ceiling = "noise" if key == "samples" else "as it is"
+    for row in sorted(order, key=lambda row: row.startswith(("last", "best"))):
+        cells = [_estimate(name, rows[row].get(name)) for name in names]
+        add_row(table, ceiling if row == "ceiling" else row, *cells)
+    return table
+
+
+def _estimate(name: str, estimate: dict[str, float | None] | None) -> str:
+    if estimate is None or estimate["value"] is None:
+        return "-"
+    kind, value, error = name.partition("[")[0], estimate["value"], estimate["error"]
+    if kind == "taken":
+        return f"{value:.2f}"
+    half = None if error is None else 1.96 * error
+    digits = _DIGITS[kind]
+    if max(abs(value), half or 0) >= 100:
+        digits = max(0, digits - 2)
+    return f"{value:.{digits}f}" + ("" if half is None else f" ± {half:.{digits}f}")
 
 
 def _look_at(run: Run) -> list[str]:

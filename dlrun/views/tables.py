@@ -13,12 +13,26 @@ from dlrun.runs.statistics import Spread
 from dlrun.text import show
 
 
-def plain_table(title: str = "") -> Table:
-    """Without a frame, so that numbers fit a narrow screen."""
-    return Table(
+def plain_table(
+    title: str, *columns: str, numbers: Sequence[str] = (), broken: bool = False
+) -> Table:
+    """Without a frame, so that numbers fit a narrow screen.
+
+    Args:
+        title: above it.
+        columns: heads of columns of text.
+        numbers: heads of columns of numbers.
+        broken: whether a screen that is too narrow breaks numbers, and does not cut them.
+    """
+    table = Table(
         title=title or None, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0),
         show_edge=False, pad_edge=False,
     )  # fmt: skip
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for column in numbers:
+        table.add_column(column, justify="right", overflow="fold", no_wrap=not broken)
+    return table
 
 
 def add_row(table: Table, *cells: Any) -> None:
@@ -47,10 +61,5 @@ def print_csv(rows: Sequence[dict[str, Any]]) -> None:
     if columns:
         writer.writerow(columns)
     for row in rows:
-        writer.writerow([_csv(row.get(column)) for column in columns])
-
-
-def _csv(value: Any) -> str:
-    if value is None:
-        return ""
-    return value if isinstance(value, str) else show(value)
+        values = (row.get(column) for column in columns)
+        writer.writerow(v if isinstance(v, str) else "" if v is None else show(v) for v in values)

@@ -14,8 +14,7 @@ from browser import browser, find_all, page_text, wait_for
 
 from dlrun.config.compose import compose_plain
 from dlrun.runs.folder import RunFolder
-from dlrun.runs.loggers import LoggedRun, Tracker, is_logged
-from dlrun.runs.tensorboard import TensorBoard
+from dlrun.runs.loggers import LoggedRun, TensorBoard, Tracker, is_logged
 from dlrun.text import flatten
 
 JOBS = {  # folders and what the command line gave
@@ -35,7 +34,7 @@ def sweep(tmp_path: Path) -> Path:
         run = RunFolder(folder / name)
         run.path.mkdir(parents=True)
         run.prepare(plain)
-        logged = LoggedRun(run.path, 0, flatten(plain, is_logged))
+        logged = LoggedRun(run.path, 0, {k: v for k, v in flatten(plain).items() if is_logged(k)})
         tracker = Tracker(run, 0, [TensorBoard(TensorBoard.Config(), logged)])
         for step in (1, 2):
             tracker.log(step, step, {"train/loss": 1 / step, f"val/of_{method}": value})

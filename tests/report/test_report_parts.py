@@ -44,10 +44,7 @@ def test_numbers_as_they_are_shown() -> None:
     assert number(None, ".3f") == "–"
 
 
-@given(
-    st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=500),
-    st.integers(4, 60),
-)
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=500), st.integers(4, 60))
 def test_thinning_keeps_the_ends_and_the_extremes(values: list[float], most: int) -> None:
     kept = thin(values, values, most)
     assert kept == sorted(set(kept))

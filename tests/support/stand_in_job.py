@@ -1,7 +1,8 @@
 """What a job is to its sweep, without learning anything: a script that writes the files of a run.
 
-With what=... as its first override it does that at once: fine, fail, kill, crash, wait (until it is
-asked to stop), or silentN, which exits with code N. Any other job trains for six steps, each
+With what=... as its first override it does that at once: fine, fail, kill, crash, late (as if
+another process had just completed it), wait (until it is asked to stop), or silentN, which exits
+with code N. Any other job trains for six steps, each
 STAND_IN_PAUSE seconds; what it measures is a function of its learning rate.
 """
 
@@ -74,6 +75,8 @@ def do(what: str) -> None:
         stopped(3)
     write("summary.json", {"key_metric": "loss", "best": {"val": len(what), "step": 3}})
     note("completed", 3)
+    if what.startswith("late"):
+        sys.exit(75)
 
 
 def train() -> None:

@@ -12,6 +12,9 @@ COMMON = [
     "log_every=1", "eval_every=4", "checkpoint_every=2", "hardware=cpu", "method.latent=2",
 ]  # fmt: skip
 SLOW = [*COMMON, "method.pause=0.2"]
+TWO_PROCESSES = [
+    "hardware=ddp", "hardware.devices=2", "hardware.device=cpu", "hardware.precision=fp32",
+]  # fmt: skip
 
 METHOD = '''
 

@@ -9,12 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from troubled import COMMON, begin, jobs, make_troubled, output, state, steps
+from troubled import COMMON, TWO_PROCESSES, begin, jobs, make_troubled, output, state, steps
 
 SWEEP = [*COMMON, "steps=8", "seed=0,1"]
-TWO = [
-    "hardware=ddp", "hardware.devices=2", "hardware.device=cpu", "hardware.precision=fp32",
-]  # fmt: skip
 
 
 def needs(module: str, extra: str) -> pytest.MarkDecorator:
@@ -79,7 +76,7 @@ def test_a_failed_job_elsewhere_is_reported_and_the_other_continues(
 
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_jobs_of_two_processes_elsewhere(tmp_path: Path, launcher: list[str]) -> None:
-    two = [*COMMON, *TWO, "steps=4", "method.mode=fine,lost"]
+    two = [*COMMON, *TWO_PROCESSES, "steps=4", "method.mode=fine,lost"]
     project, out = swept(tmp_path / "project", *two, *launcher, code=1)
     by_state = {state(job): job for job in jobs(project)}
     assert by_state.keys() == {"completed", "interrupted"}, out

@@ -12,9 +12,8 @@ from studying import QUICK
 from dlrun.config.compose import compose_plain
 from dlrun.config.schema import SweepConfig, check
 from dlrun.console import Console
-from dlrun.sweeps.plan import Job, plan
+from dlrun.sweeps.plan import Job, Slots, divide, plan
 from dlrun.sweeps.pool import Pool
-from dlrun.sweeps.slots import Slots, divide
 from dlrun.sweeps.view import SweepView, counted, print_table
 
 CONFIG = check(compose_plain(["hardware=cpu"], None))
@@ -96,6 +95,19 @@ def test_a_job_that_another_process_trains_is_waited_for(tmp_path: Path) -> None
     assert [job.state for job in mine] == ["completed", "completed"]
 
 
+def test_a_job_that_another_process_has_just_completed_is_not_claimed(tmp_path: Path) -> None:
+    (job,) = jobs = planned(tmp_path, "late")
+    console = Console(width=200, file=(said := io.StringIO()))
+    Pool(
+        jobs, Slots(1, 1), SweepConfig(1, None, False), SweepView(console, jobs, 1), time.time(),
+        **QUICK,
+    ).run()  # fmt: skip
+    assert (job.state, job.value) == ("completed", 4)
+    assert [line.split(":")[0] for line in said.getvalue().splitlines()] == [
+        "job 0 started", "job 0 is being trained by another process", "job 0 completed",
+    ]  # fmt: skip
+
+
 def test_the_same_job_twice_is_done_once(tmp_path: Path) -> None:
     configs = [(["what=fine"], CONFIG), (["what=fine", "seed=0"], CONFIG)]
     jobs = plan(configs, tmp_path / "sweep")
@@ -115,7 +127,7 @@ def test_threads_and_gpus_are_divided(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_slots(monkeypatch: pytest.MonkeyPatch) -> None:
-    from dlrun.sweeps import slots
+    from dlrun.sweeps import plan as slots
 
     free = 64 * 2.0**30
     monkeypatch.setattr(slots, "_cores", lambda: 8)

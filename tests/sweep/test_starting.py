@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 import pytest
-from project import start
+from project import only_run, start
 from troubled import (
     COMMON,
     SLOW,
@@ -24,14 +24,15 @@ from troubled import (
     state,
     steps,
     wait_for_steps,
-)
+)  # fmt: skip
 
 from dlrun.config.compose import compose_plain
 from dlrun.config.schema import check
-from dlrun.sweeps.plan import plan
+from dlrun.runs.folder import RunFolder
+from dlrun.runs.status import StatusWriter
+from dlrun.sweeps.plan import Slots, plan
 from dlrun.sweeps.process import Fresh, Process, Starter
-from dlrun.sweeps.slots import Slots
-from dlrun.sweeps.worker import Spec
+from dlrun.sweeps.worker import BUSY, Spec
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="jobs are forked on Linux only")
 
@@ -64,23 +65,19 @@ def test_a_job_trains_as_a_run_of_its_own_does(tmp_path: Path) -> None:
     sweep = begin(project, *asked, "seed=0,1", "sweep.jobs=1")
     out = output(sweep)
     assert sweep.returncode == 0, out
-    for job in jobs(project):
-        overrides = json.loads((job / "job.json").read_text())["overrides"]
-        (seed,) = (text for text in overrides if text.startswith("seed="))
-        alone = start(project, "train", *asked, seed, f"outputs=alone/{seed[-1]}")
-        out = output(alone)
-        assert alone.returncode == 0, out
-        (summary,) = (project / "alone" / seed[-1]).rglob("summary.json")
-        folder = summary.parent
-        logged = [
-            [
-                {name: value for name, value in json.loads(line).items() if name not in TIMED}
-                for line in (where / "metrics.jsonl").read_text().splitlines()
-            ]
-            for where in (job, folder)
+    alone = start(project, "train", *asked, "seed=1", "outputs=alone")
+    out = output(alone)
+    assert alone.returncode == 0, out
+    (second,) = (job for job in jobs(project) if "seed=1" in (job / "job.json").read_text())
+    logged = [
+        [
+            {name: value for name, value in json.loads(line).items() if name not in TIMED}
+            for line in (where / "metrics.jsonl").read_text().splitlines()
         ]
-        assert len(logged[0]) >= 6
-        assert logged[0] == logged[1]
+        for where in (second, only_run(project / "alone"))
+    ]
+    assert len(logged[0]) >= 6
+    assert logged[0] == logged[1]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
@@ -88,8 +85,8 @@ def test_jobs_whose_fork_server_was_killed_are_resumed(
     tmp_path: Path, number: signal.Signals
 ) -> None:
     project = make_troubled(tmp_path)
-    sweep = begin(project, *SLOW, "steps=20", "seed=0,1,2", "sweep.jobs=2")
-    wait_for_steps(project, sweep, count=2, most=18)
+    sweep = begin(project, *SLOW, "steps=10", "seed=0,1,2", "sweep.jobs=2")
+    wait_for_steps(project, sweep, count=2, most=9)
     (server,) = servers(sweep.pid)
     server.send_signal(number)
     out = output(sweep)
@@ -97,25 +94,27 @@ def test_jobs_whose_fork_server_was_killed_are_resumed(
     assert "3 completed" in out.splitlines()
     for job in jobs(project):
         assert state(job) == "completed"
-        assert steps(job) == list(range(1, 21))
+        assert steps(job) == list(range(1, 11))
         assert starts(job) <= 2
     assert not server.is_running()
 
 
-def test_a_long_path_for_temporary_files_takes_fresh_interpreters(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_long_path_for_temporary_files_takes_fresh_interpreters(tmp_path: Path) -> None:
     """A socket's path has at most about 100 characters."""
-    project = make_troubled(tmp_path / "project")
     folder = tmp_path / ("long" * 25)
     folder.mkdir()
-    monkeypatch.setenv("TMPDIR", str(folder))
-    sweep = begin(project, *SLOW, "steps=8", "seed=0,1", "sweep.jobs=1")
-    wait_for_steps(project, sweep, count=1, most=8)
-    assert servers(sweep.pid) == []
-    out = output(sweep)
-    assert sweep.returncode == 0, out
-    assert "2 completed" in out.splitlines() and "Traceback" not in out
+    code = (
+        "import os, sys; from pathlib import Path; from dlrun.sweeps.process import Starter\n"
+        "start = Starter((sys.executable, '-c', 'print(input())'))\n"
+        "job = start({'folder': 'x'}, Path('output.txt'), dict(os.environ), fresh=False)\n"
+        "print(type(job).__name__, job.wait(60))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False,
+        env={**os.environ, "TMPDIR": str(folder)},
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == ("Fresh 0\n", "")
+    assert (tmp_path / "output.txt").read_text() == '{"folder": "x"}\n'
 
 
 def test_asked_to_stop_before_it_has_begun_it_does(tmp_path: Path) -> None:
@@ -128,9 +127,17 @@ def test_asked_to_stop_before_it_has_begun_it_does(tmp_path: Path) -> None:
 
 
 def test_a_job_whose_sweep_dies_while_it_writes_the_specification_ends() -> None:
-    process = subprocess.Popen(Starter().command, stdin=subprocess.PIPE)
-    process.communicate(b'{"folder": ')
-    assert process.returncode == 128 + signal.SIGTERM
+    done = subprocess.run(Starter().command, input=b'{"folder": ', check=False)
+    assert done.returncode == 128 + signal.SIGTERM
+
+
+@pytest.mark.parametrize("state", ["completed", "failed"])
+def test_a_job_that_another_sweep_has_just_ended_is_left_to_it(tmp_path: Path, state: Any) -> None:
+    folder = RunFolder(tmp_path)
+    StatusWriter(folder, 3, 3).end(state)
+    typed = json.dumps(spec(tmp_path)).encode() + b"\n"
+    done = subprocess.run(Starter().command, input=typed, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (BUSY, b"")
 
 
 def test_which_jobs_are_forked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -84,10 +84,10 @@ def test_its_keys_are_of_no_training() -> None:
 
 def test_a_study_is_interrupted_then_killed_and_resumed_to_its_end(tmp_path: Path) -> None:
     project = make_troubled(tmp_path)
-    fixed = [*COMMON, "steps=20", "eval_every=2"]
+    fixed = [*COMMON, "steps=10", "eval_every=2"]
     typed = ["tune", *fixed, *SPACE, "tune.trials=3", "sweep.jobs=2", "name=study"]
     study = project / "outputs" / "sweeps" / "study"
-    for number, lines in ((signal.SIGINT, 12), (signal.SIGKILL, 30)):
+    for number, lines in ((signal.SIGINT, 6), (signal.SIGKILL, 18)):
         process = start(project, *typed, "method.pause=0.3")
         wait_for(study, process, lines)
         process.send_signal(number)

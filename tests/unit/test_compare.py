@@ -10,7 +10,7 @@ from run_folders import change_json, make_run
 
 from dlrun.commands.compare import run as compare_command
 from dlrun.errors import UserError
-from dlrun.runs.compare import compare
+from dlrun.runs.comparison import compare
 from dlrun.runs.groups import by_seed, differences, labelled
 from dlrun.runs.run import Measure, Run
 from dlrun.runs.select import select

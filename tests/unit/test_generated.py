@@ -18,7 +18,7 @@ from dlrun.evaluation.generated import Quality, as_bytes, generates
 from dlrun.evaluation.metrics import describe
 from dlrun.methods.base import Method
 from dlrun.use.quality import domain_config, feature_config
-from dlrun.views.quality import print_quality
+from dlrun.views.summary import print_quality
 
 
 def table(n: int, seed: int) -> Table:

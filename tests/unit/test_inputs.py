@@ -22,7 +22,7 @@ from dlrun.files import write_json
 from dlrun.options import Choice
 from dlrun.registry import lookup
 from dlrun.runs.folder import RunFolder
-from dlrun.runs.references import settle
+from dlrun.runs.select import settle
 from dlrun.sweeps.hydra import sweep
 from dlrun.training import checkpoint
 from dlrun.training.inputs import Inputs

@@ -12,14 +12,8 @@ from run_folders import change_json, make_run
 from dlrun.console import Console
 from dlrun.errors import UserError
 from dlrun.report.tables import families, key_results
-from dlrun.runs.compare import compare
+from dlrun.runs.comparison import compare, leaderboard, metric_to_rank, ranking_metrics
 from dlrun.runs.groups import by_seed
-from dlrun.runs.leaderboard import (
-    demand_one_dataset,
-    leaderboard,
-    metric_to_rank,
-    ranking_metrics,
-)
 from dlrun.runs.run import Run
 from dlrun.views.comparison import print_comparison
 
@@ -131,7 +125,6 @@ def test_what_cannot_be_ranked_says_so(run: Make) -> None:
         metric_to_rank(runs, "kn")
     with pytest.raises(UserError, match=r"a number to rank by .*failed"):
         metric_to_rank([run("c", 0, 0.1, 0.5, {}, state="failed")], None)
-    demand_one_dataset(runs)
     other = run("d", 0, 0.1, 0.5, {"knn": 0.5}, **{"dataset.name": "mnist"})
     with pytest.raises(UserError, match=r"2 data sets.*dataset=fashion_mini"):
-        demand_one_dataset([*runs, other])
+        metric_to_rank([*runs, other], None)

@@ -117,10 +117,10 @@ def test_a_narrow_screen_cuts_the_data_set_alone(tmp_path: Path) -> None:
     path = make_run(tmp_path / ("r" * 18), 0.5, config=config, key_metric="negative_elbo")
 
     def line(width: int, terminal: bool) -> str:
-        console = Console(width=width, force_terminal=terminal, color_system=None)
-        with console.capture() as captured:
-            print_runs([Run(path)], console)
-        return captured.get().splitlines()[2].rstrip()
+        shown = io.StringIO()
+        console = Console(width=width, force_terminal=terminal, color_system=None, file=shown)
+        print_runs([Run(path)], console)
+        return shown.getvalue().splitlines()[2]
 
     assert len(line(80, True)) <= 80
     assert "a_long_data…" in line(80, True) and line(80, True).endswith("negative_elbo 0.5")

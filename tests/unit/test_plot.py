@@ -15,7 +15,7 @@ from dlrun.runs.groups import SeedGroup, by_seed
 from dlrun.runs.run import Run
 from dlrun.runs.select import select
 from dlrun.runs.statistics import spread
-from dlrun.views.braille import Canvas, draw
+from dlrun.views.curves import Cells, draw, draw_line
 
 VALUES = {0: [0.2, 0.5, 0.9], 1: [0.4, 0.5, 0.7]}
 
@@ -94,15 +94,15 @@ def test_a_metric_that_is_not_there_is_told(outputs: Path) -> None:
 
 
 def test_dots_lie_where_they_belong() -> None:
-    canvas = Canvas(2, 1)
-    canvas.line([(0, 0)], 1, 0)
-    canvas.line([(3, 3)], 1, 1)
-    assert canvas.cells == {(0, 0): ("⠁", 0), (0, 1): ("⢀", 1)}
-    canvas = Canvas(2, 1)
-    canvas.line([(0, 3), (3, 0)], 1, 0)
-    assert canvas.cells == {(0, 0): ("⡠", 0), (0, 1): ("⠊", 0)}
-    canvas.line([(0, 3), (3, 3)], 2, 1)  # dotted, and over the other
-    assert canvas.cells == {(0, 0): ("⡠", 1), (0, 1): ("⡊", 1)}
+    cells: Cells = {}
+    draw_line(cells, [(0, 0)], 1, 0)
+    draw_line(cells, [(3, 3)], 1, 1)
+    assert cells == {(0, 0): ("⠁", 0), (0, 1): ("⢀", 1)}
+    cells = {}
+    draw_line(cells, [(0, 3), (3, 0)], 1, 0)
+    assert cells == {(0, 0): ("⡠", 0), (0, 1): ("⠊", 0)}
+    draw_line(cells, [(0, 3), (3, 3)], 2, 1)  # dotted, and over the other
+    assert cells == {(0, 0): ("⡠", 1), (0, 1): ("⡊", 1)}
 
 
 def test_the_drawing_fits_and_rises_where_the_curve_does() -> None:

@@ -12,7 +12,7 @@ import run_folders
 from dlrun.commands.gc import run as gc
 from dlrun.commands.rm import run as rm
 from dlrun.errors import UserError
-from dlrun.runs.removal import KINDS, garbage, size_of, users_of
+from dlrun.runs.removal import KINDS, Item, garbage, users_of
 from dlrun.runs.run import runs_below
 from dlrun.text import readable_size
 
@@ -69,7 +69,7 @@ def test_gc_says_how_much_and_deletes_on_demand_alone(
     failed = make_run(outputs / "failed", "failed", 5, ("last.pt",))
     teacher = make_run(outputs / "teacher", "failed")
     make_run(outputs / "student", "completed", teacher=str(teacher))
-    size = size_of(failed)
+    size = Item(failed, "run").size
     with pytest.raises(UserError, match="nobody is there to ask; --yes"):
         gc([])
     assert gc(["--dry-run"]) == 0 and failed.is_dir()

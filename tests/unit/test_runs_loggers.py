@@ -12,8 +12,7 @@ from PIL import Image
 from dlrun.errors import UserError
 from dlrun.files import read_jsonl
 from dlrun.runs.folder import RunFolder, claim
-from dlrun.runs.loggers import LoggedRun, Tracker, cut_back, is_logged, open_loggers
-from dlrun.runs.tensorboard import TensorBoard
+from dlrun.runs.loggers import LoggedRun, TensorBoard, Tracker, cut_back, is_logged, open_loggers
 
 
 @pytest.fixture

@@ -15,9 +15,10 @@ from dlrun.commands.report import run as report
 from dlrun.commands.rm import run as rm
 from dlrun.errors import UserError
 from dlrun.files import write_json
+from dlrun.runs.filters import NothingSelected
 from dlrun.runs.folder import RunFolder
 from dlrun.runs.run import runs_below
-from dlrun.runs.select import NothingSelected, find_run, select
+from dlrun.runs.select import find_run, select
 
 
 @pytest.fixture
