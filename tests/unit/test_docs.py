@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dlrun.commands import VERBS
+from dlrun.commands.parsers import VERBS
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [
@@ -13,6 +13,7 @@ DOCUMENTS = [
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
+_FILE = re.compile(r"`((?:dlrun|benchmarks|tests)/[\w/.]+|conf/recipe/[\w.]+)`")
 
 
 def anchors(document: Path) -> set[str]:
@@ -32,6 +33,17 @@ def test_every_relative_link_leads_somewhere(document: Path) -> None:
         if not target.exists() or (anchor and anchor not in anchors(target)):
             broken.append(link)
     assert not broken
+
+
+def test_every_file_of_the_tree_that_is_named_is_there() -> None:
+    missing = []
+    for document in DOCUMENTS:
+        text = document.read_text()
+        if document.parent.name == "decisions" and "\nSuperseded by" in text:
+            continue  # it says what there was
+        named = [name for name in _FILE.findall(text) if not name.endswith("/name.py")]
+        missing += [f"{document.name}: {name}" for name in named if not (ROOT / name).exists()]
+    assert not missing
 
 
 def test_the_guide_names_every_option_of_every_group() -> None:
