@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dlrun.commands import VERBS
+from dlrun.commands.parsers import VERBS
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [
@@ -13,6 +13,8 @@ DOCUMENTS = [
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
+_FILE = re.compile(r"`(\w+/[\w/.]+)`")
+_FOLDERS = {"dlrun", "benchmarks", "tests"} | {f.name for f in (ROOT / "dlrun").iterdir()}
 
 
 def anchors(document: Path) -> set[str]:
@@ -32,6 +34,24 @@ def test_every_relative_link_leads_somewhere(document: Path) -> None:
         if not target.exists() or (anchor and anchor not in anchors(target)):
             broken.append(link)
     assert not broken
+
+
+def is_there(name: str) -> bool:
+    """A file or folder, by its path below the root or below dlrun/, with or without its .py."""
+    where = (ROOT, ROOT / "dlrun")
+    found = any((folder / f"{name}{end}").exists() for folder in where for end in ("", ".py"))
+    return found or name.endswith("/name.py")  # the reader's own
+
+
+def test_every_file_of_the_tree_that_is_named_is_there() -> None:
+    missing = []
+    for document in DOCUMENTS:
+        text = document.read_text()
+        if document.parent.name == "decisions" and "\nSuperseded by" in text:
+            continue  # it says what there was
+        named = [name for name in _FILE.findall(text) if name.partition("/")[0] in _FOLDERS]
+        missing += [f"{document.name}: {name}" for name in named if not is_there(name)]
+    assert not missing
 
 
 def test_the_guide_names_every_option_of_every_group() -> None:
