@@ -31,7 +31,7 @@ METRICS = {
     "projection_rank": Metric("effective rank of projections", None, ".1f"),
     "reconstruction_error": Metric("reconstruction MSE", False, ".4f", trivial="the mean image"),
     "squared_error": Metric(
-        "squared error of an image", False, ".2f", trivial="as many principal components"
+        "squared error of an image", False, ".2f", trivial="PCA of the same dimension"
     ),
     "negative_log_likelihood": Metric(
         "-log p(x)", False, ".2f", _NATS, trivial="independent pixels"

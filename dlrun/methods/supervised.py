@@ -4,7 +4,7 @@ With their regularisation (2.2) and transfer learning (2.4: `model.init_from`, `
 Otherwise than in the notes: the loss takes logits (their example puts a softmax in front of
 CrossEntropyLoss, which takes it twice).
 
-Expect: accuracy .852 ± .007 on the clothes on board, where the most frequent class has .100:
+Expect: accuracy .852 ± .007 on the included clothes, where the most frequent class has .100:
 dlrun train method=supervised epochs=10, half a minute of two cores (docs/results.md).
 """
 

@@ -107,7 +107,8 @@ def pick(asked: HardwareConfig, method: str, networks: list[nn.Module]) -> Hardw
     )
     threads = torch.get_num_threads() if asked.threads == "auto" else asked.threads
     compiled, compile_why = _pick_compile(asked.compile, device)
-    parts = [f"{device_why}, {threads} threads" if device.type == "cpu" else device_why]
+    plural = "" if threads == 1 else "s"
+    parts = [f"{device_why}, {threads} thread{plural}" if device.type == "cpu" else device_why]
     parts.append(f"{precision} ({precision_why})")
     if channels_last:
         parts.append("channels_last")

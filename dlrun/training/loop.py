@@ -250,10 +250,12 @@ class Loop:
             self.tracker.picture(progress.step, name, picture)
         method = experiment.method
         key, own = method.key_metric, method.metrics
-        if key in own and numbers and key not in numbers:
+        # Without labels there may be none: then the last weights count as the best.
+        expected = key in own or (key is not None and experiment.data.val.labels is not None)
+        if expected and numbers and key not in numbers:
             raise UserError(
-                f"key_metric: {key!r} is not among the numbers of val: {', '.join(numbers)}; "
-                "expected one that validate() returns"
+                f"key_metric: {key!r} is not among the metrics of val; expected one of "
+                f"{', '.join(numbers)}, or one that validate() returns"
             )
         if key in numbers and better(key, numbers[key], progress.best_value, own):
             progress.best_value, progress.best_step = numbers[key], progress.step

@@ -77,7 +77,9 @@ def locate(
     for found in (folder.best, folder.last) if which == "best" else (folder.last,):
         if found.exists():
             return found, folder
-    raise UserError(f"{folder}: has no checkpoint yet; continue it by `dlrun resume {folder.name}`")
+    way = "wait for it" if folder.in_use() else f"train it with `dlrun resume {folder.name}`"
+    state = "is still training and " if folder.in_use() else ""
+    raise UserError(f"{folder}: {state}has no checkpoint yet; {way}")
 
 
 def _rebuild(

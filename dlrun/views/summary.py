@@ -76,8 +76,10 @@ def _table(title: str, *columns: str) -> Table:
     return table
 
 
-def metrics_table(summary: dict[str, Any]) -> Table:
+def metrics_table(summary: dict[str, Any]) -> Table | str:
     """The test split's numbers: trivial baseline, untrained, last and best."""
+    if all("/" in name for name in summary["test"]["last"]):
+        return "test split: the method has no metrics there"
     best = f"best (step {summary['best']['step']})"
     table = _table(f"test split, {summary['dataset']}", *TESTED[:-1], best)
     _add_metrics(table, summary, [summary["test"][which] for which in TESTED])

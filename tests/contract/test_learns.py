@@ -1,4 +1,4 @@
-"""Each method learns on the data on board, in seconds, judged on test images as a run is.
+"""Each method learns on the included data, in seconds, judged on test images as a run is.
 
 The networks are small and the steps few: each was sought as the smallest that shows the effect by a
 clear margin with other seeds too, so the figures say nothing of what a method reaches.

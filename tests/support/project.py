@@ -13,7 +13,7 @@ from dlrun.data.sources.fashion_mini import FashionMini
 
 
 class Few(DataSource):
-    """The first images of the data on board."""
+    """The first images of the included data."""
 
     def load(self, config, data_dir):
         whole = FashionMini().load(config, data_dir)

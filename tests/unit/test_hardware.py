@@ -62,7 +62,8 @@ def test_a_processor_alone(machine: Machine) -> None:
     assert picked.memory_format == torch.contiguous_format
     threads = torch.get_num_threads()
     assert picked.threads == threads
-    assert picked.line == f"CPU (no GPU found), {threads} threads, fp32 (no native bf16)"
+    said = "1 thread" if threads == 1 else f"{threads} threads"
+    assert picked.line == f"CPU (no GPU found), {said}, fp32 (no native bf16)"
 
 
 @pytest.mark.parametrize("probe", ["avx512_bf16", "amx"])

@@ -53,3 +53,7 @@ def test_accuracy_and_no_groups_at_all() -> None:
 def test_the_large_table_leaves_single_groups_out() -> None:
     shown = text(metrics_table(summary(**OLD, worst_group_recall=0.8)))
     assert "worst group's recall" in shown and "sex=old" not in shown
+
+
+def test_a_method_without_metrics_has_a_line_and_no_empty_table() -> None:
+    assert metrics_table(summary()) == "test split: the method has no metrics there"

@@ -61,7 +61,7 @@ class _TorchvisionData(DataSource):
         return (
             f"{self.torchvision_name} could not be downloaded ({reason}). "
             f"Place {', '.join(missing)} in {data_dir / self.folder} yourself and run again, name "
-            "another folder with data_dir=..., or use the data on board: dataset=fashion_mini"
+            "another folder with data_dir=..., or use the included data: dataset=fashion_mini"
         )
 
 

@@ -1,4 +1,4 @@
-"""The data set on board: the first 400 train and 100 test images of each Fashion-MNIST class.
+"""The included data set: the first 400 train and 100 test images of each Fashion-MNIST class.
 
 Xiao, Rasul and Vollgraf 2017, arXiv 1708.07747; MIT, the notice is beside the files. Grey 28 x 28.
 """
