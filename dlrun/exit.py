@@ -82,7 +82,6 @@ class _Lasting:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        """As the stream does."""
         try:
             return self._stream.write(text)
         except OSError:
@@ -90,7 +89,6 @@ class _Lasting:
             return len(text)
 
     def flush(self) -> None:
-        """As the stream does."""
         try:
             self._stream.flush()
         except OSError:

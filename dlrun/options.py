@@ -164,6 +164,4 @@ Positive = Annotated[float, Range(0, low_open=True)]
 Count = Annotated[int, Range(1)]
 Whole = Annotated[int, Range(0)]
 NonEmpty = Annotated[str, Pattern(r"(?s).*\S.*", "(not empty)")]
-Network = Annotated[Choice, Group("model")]
-"""A further network of a method: `model@method.discriminator=patchgan`."""
 InSteps = Annotated[Duration, Units(("steps", "epochs", "%"))]

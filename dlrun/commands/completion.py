@@ -146,7 +146,7 @@ def _overrides(before: Sequence[str], word: str, config_dir: str | None) -> list
     from dlrun.config.typed import ABSENT
     from dlrun.text import flatten, show
 
-    with composer(config_dir or user_config_dir()) as own:
+    with composer(user_config_dir(config_dir)) as own:
         groups = own.options
         given = [text for text in before if "=" in text and "," not in text]
         try:

@@ -4,11 +4,9 @@ import os
 import sys
 from argparse import Namespace
 from contextlib import nullcontext
-from pathlib import Path
 from typing import Any
 
 from dlrun.commands.parsers import parse, parser_of
-from dlrun.errors import UserError
 from dlrun.runs.signals import termination_raises
 
 
@@ -24,9 +22,7 @@ def run(arguments: list[str]) -> int:
 def _run(options: Namespace, arguments: list[str]) -> int:
     from dlrun.config.compose import user_config_dir
 
-    config_dir: str | None = options.config_dir or user_config_dir()
-    if config_dir and not Path(config_dir).is_dir():
-        raise UserError(f"--config-dir: {config_dir} is not a folder")
+    config_dir = user_config_dir(options.config_dir)
     if options.help:
         from dlrun.config.help import train_help
 

@@ -2,7 +2,6 @@
 
 import os
 from importlib.util import find_spec
-from pathlib import Path
 
 from dlrun.commands.parsers import parse, parser_of
 from dlrun.errors import UserError
@@ -26,9 +25,6 @@ def run(arguments: list[str]) -> int:
         return 0
     if find_spec("optuna") is None:
         raise UserError("dlrun tune needs Optuna: pip install 'dlrun[tune]'")
-
-    if options.config_dir and not Path(options.config_dir).is_dir():
-        raise UserError(f"--config-dir: {options.config_dir} is not a folder")
 
     from dlrun.console import Console, log_to
     from dlrun.sweeps.tune import tune

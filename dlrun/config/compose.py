@@ -26,7 +26,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError, YAMLError
 
 from dlrun.config.typed import Typed
-from dlrun.errors import ConfigError
+from dlrun.errors import ConfigError, UserError
 from dlrun.options import Choice
 from dlrun.text import flatten, show, suggest
 
@@ -281,10 +281,17 @@ def options(group: str, option: str, **values: Any) -> Choice:
     return found
 
 
-def user_config_dir() -> str | None:
-    """./conf of the current folder, if there is one and it is not dlrun's own."""
-    here = Path("conf")
-    return str(here) if here.is_dir() and here.resolve() != packaged().resolve() else None
+def user_config_dir(given: str | None = None) -> str | None:
+    """The folder of the user's configs: `given`, or ./conf if it exists and is not dlrun's own.
+
+    Raises:
+        UserError: `given` is not a folder.
+    """
+    if given and not Path(given).is_dir():
+        raise UserError(f"--config-dir: {given} is not a folder")
+    own = Path("conf")
+    is_there = own.is_dir() and own.resolve() != packaged().resolve()
+    return given or (str(own) if is_there else None)
 
 
 def packaged() -> Path:

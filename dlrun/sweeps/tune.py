@@ -50,7 +50,7 @@ def tune(overrides: list[str], config_dir: str | None, console: Console) -> int:
         ConfigError: everything that is wrong with the overrides.
         Interrupted: stopped on request, the trials that ran with a checkpoint.
     """
-    with composer(config_dir or user_config_dir()) as own:
+    with composer(user_config_dir(config_dir)) as own:
         request = Request(own, overrides)
         study = request.study()
         jobs: list[Job] = []

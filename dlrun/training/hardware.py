@@ -21,6 +21,7 @@ _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
 _NARROW = 16  # input channels; the kernels' own blocks are of 16
 _SECONDS = 1.0  # of each of the three measurements
+_SIDE, _BATCH = 1024, 128  # of the measured matrices; images of the measured step
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # mallopt(3)
 _NEVER = 2**31 - 1  # bytes at the end of the heap
 _LARGEST = 32 * 2**20  # bytes, the most that glibc takes for the second
@@ -234,13 +235,13 @@ def measure(device: torch.device) -> dict[str, str]:
 
     speeds = {}
     for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
-        a = torch.randn(1024, 1024, device=device, dtype=dtype)
+        a = torch.randn(_SIDE, _SIDE, device=device, dtype=dtype)
         rate = _rate(lambda a=a: a @ a)  # type: ignore[misc]
-        speeds[f"matrix product, {name}"] = f"{rate * 2 * 1024**3 / 1e9:,.0f} GFLOP/s"
+        speeds[f"matrix product, {name}"] = f"{rate * 2 * _SIDE**3 / 1e9:,.0f} GFLOP/s"
     resnet20 = options("model", "resnet20").options
     network = ResNet(resnet20, (3, 32, 32), 10).to(device)
     network.to(memory_format=torch.channels_last)
-    images = torch.randn(128, 3, 32, 32, device=device)
+    images = torch.randn(_BATCH, 3, 32, 32, device=device)
     images = images.contiguous(memory_format=torch.channels_last)
 
     def step() -> None:
@@ -249,7 +250,8 @@ def measure(device: torch.device) -> dict[str, str]:
         loss.backward()
         network.zero_grad()
 
-    speeds["resnet20 training, bf16, batch 128"] = f"{_rate(step) * 128:,.0f} images/s"
+    images_per_second = f"{_rate(step) * _BATCH:,.0f} images/s"
+    speeds[f"resnet20 training, bf16, batch {_BATCH}"] = images_per_second
     return speeds
 
 

@@ -120,21 +120,6 @@ def test_any_values_survive(
     assert check(to_plain_types(config)) == config
 
 
-def test_the_values_are_those_of_the_files() -> None:
-    config = check(plain("method=byol", "dataset=cifar10", "optimizer.lr=0.3"))
-    assert isinstance(config, TrainConfig)
-    assert (config.method.name, config.dataset.name) == ("byol", "cifar10")
-    assert config.optimizer.options.lr == 0.3
-    assert config.optimizer.options.trust == shipped("optimizer/lars").trust
-    warmup = shipped("schedule/cosine_warmup").warmup
-    assert config.schedule.options.warmup == Duration.parse(warmup)
-    assert config.augment.first.crop == tuple(shipped("augment/byol").first.crop)
-    assert config.augment.second is not None
-    assert config.augment.second.solarize == shipped("augment/byol").second.solarize
-    assert config.dataset.options.domains == tuple(shipped("dataset/cifar10").domains)
-    assert config.checkpoint_every == Duration.parse(shipped("train").checkpoint_every)
-
-
 def config_classes() -> Iterator[type]:
     """Every dataclass that types a part of the configuration."""
     roots = [TrainConfig]

@@ -23,7 +23,7 @@ from dlrun.options import (
     Range,
     Units,
 )
-from dlrun.text import flatten, show
+from dlrun.text import show
 
 few = settings(deadline=None, max_examples=80, derandomize=True)
 
@@ -124,11 +124,8 @@ def test_what_is_taken(hint: Any, value: Any, result: Any) -> None:
         (float, 10**400, f"key: got {10**400}, expected a number"),
         (str, 3, "key: got 3, expected text; to give it as text, write key=\"'3'\""),
         (str, None, "key: got null, expected text"),
-        (
-            str | None,
-            True,
-            "key: got true, expected text or null; to give it as text, write key=\"'true'\"",
-        ),
+        (str | None, True,
+         "key: got true, expected text or null; to give it as text, write key=\"'true'\""),
         (NonEmpty, "", "key: got '', expected text (not empty)"),
         (Literal["a", "b"], "c", "key: got c, expected a or b"),
         (Literal[1, 2], True, "key: got true, expected 1 or 2"),
@@ -147,18 +144,10 @@ def test_what_is_taken(hint: Any, value: Any, result: Any) -> None:
             [0.5],
             "key: got [0.5], expected [a number in [0, 1], a number in [0, 1]]",
         ),
-        (
-            tuple[int, ...],
-            [1, "x"],
-            "key: got [1, x], expected a list [...], each an integer",
-        ),
+        (tuple[int, ...], [1, "x"], "key: got [1, x], expected a list [...], each an integer"),
         (tuple[int, ...], 1, "key: got 1, expected a list [...], each an integer"),
         (tuple[int, int], "ab", "key: got ab, expected [an integer, an integer]"),
-        (
-            InSteps,
-            "3 parsecs",
-            "key: got 3 parsecs, expected 500 (steps) or 2 epochs or 10%",
-        ),
+        (InSteps, "3 parsecs", "key: got 3 parsecs, expected 500 (steps) or 2 epochs or 10%"),
         (InSteps, "30 s", "key: got 30 s, expected 500 (steps) or 2 epochs or 10%"),
         (Annotated[Duration, Units(("s", "min"))], 5, "key: got 5, expected 30 s or 5 min"),
         (Inner, 3, "key: got 3, expected a section of keys"),
@@ -167,7 +156,7 @@ def test_what_is_taken(hint: Any, value: Any, result: Any) -> None:
         (int, "a\nb", "key: got 'a\\nb', expected an integer"),
         (int, "???", "key: missing; give key=..., expected an integer"),
     ],
-)
+)  # fmt: skip
 def test_what_is_refused_and_how_it_is_told(hint: Any, value: Any, problem: str) -> None:
     assert read(hint, value) == (WRONG, [problem])
 
@@ -336,38 +325,3 @@ class TestChoice:
 )
 def test_expected(hint: Any, said: str) -> None:
     assert expected(hint) == said
-
-
-@pytest.mark.parametrize(
-    ("value", "shown"),
-    [
-        (None, "null"),
-        (True, "true"),
-        (1e-8, "1e-08"),
-        ("plain text", "plain text"),
-        ("", "''"),
-        ("3", "'3'"),
-        ("nan", "'nan'"),
-        ("True", "'True'"),
-        ("null", "'null'"),
-        (" x", "' x'"),
-        ("a\tb", "'a\\tb'"),
-        ([1, "a", [None]], "[1, a, [null]]"),
-        ({"a": {"b": False}}, "{a: {b: false}}"),
-    ],
-)
-def test_show(value: Any, shown: str) -> None:
-    assert show(value) == shown
-
-
-@few
-@given(values)
-def test_text_is_never_shown_like_something_else(value: Any) -> None:
-    """`got 3` is a number, `got '3'` is text."""
-    if not isinstance(value, str):
-        assert show(show(value)) == repr(show(value)) or isinstance(value, list | dict)
-
-
-def test_flatten() -> None:
-    tree = {"a": {"b": 1, "c": {"d": [2]}}, "e": {}, "f": None}
-    assert flatten(tree) == {"a.b": 1, "a.c.d": [2], "e": {}, "f": None}

@@ -1,13 +1,12 @@
 """The vocabulary of options: ranges, patterns and lengths of training."""
 
-import dataclasses
 from typing import get_args
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dlrun.options import Choice, Duration, Group, Network, NonEmpty, Pattern, Range, Units
+from dlrun.options import Duration, NonEmpty, Pattern, Range
 
 few = settings(deadline=None, max_examples=60, derandomize=True)
 
@@ -130,18 +129,3 @@ def test_duration_in_seconds() -> None:
     assert Duration(5, "epochs").seconds is None
     with pytest.raises(ValueError, match="5 min is a time, not a number of steps"):
         Duration(5, "min").steps(28, 1000)
-
-
-def test_network_is_a_choice_of_a_model_of_any_kind() -> None:
-    base, group = get_args(Network)
-    assert base is Choice
-    assert group == Group("model", kind=None)
-
-
-@pytest.mark.parametrize("cls", [Range, Pattern, Group, Choice, Duration, Units])
-def test_options_are_frozen(cls: type) -> None:
-    arguments = {Range: (), Pattern: ("", ""), Group: ("",), Units: ((),)}.get(cls, ("", ""))
-    value = cls(*arguments)
-    field = dataclasses.fields(value)[0].name
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        setattr(value, field, 1)

@@ -111,23 +111,20 @@ GOOD = """
 
 
 class TestOwnClasses:
-    def test_lie_in_the_current_folder(self, project: Write) -> None:
-        project("own_a.py", GOOD)
-        cls = lookup("method", "own_a:Mine")
-        assert cls.__name__ == "Mine"
-        assert lookup("method", "own_a:Mine") is cls
-
-    def test_lie_in_a_package(self, project: Write) -> None:
-        project("own_b/__init__.py", "")
-        project("own_b/deep/methods.py", GOOD)
-        assert lookup("method", "own_b.deep.methods:Mine").__name__ == "Mine"
-
-    def test_lie_on_the_path(
-        self, project: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    @pytest.mark.parametrize(
+        ("file", "name"),
+        [("own_a.py", "own_a"), ("own_b/deep/methods.py", "own_b.deep.methods"),
+         ("library/own_c.py", "own_c")],
+    )  # fmt: skip
+    def test_lie_here_or_in_a_package_or_on_the_path(
+        self, project: Write, monkeypatch: pytest.MonkeyPatch, file: str, name: str
     ) -> None:
-        project("library/own_c.py", GOOD)
-        monkeypatch.syspath_prepend(str(tmp_path / "library"))
-        assert lookup("method", "own_c:Mine").__name__ == "Mine"
+        path = project(file, GOOD)
+        if "library" in file:
+            monkeypatch.syspath_prepend(str(path.parent))
+        cls = lookup("method", f"{name}:Mine")
+        assert cls.__name__ == "Mine"
+        assert lookup("method", f"{name}:Mine") is cls
 
     def test_that_are_not_there(self, project: Write, tmp_path: Path) -> None:
         assert refusal("method", "nowhere.at_all:Mine") == (
@@ -154,20 +151,16 @@ class TestOwnClasses:
         ("text", "told"),
         [
             ("x = (\n", "at own_f.py:1: SyntaxError: '(' was never closed"),
-            (
-                "a = 1\n\nb = a.c\n",
-                "at own_f.py:3: AttributeError: 'int' object has no attribute 'c'",
-            ),
+            ("a = 1\n\nb = a.c\n",
+             "at own_f.py:3: AttributeError: 'int' object has no attribute 'c'"),
             ("raise ValueError('one\\ntwo')", "at own_f.py:1: ValueError: one"),
             ("raise RuntimeError", "at own_f.py:1: RuntimeError"),
             ("import sys\nsys.exit(3)", "at own_f.py:2: SystemExit: 3"),
             ("import absent_x.y", "at own_f.py:1: ModuleNotFoundError: No module named 'absent_x'"),
-            (
-                "import torch\ntorch.zeros(2).view(3)",
-                "at own_f.py:2: RuntimeError: shape '[3]' is invalid for input of size 2",
-            ),
+            ("import torch\ntorch.zeros(2).view(3)",
+             "at own_f.py:2: RuntimeError: shape '[3]' is invalid for input of size 2"),
         ],
-    )
+    )  # fmt: skip
     def test_whose_file_is_broken(self, project: Write, text: str, told: str) -> None:
         project("own_f.py", text)
         assert refusal("method", "own_f:Mine").startswith(f"importing own_f failed {told}")
@@ -177,6 +170,18 @@ class TestOwnClasses:
         project("own_h.py", "\n\nthing = 1 / 0\n")
         told = refusal("method", "own_g:Mine")
         assert told == "importing own_g failed at own_h.py:3: ZeroDivisionError: division by zero"
+
+
+INIT = "def __init__(self, config, build): pass"
+
+
+def derived(group: str, body: str) -> str:
+    """A file with a class Mine of a group."""
+    base = BASES.get(group, object)
+    return (
+        f"from {base.__module__} import {base.__name__} as Base\n\n"
+        f"class Mine(Base):\n    {body or 'pass'}\n"
+    )
 
 
 class TestContract:
@@ -192,13 +197,9 @@ class TestContract:
 
     @pytest.mark.parametrize(
         ("group", "base"),
-        [
-            ("method", "dlrun.methods.base.Method"),
-            ("model", "torch.nn.Module"),
-            ("loss", "torch.nn.Module"),
-            ("dataset", "dlrun.data.sources.base.DataSource"),
-        ],
-    )
+        [("method", "dlrun.methods.base.Method"), ("model", "torch.nn.Module"),
+         ("loss", "torch.nn.Module"), ("dataset", "dlrun.data.sources.base.DataSource")],
+    )  # fmt: skip
     def test_refuses_a_class_of_another_family(self, project: Write, group: str, base: str) -> None:
         project(
             "own_i.py",
@@ -218,59 +219,31 @@ class TestContract:
         ("group", "body", "told"),
         [
             ("method", "", "is not a method yet; add __init__(self, config, build)"),
-            (
-                "method",
-                "def __init__(self, config, build): pass",
-                "is not a method yet; add step(self, batch, update)",
-            ),
-            (
-                "method",
-                "def __init__(self): pass",
-                ": expected __init__(self, config, build), got too many positional arguments",
-            ),
-            (
-                "method",
-                "def __init__(self, config, build, more): pass",
-                ": expected __init__(self, config, build), got missing a required argument: 'more'",
-            ),
-            (
-                "method",
-                "def __init__(self, config, build): pass\n    def step(self, batch): pass",
-                ": expected step(self, batch, update), got too many positional arguments",
-            ),
-            (
-                "method",
-                "def __init__(self, config, build): pass\n    step = 3",
-                ": expected step(self, batch, update), got 3 is not a callable object",
-            ),
+            ("method", INIT, "is not a method yet; add step(self, batch, update)"),
+            ("method", "def __init__(self): pass",
+             ": expected __init__(self, config, build), got too many positional arguments"),
+            ("method", "def __init__(self, config, build, more): pass",
+             ": expected __init__(self, config, build), got missing a required argument: 'more'"),
+            ("method", f"{INIT}\n    def step(self, batch): pass",
+             ": expected step(self, batch, update), got too many positional arguments"),
+            ("method", f"{INIT}\n    step = 3",
+             ": expected step(self, batch, update), got 3 is not a callable object"),
             ("model", "", "is not a model yet; add kind"),
-            (
-                "model",
-                "kind = 'encoder'",
-                "is not a model yet; add __init__(self, config, image_shape, num_classes)",
-            ),
+            ("model", "kind = 'encoder'",
+             "is not a model yet; add __init__(self, config, image_shape, num_classes)"),
             ("model", "kind = None", ": its kind is None, expected text such as 'encoder'"),
             ("loss", "kind = 'logits'", "is not a loss yet; add __init__(self, config)"),
             ("dataset", "", "is not a dataset yet; add load(self, config, data_dir)"),
-            (
-                "dataset",
-                "class Config: pass\n    def load(self, config, data_dir): pass",
-                ": its Config must derive from SourceConfig in dlrun.data.sources.base",
-            ),
+            ("dataset", "class Config: pass\n    def load(self, config, data_dir): pass",
+             ": its Config must derive from SourceConfig in dlrun.data.sources.base"),
             ("optimizer", "", "is not an optimizer yet; add reference_batch"),
-            (
-                "optimizer",
-                "reference_batch = None",
-                "is not an optimizer yet; add build(groups, config, lr, fused)",
-            ),
+            ("optimizer", "reference_batch = None",
+             "is not an optimizer yet; add build(groups, config, lr, fused)"),
             ("schedule", "", "is not a schedule yet; add factor(config, progress)"),
         ],
-    )
+    )  # fmt: skip
     def test_names_the_missing_part(self, project: Write, group: str, body: str, told: str) -> None:
-        base = BASES.get(group, object)
-        module = "builtins" if base is object else base.__module__
-        head = f"from {module} import {base.__name__} as Base\n\nclass Mine(Base):\n"
-        project("own_j.py", f"{head}    {body or 'pass'}\n")
+        project("own_j.py", derived(group, body))
         assert refusal(group, "own_j:Mine") == f"own_j:Mine{'' if told[0] == ':' else ' '}{told}"
 
     @pytest.mark.parametrize(
@@ -290,10 +263,7 @@ class TestContract:
     def test_takes_what_can_be_called_as_it_is_called(
         self, project: Write, group: str, body: str
     ) -> None:
-        base = BASES.get(group, object)
-        module = "builtins" if base is object else base.__module__
-        head = f"from {module} import {base.__name__} as Base\n\nclass Mine(Base):\n"
-        project("own_k.py", f"{head}    {body}\n")
+        project("own_k.py", derived(group, body))
         assert lookup(group, "own_k:Mine").__name__ == "Mine"
 
 
