@@ -37,7 +37,7 @@ def knn_predict(bank: Tensor, bank_labels: Tensor, queries: Tensor, k: int = KNN
         bank: features (N, D), float32.
         bank_labels: int64 (N,).
         queries: features (M, D).
-        k: neighbours; all of the bank where it is smaller.
+        k: neighbours; all of the bank if it is smaller.
 
     Returns:
         int64 (M,).
@@ -100,14 +100,14 @@ def linear_probe(train: Tensor, labels: Tensor, test: Tensor) -> Tensor:
 
 @full_precision()
 def spread(projections: Tensor) -> dict[str, float]:
-    """How far projections (N, D) are from having collapsed, whatever the loss says.
+    """How far projections (N, D) are from a collapse, whatever the loss is.
 
-    `projection_std`: mean standard deviation of the unit vectors' coordinates; 1/sqrt(D) where they
-    point everywhere, 0 where all are one. `projection_rank`: effective rank of the centred vectors,
+    `projection_std`: mean standard deviation of the unit vectors' coordinates, 1/sqrt(D) if they
+    point everywhere and 0 if all are one. `projection_rank`: effective rank of the centred vectors,
     exp of the entropy of their normalised singular values (Roy and Vetterli 2007), 1 to D.
     """
     if len(projections) < 2:
-        return {}  # a single one has no spread
+        return {}
     unit = F.normalize(projections, dim=1)
     centred = unit - unit.mean(0)
     singular = torch.linalg.svdvals(centred)
@@ -137,10 +137,10 @@ def queries(labels: Tensor) -> Tensor:
 
 @full_precision()
 def recall_at_k(features: Tensor, labels: Tensor, ks: Sequence[int]) -> dict[int, float]:
-    """The share of queries with an image of their class among the k nearest.
+    """The fraction of queries with an image of their class among the k nearest.
 
-    As in metric learning (Oh Song et al. 2016, arXiv 1511.06452); elsewhere recall is the share of
-    the class that was found.
+    As in metric learning (Oh Song et al. 2016, arXiv 1511.06452); elsewhere, recall is the fraction
+    of the class that was found.
 
     Args:
         features: (N, D), float32.
@@ -165,10 +165,10 @@ def recalls(features: Tensor, labels: Tensor) -> dict[str, float]:
 
 @full_precision()
 def mean_average_precision(features: Tensor, labels: Tensor) -> float:
-    """Over queries the mean of average precision: that of the precision at each image of the class.
+    """The mean over queries of average precision: the mean precision at each image of the class.
 
     Manning, Raghavan and Schuetze 2008, "Introduction to information retrieval", section 8.4, over
-    the whole list, not its beginning alone.
+    the whole list.
 
     Args:
         features: (N, D), float32.

@@ -12,10 +12,10 @@ import pytest
 import torch
 from harness import CASES, SMALL, experiment
 from torch import Tensor
+from trained_runs import save_made
 
 import dlrun
 from dlrun.commands import export as command
-from dlrun.config.typed import to_plain_types
 from dlrun.errors import RunFailed, UserError
 from dlrun.export import check
 from dlrun.export import export as exporting
@@ -23,8 +23,6 @@ from dlrun.export.graphs import graphs, inference_state, program_at, write_progr
 from dlrun.files import write_json
 from dlrun.runs.folder import RunFolder
 from dlrun.runs.status import Status
-from dlrun.training import checkpoint
-from dlrun.training.run import describe
 from dlrun.use import TrainedModel
 
 for package in ("onnx", "onnxscript", "onnxruntime", "safetensors"):
@@ -54,9 +52,7 @@ def saved(path: Path, *overrides: str) -> TrainedModel:
     for name, tensor in made.method.state_dict().items():
         if name.endswith("running_mean"):
             tensor.copy_(0.1 * torch.randn(tensor.shape, generator=generator))
-    content = describe(to_plain_types(made.config), made)
-    content |= {"step": 3, "val": {"loss": 0.5}, "val_step": 3}
-    checkpoint.save(path, content | {"method": made.method.state_dict()})
+    save_made(path, made, val={"loss": 0.5})
     return dlrun.load(path, device="cpu")
 
 
@@ -69,7 +65,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
 def exported(model: TrainedModel, target: Path, *formats: str, **more: Any) -> list[str]:
     """What was said."""
     said: list[str] = []
-    options = {"asked": False, "data_dir": None, "say": said.append} | more
+    options = {"required": False, "data_dir": None, "say": said.append} | more
     exporting.export(model, None, target, formats, **options)
     return said
 
@@ -274,7 +270,7 @@ def test_without_the_data_the_check_is_on_noise_and_says_so(tmp_path: Path, few:
 def test_a_method_without_a_backbone(tmp_path: Path, few: None) -> None:
     model = saved(tmp_path / "m.pt", *SMALL["autoencoder"])
     with pytest.raises(UserError, match="--format torchvision: autoencoder has no backbone"):
-        exported(model, tmp_path / "e", "torchvision", asked=True)
+        exported(model, tmp_path / "e", "torchvision", required=True)
     said = exported(model, tmp_path / "e", "torchvision", "safetensors")
     assert said[0] == "torchvision: autoencoder has no backbone, skipped"
 

@@ -7,19 +7,17 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from harness import CASES, SMALL, experiment
+from harness import CASES, SMALL
 from PIL import Image
 from torch import Tensor
+from trained_runs import saved
 
 import dlrun
 from dlrun import cli
-from dlrun.config.typed import to_plain_types
 from dlrun.errors import UserError
 from dlrun.training import checkpoint
-from dlrun.training.run import describe
 
 CAN = {
     "supervised": ("predict", "embed"),
@@ -34,20 +32,6 @@ CAN = {
     "cyclegan": ("translate",),
 }
 DISTILLED = ("distill hint", "distill attention", "distill remembered", "supervised transfer")
-
-
-def saved(path: Path, *overrides: str) -> tuple[Any, dict[str, Any]]:
-    """A checkpoint as the loop writes it, of a method that has been nowhere near training."""
-    made = experiment(*overrides)
-    content = describe(to_plain_types(made.config), made)
-    content |= {"step": 3, "val": {}, "val_step": None, "method": made.method.state_dict()}
-    checkpoint.save(path, content)
-    return made, content
-
-
-def photograph() -> Image.Image:
-    pixels = np.random.default_rng(0).integers(0, 255, (40, 50, 3), dtype=np.uint8)
-    return Image.fromarray(pixels)
 
 
 @pytest.mark.parametrize("case", [*SMALL, *DISTILLED])

@@ -164,26 +164,19 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 # --- the numbers ---------------------------------------------------------------------------------
 
 
-def test_accuracy_is_the_share_of_right_answers() -> None:
+def test_accuracy_is_the_fraction_of_right_answers() -> None:
     data = data_set(val=20)  # 7, 7 and 6 of the classes
     numbers = evaluate(inference_on(Classifier(), data), "val", seed=0, full=False)
     assert numbers == {"accuracy": pytest.approx(7 / 20)}
     assert trivial(data, "val", numbers) == {"accuracy": pytest.approx(7 / 20)}
+    assert evaluate(inference_on(Numbers(), data_set()), "val", 0) == {}  # without classes
 
 
 def test_full_adds_a_classifiers_features_and_the_probe() -> None:
-    data = data_set()
-    assert set(evaluate(inference_on(Classifier(), data), "val", 0)) == {
-        "accuracy", "knn", "linear_probe", "recall_at_1", "recall_at_5",
-    }  # fmt: skip
-    assert set(evaluate(inference_on(Raw(), data), "val", 0)) == {
-        "knn", "linear_probe", "recall_at_1", "recall_at_5",
-    }  # fmt: skip
+    data, features = data_set(), {"knn", "linear_probe", "recall_at_1", "recall_at_5"}
+    assert set(evaluate(inference_on(Classifier(), data), "val", 0)) == {"accuracy", *features}
+    assert set(evaluate(inference_on(Raw(), data), "val", 0)) == features
     assert set(evaluate(inference_on(Raw(), data), "val", 0, full=False)) == {"knn"}
-
-
-def test_without_classes_there_is_no_accuracy() -> None:
-    assert evaluate(inference_on(Numbers(), data_set()), "val", 0) == {}
 
 
 def test_agreement_is_the_share_of_answers_that_are_the_teachers() -> None:
@@ -227,11 +220,8 @@ def test_a_method_whose_key_metric_is_recall_has_it_while_it_trains() -> None:
     assert 1 / 3 < recalls[1] < recalls[5]
     assert trivial(data, "test", numbers) == numbers
     assert trivial(data, "test", quick) == quick
-
-
-def test_without_two_images_of_a_class_there_is_no_recall() -> None:
-    data = data_set(val=3)
-    assert set(evaluate(inference_on(Retrieves(), data), "val", 0)) == {"knn", "linear_probe"}
+    one_each = evaluate(inference_on(Retrieves(), data_set(val=3)), "val", 0)
+    assert set(one_each) == {"knn", "linear_probe"}
 
 
 @pytest.mark.parametrize("labelled", [True, False])
@@ -323,24 +313,16 @@ def test_the_trivial_answer_for_a_number_is_the_median_of_those_known(dtype: tor
     assert found == {"absolute_error_age": pytest.approx((0 + 6 + 10) / 3)}
 
 
-def test_an_attribute_that_is_known_of_no_image_has_no_trivial_answer() -> None:
+def test_an_attribute_without_known_values_has_no_baseline_and_needs_no_labels() -> None:
     numbers = {"accuracy_kind": 0.0, "absolute_error_age": 0.0}
     known = {"kind": torch.tensor([1]), "age": torch.tensor([2.0])}
     unknown = {name: column[:0] for name, column in known.items()}
-    assert trivial(with_columns(known, known), "test", numbers).keys() == numbers.keys()
+    data = with_columns(known, known)
+    train, test = (replace(table, labels=None) for table in (data.train, data.test))
+    for given in (data, replace(data, train=train, test=test, class_names=())):
+        assert trivial(given, "test", numbers) == {"accuracy_kind": 1, "absolute_error_age": 0}
     assert trivial(with_columns(unknown, known), "test", numbers) == {}
     assert trivial(with_columns(known, unknown), "test", numbers) == {}
-
-
-def test_attributes_need_no_labels() -> None:
-    data = with_columns({"kind": torch.tensor([1])}, {"kind": torch.tensor([1, 0])})
-    bare = replace(
-        data,
-        train=replace(data.train, labels=None),
-        test=replace(data.test, labels=None),
-        class_names=(),
-    )
-    assert trivial(bare, "test", {"accuracy_kind": 0.0}) == {"accuracy_kind": 0.5}
 
 
 @pytest.mark.parametrize("autocast", [nullcontext, bf16])

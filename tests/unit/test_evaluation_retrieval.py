@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from dlrun.evaluation import features as retrieval
+from dlrun.evaluation import features as features_module
 from dlrun.evaluation.features import mean_average_precision, queries, recall_at_k
 
 
@@ -128,7 +128,7 @@ def test_many_queries_go_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     features, labels = torch.randn(30, 4), torch.randint(3, (30,))
     expected = recall_at_k(features, labels, (1, 3)), mean_average_precision(features, labels)
-    monkeypatch.setattr(retrieval, "_CHUNK", 7)
+    monkeypatch.setattr(features_module, "_QUERIES", 7)
     found = recall_at_k(features, labels, (1, 3)), mean_average_precision(features, labels)
     assert found[0] == expected[0]
     assert found[1] == pytest.approx(expected[1], abs=1e-7)
