@@ -168,14 +168,8 @@ def require_library(way: Way) -> None:
 def pictures(found: Part, way: Way | None, neighbours: bool, seed: int) -> dict[str, Tensor]:
     """Pictures (C, H, W) in [0, 1] by the last part of their files' names.
 
-    Args:
-        found: features and their images.
-        way: of a plot in two dimensions, or None.
-        neighbours: whether to make a grid of images and their nearest ones.
-        seed: of t-SNE and UMAP.
-
-    Raises:
-        UserError: there are too few images.
+    With a `way` a plot in two dimensions, with `neighbours` a grid of images and their nearest
+    ones. Raises UserError if there are too few images.
     """
     made: dict[str, Tensor] = {}
     if way is not None:

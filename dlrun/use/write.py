@@ -25,15 +25,10 @@ Write = Callable[[Sequence[Row]], object]
 
 @contextmanager
 def row_writer(path: Path | None, kind: str, columns: Mapping[str, type]) -> Iterator[Write]:
-    """Writes rows to `path`, or to standard output if it is None.
+    """Writes rows to `path`, or to standard output if it is None, in one of FORMATS.
 
-    Args:
-        path: replaced at the end.
-        kind: one of FORMATS.
-        columns: their names, and str or float.
-
-    Raises:
-        UserError: it cannot be written, or pyarrow is missing.
+    `columns` are their names, and str or float. Raises UserError if the file cannot be written, or
+    pyarrow is missing.
     """
     if path is None:
         with FORMATS[kind](sys.stdout, columns) as write:
