@@ -15,9 +15,11 @@ import dlrun
 from dlrun.use.features import Part, Sample, in_two_dimensions, neighbour_rows
 
 
-def test_the_val_split_with_everything(tmp_path: Path) -> None:
+def test_the_val_split_with_everything(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "f.npy"
-    assert call("embed", "the-vae", "-o", str(out), "--picture", "--neighbours", "--projector") == 0
+    words = ("--picture", "--neighbours", "--projector", "--sample", "50")
+    assert call("embed", "the-vae", "-o", str(out), *words) == 0
+    assert "pictures show 50 of them" in capsys.readouterr().err
     features = np.load(out)
     lines = (tmp_path / "f-names.tsv").read_text().splitlines()
     assert features.shape == (400, 20) and features.dtype == np.float32 and len(lines) == 400
@@ -39,14 +41,6 @@ def test_files_and_those_that_cannot_be_read(tmp_path: Path) -> None:
     model = dlrun.load(outputs() / "fashion_mini/supervised/the-supervised", device="cpu")
     wanted = model.embed([*names])
     assert np.allclose(np.load(out), wanted.numpy(), atol=1e-5)
-
-
-def test_pictures_of_many_are_of_some(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = tmp_path / "f.npy"
-    words = ("--picture", "--neighbours", "--sample", "50")
-    assert call("embed", "the-vae", "-o", str(out), *words) == 0
-    assert "pictures show 50 of them" in capsys.readouterr().err
-    assert np.load(out).shape == (400, 20)
 
 
 def parts(count: int, each: int, width: int, side: int) -> Iterator[Part]:
