@@ -97,11 +97,11 @@ def report_unreadable(unreadable: "Sequence[Read[Any]]", total: int) -> int:
     """Names the files that could not be read on stderr; the exit code, 1 if there are any."""
     if not unreadable:
         return 0
-    from dlrun.use.stream import in_a_line, printable
+    from dlrun.use.stream import in_a_line
 
     note(f"dlrun: {len(unreadable)} of {total} files could not be read:")
     for read in unreadable:
-        note(f"  {in_a_line(printable(read.path))}: {read.error}")
+        note(f"  {in_a_line(read.path)}: {read.error}")
     return 1
 
 

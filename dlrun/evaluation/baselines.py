@@ -106,7 +106,7 @@ def raw(table: Table, rows: Tensor | None = None) -> Tensor:
 
 
 def pca_squared_error(train: Tensor, test: Tensor, size: int) -> float:
-    """The squared error of an image given back by `size` principal components, mean over images."""
+    """The mean squared error of an image reconstructed from `size` principal components."""
     mean, _, vectors = _spectrum(train)
     centred = test.double() - mean
     inside = centred @ vectors[:, :size]
@@ -114,7 +114,7 @@ def pca_squared_error(train: Tensor, test: Tensor, size: int) -> float:
 
 
 def ppca_negative_log_density(train: Tensor, test: Tensor, size: int) -> float:
-    """-log N(x; mean, W W^T + sigma^2 I), W and sigma of most likelihood, nats an image.
+    """-log N(x; mean, W W^T + sigma^2 I) with the most likely W and sigma, in nats an image.
 
     Probabilistic PCA (Tipping and Bishop 1999, equations 4, 7 and 8); `size` is below D.
     """
@@ -131,10 +131,10 @@ def ppca_negative_log_density(train: Tensor, test: Tensor, size: int) -> float:
 
 
 def independent_negative_log_likelihood(train: Tensor, test: Tensor) -> float:
-    """-log p(x) of pixels 0 or 1, each with a chance of its own; nats an image.
+    """-log p(x) of independent pixels, 0 or 1, in nats an image.
 
-    Half a pixel of either kind is added to the count (Krichevsky and Trofimov 1981), so that no
-    chance is 0.
+    Half a pixel of either kind is added to the counts (Krichevsky and Trofimov 1981), so that no
+    probability is 0.
     """
     chance = (train.double().sum(0) + 0.5) / (len(train) + 1)
     test = test.double()
@@ -142,7 +142,7 @@ def independent_negative_log_likelihood(train: Tensor, test: Tensor) -> float:
 
 
 def _spectrum(train: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean (D,), and the covariance's eigenvalues (D,), falling, with their vectors (D, D)."""
+    """Mean (D,), and the covariance's eigenvalues (D,), descending, and eigenvectors (D, D)."""
     train = train.double()
     mean = train.mean(0)
     centred = train - mean

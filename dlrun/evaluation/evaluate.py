@@ -1,12 +1,14 @@
 """Every number that applies to a method on a split, by what the method can do."""
 
+import math
+
 import torch
 from torch import Tensor
 
 from dlrun.data.table import Table, domain_rows
 from dlrun.evaluation.baselines import DomainNeighbours
-from dlrun.evaluation.codes import code_numbers, likelihood
 from dlrun.evaluation.features import (
+    full_precision,
     knn_predict,
     linear_probe,
     mean_average_precision,
@@ -17,6 +19,7 @@ from dlrun.evaluation.features import (
 )
 from dlrun.evaluation.groups import group_numbers
 from dlrun.evaluation.inference import DIRECTIONS, Inference
+from dlrun.losses.reconstruction import gaussian_kl_of_each
 from dlrun.methods.abilities import (
     Decodes,
     Embeds,
@@ -29,6 +32,10 @@ from dlrun.methods.abilities import (
 )
 from dlrun.methods.hooks import HasTeacher, Validates
 from dlrun.randomness import seed_everything
+
+# The variance of the posterior's mean: Burda et al. 2016, arXiv 1509.00519, section 5.2.
+_ACTIVE = 1e-2
+_DRAWS = 10  # at a time for a batch of images
 
 
 def evaluate(
@@ -127,6 +134,46 @@ def _features(inference: Inference, method: Embeds, table: Table, probe: bool) -
         if probe and retrieves:
             numbers["mean_average_precision"] = mean_average_precision(features, wanted)
     return numbers
+
+
+def code_numbers(
+    inference: Inference, method: HasPosterior, table: Table, full: bool
+) -> dict[str, float]:
+    """`active_units`: the dimensions that depend on the image; if `full`, `kl/00`, `kl/01`, ..."""
+    means, parts = [], []
+    for batch in inference.batches(table):
+        mu, logvar = method.posterior(batch.image)
+        means.append(mu.double())
+        parts.append(gaussian_kl_of_each(mu, logvar).double())
+    numbers = {"active_units": float((torch.cat(means).var(0) > _ACTIVE).sum())}
+    if full:
+        each = torch.cat(parts).mean(0).tolist()
+        numbers |= {f"kl/{dim:02d}": value for dim, value in enumerate(each)}
+    return numbers
+
+
+@full_precision()
+def likelihood(inference: Inference, method: HasLikelihood, table: Table) -> dict[str, float]:
+    """-log p(x) by importance-weighted draws (Burda et al. 2016, equation 8), nats an image.
+
+    An upper bound on average, tighter with more draws. Of binary pixels also in bits a pixel.
+    """
+    found = torch.cat([_log_likelihood(method, batch.image) for batch in inference.batches(table)])
+    name, value = method.likelihood_metric, -float(found.mean())
+    numbers = {name: value}
+    if name == "negative_log_likelihood":
+        pixels = table.images[0].numel()
+        numbers["bits_per_dimension"] = value / (pixels * math.log(2))
+    return numbers
+
+
+def _log_likelihood(method: HasLikelihood, image: Tensor) -> Tensor:
+    """log mean exp of the weights, (B,), a few draws at a time: all would not fit in memory."""
+    total = image.new_full((len(image),), -math.inf, dtype=torch.float64)
+    for left in range(method.likelihood_draws, 0, -_DRAWS):
+        weights = method.log_weights(image, min(left, _DRAWS))
+        total = torch.logaddexp(total, weights.logsumexp(0))
+    return total - math.log(method.likelihood_draws)
 
 
 def _reconstruction_error(inference: Inference, method: Reconstructs, table: Table) -> float:

@@ -33,14 +33,7 @@ def full_precision() -> Iterator[None]:
 def knn_predict(bank: Tensor, bank_labels: Tensor, queries: Tensor, k: int = KNN_K) -> Tensor:
     """The class with the most weight among the k nearest by cosine, weight exp(cos / 0.07).
 
-    Args:
-        bank: features (N, D), float32.
-        bank_labels: int64 (N,).
-        queries: features (M, D).
-        k: neighbours; all of the bank where it is smaller.
-
-    Returns:
-        int64 (M,).
+    From features (N, D), float32, with int64 labels (N,), for queries (M, D): int64 (M,).
     """
     bank = F.normalize(bank, dim=1)
     classes = int(bank_labels.max()) + 1
@@ -68,13 +61,7 @@ def linear_probe(train: Tensor, labels: Tensor, test: Tensor) -> Tensor:
     Multinomial logistic regression on standardised features with an L2 penalty, by L-BFGS over the
     whole train set, so that there is no learning rate to choose.
 
-    Args:
-        train: (N, D), float32.
-        labels: int64 (N,).
-        test: (M, D).
-
-    Returns:
-        int64 (M,).
+    From features (N, D), float32, with int64 labels (N,), for features (M, D): int64 (M,).
     """
     mean, std = train.mean(0), train.std(0).clamp_min(1e-6)
     x = (train - mean) / std
@@ -100,14 +87,14 @@ def linear_probe(train: Tensor, labels: Tensor, test: Tensor) -> Tensor:
 
 @full_precision()
 def spread(projections: Tensor) -> dict[str, float]:
-    """How far projections (N, D) are from having collapsed, whatever the loss says.
+    """How far projections (N, D) are from a collapse, whatever the loss is.
 
-    `projection_std`: mean standard deviation of the unit vectors' coordinates; 1/sqrt(D) where they
-    point everywhere, 0 where all are one. `projection_rank`: effective rank of the centred vectors,
+    `projection_std`: mean standard deviation of the unit vectors' coordinates, 1/sqrt(D) if they
+    point everywhere and 0 if all are one. `projection_rank`: effective rank of the centred vectors,
     exp of the entropy of their normalised singular values (Roy and Vetterli 2007), 1 to D.
     """
     if len(projections) < 2:
-        return {}  # a single one has no spread
+        return {}
     unit = F.normalize(projections, dim=1)
     centred = unit - unit.mean(0)
     singular = torch.linalg.svdvals(centred)
@@ -137,18 +124,12 @@ def queries(labels: Tensor) -> Tensor:
 
 @full_precision()
 def recall_at_k(features: Tensor, labels: Tensor, ks: Sequence[int]) -> dict[int, float]:
-    """The share of queries with an image of their class among the k nearest.
+    """The fraction of queries with an image of their class among the k nearest.
 
-    As in metric learning (Oh Song et al. 2016, arXiv 1511.06452); elsewhere recall is the share of
-    the class that was found.
+    As in metric learning (Oh Song et al. 2016, arXiv 1511.06452); elsewhere, recall is the fraction
+    of the class that was found.
 
-    Args:
-        features: (N, D), float32.
-        labels: int64 (N,).
-        ks: each at least 1.
-
-    Returns:
-        In [0, 1] for each k; NaN without queries.
+    Of features (N, D), float32, and int64 labels (N,), for each of `ks`; NaN without queries.
     """
     ahead = []  # how many images of other classes come before the first of the query's
     for cosine, hit in _compared(features, labels):
@@ -165,17 +146,12 @@ def recalls(features: Tensor, labels: Tensor) -> dict[str, float]:
 
 @full_precision()
 def mean_average_precision(features: Tensor, labels: Tensor) -> float:
-    """Over queries the mean of average precision: that of the precision at each image of the class.
+    """The mean over queries of average precision: the mean precision at each image of the class.
 
     Manning, Raghavan and Schuetze 2008, "Introduction to information retrieval", section 8.4, over
-    the whole list, not its beginning alone.
+    the whole list.
 
-    Args:
-        features: (N, D), float32.
-        labels: int64 (N,).
-
-    Returns:
-        In (0, 1]; NaN without queries.
+    Of features (N, D), float32, and int64 labels (N,); NaN without queries.
     """
     rank = torch.arange(1, len(labels) + 1, device=labels.device)
     found = [torch.empty(0, device=labels.device, dtype=torch.float64)]

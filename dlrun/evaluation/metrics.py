@@ -67,7 +67,7 @@ _BY_COLUMN = ("accuracy", "absolute_error", "loss")
 
 
 def find(name: str, own: Mapping[str, Metric] | None = None) -> Metric | None:
-    """The metric of that name; None where nobody has described it.
+    """The metric of that name; None if it is not described.
 
     Args:
         name: such as `accuracy`, `accuracy_gender` or `kid[features]/prior`.
@@ -88,19 +88,12 @@ def find(name: str, own: Mapping[str, Metric] | None = None) -> Metric | None:
 
 
 def describe(name: str, own: Mapping[str, Metric] | None = None) -> Metric:
-    """As `find`; a name that nobody has described is neither better high nor low."""
+    """As `find`; a metric that is not described has neither a direction nor a unit."""
     return find(name, own) or Metric(name)
 
 
-def better(
-    name: str, new: float, old: float | None, own: Mapping[str, Metric] | None = None
-) -> bool:
-    """Whether `new` is an improvement; the first always is, NaN never."""
-    return describe(name, own).better(new, old)
-
-
 def to_plain(own: Mapping[str, Metric]) -> dict[str, dict[str, Any]]:
-    """A method's own metrics, for summary.json: what reads it need not load the method."""
+    """A method's own metrics for summary.json, so that readers need not load the method."""
     return {name: asdict(metric) for name, metric in own.items()}
 
 

@@ -10,6 +10,7 @@ from typing import Self
 
 import torch
 from torch import Tensor
+from torch.distributions import MultivariateNormal
 from torch.nn import functional as F
 
 from dlrun.evaluation.inference import Inference
@@ -32,9 +33,9 @@ class Mixture:
 
     @classmethod
     def fitted(cls, codes: Tensor, components: int, seed: int) -> Self:
-        """By expectation maximisation of codes (N, D), each first with the nearest of some of them.
+        """By expectation maximisation on codes (N, D), from the clusters around some of them.
 
-        Far codes are likelier to be one of those (k-means++, Arthur and Vassilvitskii 2007).
+        These are drawn by k-means++ (Arthur and Vassilvitskii 2007): far codes are likelier.
         """
         codes = codes.double().cpu()
         chosen = codes[:1]
@@ -67,12 +68,9 @@ class Mixture:
 
     def joint(self, codes: Tensor) -> Tensor:
         """log weight_k N(x; mean_k, ...) of codes (N, D), float64: (N, K). Its logsumexp: log p."""
-        centred = (codes - self.mean[:, None]).mT  # (K, D, N)
-        solved = torch.linalg.solve_triangular(self.factor, centred, upper=False)
-        half_log_det = self.factor.diagonal(dim1=1, dim2=2).log().sum(1)
-        constant = 0.5 * codes.shape[1] * math.log(2 * math.pi)
-        distance: Tensor = solved.square().sum(1).T
-        return self.weight.log() - half_log_det - constant - 0.5 * distance
+        gaussians = MultivariateNormal(self.mean, scale_tril=self.factor, validate_args=False)
+        found: Tensor = self.weight.log() + gaussians.log_prob(codes[:, None])
+        return found
 
     def sample(self, n: int) -> Tensor:
         """n codes (n, D), float32, drawn with the default generator."""

@@ -2,16 +2,17 @@
 
 import shlex
 from dataclasses import asdict, dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from dlrun.errors import UserError
 from dlrun.export.check import BATCHES, TOLERANCE, Images
-from dlrun.files import read_json, write_json
+from dlrun.files import write_json
 from dlrun.registry import lookup
 from dlrun.runs.folder import RunFolder
 from dlrun.runs.provenance import brief
-from dlrun.runs.status import read_status
+from dlrun.runs.run import Run
 from dlrun.use import TrainedModel
 
 FILE = "card.json"
@@ -33,13 +34,13 @@ def write(
     model: TrainedModel,
     folder: RunFolder | None,
     images: Images,
-    files: dict[str, File],
+    exported: dict[str, File],
     target: Path,
 ) -> None:
     """Writes card.json, and README.md with the same for people."""
     config, info, scale = model.config, model.info, model.scale
-    status = read_status(folder) if folder is not None else None
-    summary = read_json(folder.summary) if folder is not None else {}
+    run = None if folder is None else Run(folder.path)
+    summary = run.summary if run else {}
     content = {
         "method": config["method"]["name"],
         "model": config["model"],
@@ -53,15 +54,15 @@ def write(
         "image_shape": list(model.image_shape),
         "normalisation": {"shift": scale.shift.tolist(), "scale": scale.scale.tolist()},
         "capabilities": list(model.capabilities),
-        "run": None if folder is None else folder.name,
-        "status": None if status is None else status.state,
+        "run": run.name if run else None,
+        "status": run.status.state if run and run.status else None,
         "step": model.step,
         "metrics": {
             "val": {"step": model.content.get("val_step"), **model.val},
             "test": {k: v for k, v in summary.get("test", {}).items() if k in ("last", "best")},
             "best_chosen_by": summary.get("key_metric"),
         },
-        "files": {name: asdict(file) for name, file in files.items()},
+        "files": {name: asdict(file) for name, file in exported.items()},
         "check": {
             "images": len(images.table),
             "of": "noise" if images.warning else "the test split",
@@ -69,7 +70,7 @@ def write(
             "tolerance": TOLERANCE,
             "batches": list(BATCHES),
         },
-        "reproduce": _command(model, folder),
+        "reproduce": _command(model, run),
         "trained_with": model.content.get("provenance"),
         "exported_with": brief(),
         "config": config,
@@ -86,65 +87,25 @@ def _licence(dataset: str, own_code: bool) -> str:
     return licence
 
 
-def _command(model: TrainedModel, folder: RunFolder | None) -> str | None:
+def _command(model: TrainedModel, run: Run | None) -> str | None:
     """The command that started the run."""
-    if folder is not None and folder.commands.exists():
-        first = folder.commands.read_text(encoding="utf-8").splitlines()[:1]
-        return first[0].split(" ", 2)[-1] if first else None
+    if run and run.commands:
+        return run.commands[0].split(" ", 2)[-1]
     written = model.content.get("provenance", {}).get("command")
     return None if written is None else str(written)
 
 
 def _readme(card: dict[str, Any]) -> str:
-    data = card["dataset"]
-    height, width = card["image_shape"][1:]
-    colours = "RGB" if card["image_shape"][0] == 3 else "grey"
-    norm = card["normalisation"]
-    parts = [
-        f"# {card['method']} on {data['name']}",
-        f"Trained by dlrun, run {card['run'] or 'not known'} "
-        f"({card['status'] or 'status not known'}), at step {card['step']:,}.",
-        f"- model: `{shlex.join(f'{k}={v}' for k, v in card['model'].items())}`\n"
-        f"- data: {data['name']}, licence: {data['licence']}\n"
-        f"- images: {colours}, {height} x {width}; as float32 in [0, 1], then "
-        f"`(x - {norm['shift']}) / {norm['scale']}` for each channel\n"
-        f"- classes: {', '.join(data['class_names']) or 'none'}\n"
-        f"- reproduce: `{card['reproduce'] or 'not known'}`",
-        "## Metrics",
-        _metrics(card["metrics"]),
-        "## Files",
-        _files(card),
-    ]
-    return "\n\n".join(parts) + "\n"
+    """The card for people."""
+    from jinja2 import Environment, StrictUndefined
 
-
-def _metrics(metrics: dict[str, Any]) -> str:
-    rows = [(f"test, {which}", numbers) for which, numbers in metrics["test"].items()]
-    val = {k: v for k, v in metrics["val"].items() if k != "step"}
+    numbers = {f"test, {which}": values for which, values in card["metrics"]["test"].items()}
+    step, *val = card["metrics"]["val"].items()
     if val:
-        rows.append((f"val, step {metrics['val']['step']}", val))
-    if not rows:
-        return "None: the run was not evaluated."
-    lines = ["| split, checkpoint | metric | value |", "| --- | --- | --- |"]
-    for name, numbers in rows:
-        lines += [f"| {name} | {key} | {value:.4g} |" for key, value in numbers.items()]
-    chosen = metrics["best_chosen_by"]
-    note = f"\n\nThe best checkpoint was chosen by {chosen} on val, not on test." if chosen else ""
-    return "\n".join(lines) + note
-
-
-def _files(card: dict[str, Any]) -> str:
-    check = card["check"]
-    lines = [
-        f"Each was compared with the original on {check['images']} images of {check['of']}, in "
-        "batches of 1 and of 7."
-    ]
-    lines += [
-        f"- `{name}`: {file['what']}. Largest difference {file['difference']:.1e}."
-        for name, file in card["files"].items()
-    ]
-    for name, file in card["files"].items():
-        if file["code"]:
-            load = f"m.load_state_dict(torch.load('{name}', weights_only=True))"
-            lines += ["", "```python", *file["code"], load, "m.eval()", "```"]
-    return "\n".join(lines)
+        numbers[f"val, step {step[1]}"] = dict(val)
+    options = shlex.join(f"{key}={value}" for key, value in card["model"].items())
+    environment = Environment(
+        undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True
+    )
+    text = (files("dlrun.export") / "README.md.j2").read_text(encoding="utf-8")
+    return environment.from_string(text).render(card, numbers=numbers, options=options)

@@ -102,7 +102,7 @@ def export(
     folder: RunFolder | None,
     target: Path,
     formats: tuple[str, ...],
-    asked: bool,
+    required: bool,
     data_dir: str | None,
     say: Callable[[str], None],
 ) -> None:
@@ -113,7 +113,7 @@ def export(
         folder: of its run, None for a bare file.
         target: does not exist, or is an older export, which is replaced.
         formats: some of FORMATS.
-        asked: whether the user named them; else those that do not apply are skipped.
+        required: whether all formats must apply; else those that do not are skipped.
         data_dir: the folder of the run's data set; None: as in its config.
         say: called with a line for each file.
 
@@ -130,7 +130,7 @@ def export(
         draft.mkdir(parents=True)
         work = Export(model, folder, draft, say, images)
         for name in formats:
-            _WRITERS[name](work, name, asked)
+            _WRITERS[name](work, name, required)
         if not work.files:
             raise UserError(f"{model}: nothing can be exported as {', '.join(formats)}")
         card.write(work.model, folder, images, work.files, draft)
@@ -143,7 +143,7 @@ def export(
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def _write_safetensors(work: Export, name: str, asked: bool) -> None:
+def _write_safetensors(work: Export, name: str, required: bool) -> None:
     path = work.target / "model.safetensors"
     write_safetensors(work.model, path)
     loaded = graphs(work.model, loaded_safetensors(work.model, path))
@@ -151,11 +151,11 @@ def _write_safetensors(work: Export, name: str, asked: bool) -> None:
     work.done(path, "the weights that inference needs, by their names in dlrun", gap)
 
 
-def _write_backbone(work: Export, name: str, asked: bool) -> None:
+def _write_backbone(work: Export, name: str, required: bool) -> None:
     model, found = work.model, backbone(work.model)
     if found is None:
         reason = f"torchvision: {model.config['method']['name']} has no backbone"
-        if asked:
+        if required:
             raise UserError(f"--format {reason}; its networks are in the other formats")
         work.say(f"{reason}, skipped")
         return
@@ -174,7 +174,7 @@ def _write_backbone(work: Export, name: str, asked: bool) -> None:
     work.done(path, what, gap, found.code)
 
 
-def _write_programs(work: Export, name: str, asked: bool) -> None:
+def _write_programs(work: Export, name: str, required: bool) -> None:
     for capability, graph in work.exported.items():
         path = work.target / f"{capability}{_ENDINGS[name]}"
         write_program(graph, work.inputs(capability)[:2].clone(), path)

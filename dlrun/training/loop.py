@@ -12,7 +12,7 @@ from torch import Tensor
 from dlrun.errors import RunFailed, UserError
 from dlrun.evaluation.evaluate import evaluate
 from dlrun.evaluation.inference import Inference
-from dlrun.evaluation.metrics import better
+from dlrun.evaluation.metrics import describe
 from dlrun.evaluation.pictures import pictures, view_picture
 from dlrun.methods.hooks import BeforeEpoch, Warns
 from dlrun.randomness import seed_everything
@@ -257,7 +257,7 @@ class Loop:
                 f"key_metric: {key!r} is not among the metrics of val; expected one of "
                 f"{', '.join(numbers)}, or one that validate() returns"
             )
-        if key in numbers and better(key, numbers[key], progress.best_value, own):
+        if key in numbers and describe(key, own).better(numbers[key], progress.best_value):
             progress.best_value, progress.best_step = numbers[key], progress.step
             if main:
                 checkpoint.save(self.folder.best, self.content())

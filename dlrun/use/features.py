@@ -17,7 +17,7 @@ from dlrun.evaluation.features import nearest
 from dlrun.evaluation.pictures import grid
 from dlrun.use.data import open_data
 from dlrun.use.model import TrainedModel
-from dlrun.use.stream import Read, find_files, in_a_line, printable, read_all, read_batches
+from dlrun.use.stream import Read, find_files, in_a_line, read_all, read_batches
 
 Way = Literal["pca", "tsne", "umap"]
 _THUMBNAIL = 64  # pixels: TensorBoard puts all of them into one picture
@@ -86,7 +86,7 @@ def of_files(model: TrainedModel, paths: list[str], advance: Callable[[int], Non
             unreadable.extend(read for read in batch if read.value is None)
             if len(table):
                 good = [read.path for read in batch if read.value is not None]
-                names = [in_a_line(printable(path)) for path in good]
+                names = [in_a_line(path) for path in good]
                 labels = [Path(name).parent.name for name in names] if labelled else None
                 yield Part(model.embed(table), names, labels, table)
             advance(len(batch))
@@ -117,14 +117,16 @@ class Sample:
     """At most `limit` of a stream's `count` images, evenly spread, as thumbnails."""
 
     def __init__(self, count: int, limit: int) -> None:
-        self.count, self.limit, self.seen = count, min(limit, count), 0
+        self.count, self.limit = count, min(limit, count)
         self.parts: list[Part] = []
 
     def watch(self, parts: Iterator[Part]) -> Iterator[Part]:
         """Yields the same parts and keeps some of their rows."""
+        seen = 0
         for part in parts:
-            rows = [row for row in range(len(part.names)) if self._is_kept(self.seen + row)]
-            self.seen += len(part.names)
+            places = torch.arange(seen, seen + len(part.names) + 1) * self.limit // self.count
+            rows = places.diff().nonzero()[:, 0].tolist()
+            seen += len(part.names)
             if rows:
                 labels = None if part.labels is None else [part.labels[row] for row in rows]
                 names = [part.names[row] for row in rows]
@@ -141,9 +143,6 @@ class Sample:
             [label for part in parts for label in part.labels or ()] if labelled else None,
             torch.cat([part.images for part in parts]),
         )
-
-    def _is_kept(self, index: int) -> bool:
-        return (index + 1) * self.limit // self.count > index * self.limit // self.count
 
 
 def _thumbnails(batch: Tensor) -> Tensor:
@@ -169,14 +168,8 @@ def require_library(way: Way) -> None:
 def pictures(found: Part, way: Way | None, neighbours: bool, seed: int) -> dict[str, Tensor]:
     """Pictures (C, H, W) in [0, 1] by the last part of their files' names.
 
-    Args:
-        found: features and their images.
-        way: of a plot in two dimensions, or None.
-        neighbours: whether to make a grid of images and their nearest ones.
-        seed: of t-SNE and UMAP.
-
-    Raises:
-        UserError: there are too few images.
+    With a `way` a plot in two dimensions, with `neighbours` a grid of images and their nearest
+    ones. Raises UserError if there are too few images.
     """
     made: dict[str, Tensor] = {}
     if way is not None:

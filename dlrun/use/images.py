@@ -49,8 +49,8 @@ def to_bytes(image: Image, shape: Shape) -> Tensor:
 def _array_of(image: Tensor) -> NDArray[Any]:
     if image.ndim not in (2, 3):
         raise UserError(
-            f"got a tensor {tuple(image.shape)}, expected one image (C, H, W); for a batch, give "
-            "list(batch)"
+            f"got a tensor {tuple(image.shape)}, expected an image (C, H, W) or a batch "
+            "(N, C, H, W)"
         )
     image = image.detach().cpu()
     if image.is_floating_point():

@@ -7,7 +7,6 @@ from typing import Any, Literal
 import torch
 
 from dlrun.config.typed import Typed
-from dlrun.data.info import DataInfo
 from dlrun.errors import UserError
 from dlrun.methods.base import Builder, Method
 from dlrun.models.pretrained import Pretrained
@@ -53,51 +52,8 @@ def load(
     content = checkpoint.load(path) if folder is None else checkpoint.load_own(folder, path)
     demand_run(content, str(path))
     source = str(path if folder is None else folder)
-    method, info, memory_format = _rebuild(content, source, own_code=folder is not None)
-    target = pick_device(device)[0]
-    return TrainedModel(
-        method.to(target), info, content, source, target, memory_format, is_file=folder is None
-    )
-
-
-def locate(
-    run: str | PathLike[str], which: Which = "best", outputs: str | PathLike[str] = "outputs"
-) -> tuple[Path, RunFolder | None]:
-    """The checkpoint, and the folder of its run; None for a bare file.
-
-    Raises:
-        UserError: there is none.
-    """
-    if which not in ("best", "last"):
-        raise UserError(f"which: got {which!r}, expected best or last")
-    path = Path(run).expanduser()
-    if path.is_file():
-        return path, None
-    folder = find_run(fspath(run), Path(outputs)).folder
-    for found in (folder.best, folder.last) if which == "best" else (folder.last,):
-        if found.exists():
-            return found, folder
-    way = "wait for it" if folder.in_use() else f"train it with `dlrun resume {folder.name}`"
-    state = "is still training and " if folder.in_use() else ""
-    raise UserError(f"{folder}: {state}has no checkpoint yet; {way}")
-
-
-def _rebuild(
-    content: dict[str, Any], source: str, own_code: bool
-) -> tuple[Method, DataInfo, torch.memory_format]:
-    """A method with the weights of its checkpoint `content`, in eval mode on the CPU.
-
-    Needs neither the data nor other runs. `source` is for messages; `own_code` says whether the
-    checkpoint may name the user's own classes.
-
-    Returns:
-        The method, the facts about its data set, and the memory format of its images.
-
-    Raises:
-        UserError: this dlrun and its code, as they are now, cannot build it.
-    """
     plain = content["config"]
-    typed = Typed(own_code=own_code)
+    typed = Typed(own_code=folder is not None)
     choices = {
         group: typed.choice(group, _without_weights(plain[group]), group)
         for group in ("method", "model", "loss")
@@ -126,8 +82,32 @@ def _rebuild(
         raise UserError(f"{source}: its weights do not fit the method's code ({first})") from None
     method.requires_grad_(False)
     last = bool(build.built) and all(getattr(n, "channels_last", False) for n in build.built)
-    memory_format = torch.channels_last if last else torch.contiguous_format
-    return method.eval().to(memory_format=memory_format), info, memory_format
+    layout = torch.channels_last if last else torch.contiguous_format
+    target = pick_device(device)[0]
+    method.eval().to(memory_format=layout).to(target)
+    return TrainedModel(method, info, content, source, target, layout, is_file=folder is None)
+
+
+def locate(
+    run: str | PathLike[str], which: Which = "best", outputs: str | PathLike[str] = "outputs"
+) -> tuple[Path, RunFolder | None]:
+    """The checkpoint, and the folder of its run; None for a bare file.
+
+    Raises:
+        UserError: there is none.
+    """
+    if which not in ("best", "last"):
+        raise UserError(f"which: got {which!r}, expected best or last")
+    path = Path(run).expanduser()
+    if path.is_file():
+        return path, None
+    folder = find_run(fspath(run), Path(outputs)).folder
+    for found in (folder.best, folder.last) if which == "best" else (folder.last,):
+        if found.exists():
+            return found, folder
+    way = "wait for it" if folder.in_use() else f"train it with `dlrun resume {folder.name}`"
+    state = "is still training and " if folder.in_use() else ""
+    raise UserError(f"{folder}: {state}has no checkpoint yet; {way}")
 
 
 def _without_weights(part: Any) -> Any:

@@ -170,12 +170,10 @@ class TrainedModel:
             UserError: it predicts nothing.
         """
         method = self.require("predict")
-        if not isinstance(method, PredictsTasks):
-            return {LABEL: self.class_names}
         found: dict[str, tuple[str, ...] | None] = {}
         if method.classifies:
             found[LABEL] = self.class_names
-        for task in method.tasks:
+        for task in method.tasks if isinstance(method, PredictsTasks) else ():
             if task.name != LABEL:
                 numbers = tuple(str(number) for number in range(task.classes or 0))
                 known = self.info.value_names.get(task.name) or numbers
@@ -234,13 +232,11 @@ class TrainedModel:
 
     def embed(self, images: Image | Sequence[Image]) -> Tensor:
         """Features (D,) of an image, (N, D) of several."""
-        method: Embeds = self.require("embed")
-        return self.over(images, method.embed)
+        return self.over(images, self.require("embed").embed)
 
     def reconstruct(self, images: Image | Sequence[Image]) -> Tensor:
         """The reconstruction of an image."""
-        method: Reconstructs = self.require("reconstruct")
-        return self.over(images, method.reconstruct)
+        return self.over(images, self.require("reconstruct").reconstruct)
 
     def translate(self, images: Image | Sequence[Image], direction: str) -> Tensor:
         """The image in the other domain.

@@ -1,6 +1,6 @@
 """Tensors and translated images to picture files, each whole or not at all."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -74,8 +74,11 @@ def save_grid(
     written = [save(to_picture(grid(rows)), path)]
     if is_walk and gif:
         steps = [*range(len(rows[0])), *range(len(rows[0]) - 2, 0, -1)]  # there and back
-        frames = (grid([row[step : step + 1] for row in rows]) for step in steps)
-        written.append(save_animation(frames, path.with_suffix(".gif")))
+        first, *others = (
+            to_picture(grid([row[step : step + 1] for row in rows])).convert("P") for step in steps
+        )
+        animation = {"save_all": True, "append_images": others, "duration": 100, "loop": 0}
+        written.append(save(first, path.with_suffix(".gif"), **animation))
     if single:
         written.append(path.with_suffix(""))
         for i, row in enumerate(rows):
@@ -83,14 +86,6 @@ def save_grid(
                 name = f"{i:03d}-{j:03d}" if is_walk else f"{i * len(rows[0]) + j:05d}"
                 save(to_picture(image), written[-1] / f"{name}.png")
     return written
-
-
-def save_animation(frames: Iterable[Tensor], path: Path, seconds: float = 0.1) -> Path:
-    """A GIF in a loop, of pictures (C, H, W) in [0, 1]."""
-    first, *others = (to_picture(frame).convert("P") for frame in frames)
-    return save(
-        first, path, save_all=True, append_images=others, duration=round(1000 * seconds), loop=0
-    )
 
 
 def translate_files(

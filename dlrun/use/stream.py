@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from dlrun.data.sources.decoding import decode_file, reason
-from dlrun.data.sources.image_folder import SUFFIXES
+from dlrun.data.sources.image_folder import SUFFIXES, images_below
 from dlrun.errors import UserError
 from dlrun.use.images import Shape
 
@@ -61,25 +61,6 @@ def _expand(text: str) -> list[str]:
         what = "nothing matches it" if glob.has_magic(path) else "no such file or folder"
         raise UserError(f"{text}: {what}")
     return [p for p in matches if os.path.isfile(p) and p.lower().endswith(SUFFIXES)]
-
-
-def images_below(folder: str) -> list[str]:
-    """Every image file below a folder, sorted by folder and name; each folder once."""
-    found, seen = [], {os.path.realpath(folder)}
-    for where, folders, names in os.walk(folder, followlinks=True):
-        kept = []
-        for name in sorted(folders):
-            real = os.path.realpath(os.path.join(where, name))
-            if not name.startswith(".") and real not in seen:
-                seen.add(real)
-                kept.append(name)
-        folders[:] = kept
-        found += [
-            os.path.join(where, name)
-            for name in sorted(names)
-            if name.lower().endswith(SUFFIXES) and not name.startswith(".")
-        ]
-    return found
 
 
 def stream(

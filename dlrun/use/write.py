@@ -5,7 +5,6 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import IO, Any
@@ -26,15 +25,10 @@ Write = Callable[[Sequence[Row]], object]
 
 @contextmanager
 def row_writer(path: Path | None, kind: str, columns: Mapping[str, type]) -> Iterator[Write]:
-    """Writes rows to `path`, or to standard output if it is None.
+    """Writes rows to `path`, or to standard output if it is None, in one of FORMATS.
 
-    Args:
-        path: replaced at the end.
-        kind: one of FORMATS.
-        columns: their names, and str or float.
-
-    Raises:
-        UserError: it cannot be written, or pyarrow is missing.
+    `columns` are their names, and str or float. Raises UserError if the file cannot be written, or
+    pyarrow is missing.
     """
     if path is None:
         with FORMATS[kind](sys.stdout, columns) as write:
@@ -118,25 +112,6 @@ FORMATS: dict[str, Callable[[IO[str], Mapping[str, type]], AbstractContextManage
 }
 
 
-@dataclass(frozen=True)
-class Task:
-    """The columns of one task.
-
-    Attributes:
-        name: of the task.
-        classes: their names; None for a number.
-        top: the columns of a class and of its probability, the most probable class first.
-        number: the column of a number.
-        every: a column for the probability of each class, or none.
-    """
-
-    name: str
-    classes: tuple[str, ...] | None
-    top: tuple[tuple[str, str], ...] = ()
-    number: str = ""
-    every: tuple[str, ...] = ()
-
-
 class Sheet:
     """The table of `file`, its predictions, and `error`.
 
@@ -147,57 +122,53 @@ class Sheet:
     """
 
     def __init__(self, tasks: Mapping[str, tuple[str, ...] | None], top: int, every: bool) -> None:
+        self.tasks, self.top, self.every = tasks, top, every
         self.columns: dict[str, type] = {"file": str}
-        self.tasks = [self._task(name, classes, top, every) for name, classes in tasks.items()]
+        """Their names, and str or float."""
+        self._of_task: dict[str, list[str]] = {}
+        for task, classes in tasks.items():
+            self._of_task[task] = []
+            for name, kind in self._columns_of(task, classes).items():
+                while name in self.columns or name == "error":  # a task may be called `file`
+                    name += "_"
+                self.columns[name] = kind
+                self._of_task[task].append(name)
         self.columns["error"] = str
+
+    def _columns_of(self, task: str, classes: tuple[str, ...] | None) -> dict[str, type]:
+        if classes is None:
+            return {task: float}
+        chance, of = ("probability", "") if task == LABEL else (f"{task}_probability", f"{task}=")
+        found: dict[str, type] = {}
+        for rank in range(1, min(self.top, len(classes)) + 1):
+            end = "" if rank == 1 else f"_{rank}"
+            found |= {f"{task}{end}": str, f"{chance}{end}": float}
+        return found | {f"p({of}{name})": float for name in classes if self.every}
 
     def row(self, read: Read[Tensor], predicted: Mapping[str, Prediction | float]) -> Row:
         """Of a file and its predictions, which are empty if it cannot be read."""
         row = dict.fromkeys(self.columns) | {"file": printable(read.path)}
-        for task in self.tasks if predicted else ():
-            value = predicted[task.name]
-            if isinstance(value, float):
-                row[task.number] = value
-                continue
-            for (label, chance), found in zip(task.top, value.top(len(task.top)), strict=True):
-                row[label], row[chance] = found
-            if task.every:
-                row |= zip(task.every, value.probabilities.tolist(), strict=True)
+        for task, value in predicted.items():
+            values: list[str | float] = [value] if isinstance(value, float) else []
+            if isinstance(value, Prediction):
+                values += chain(*value.top(self.top))
+                values += value.probabilities.tolist() if self.every else []
+            row |= zip(self._of_task[task], values, strict=True)
         return row | {"error": read.error or None}
 
     def cells(self, row: Row) -> Iterator[str]:
         """The predictions of a row for a terminal."""
-        for task in self.tasks:
-            head = "" if task.name == LABEL else f"{task.name} "
-            if task.classes is None:
-                yield f"{head}{row[task.number]:.4g}"
+        for task, classes in self.tasks.items():
+            head = "" if task == LABEL else f"{task} "
+            values = [row[column] for column in self._of_task[task]]
+            if classes is None:
+                yield f"{head}{values[0]:.4g}"
                 continue
-            width = max(map(len, task.classes))
-            for label, chance in task.top:
-                yield f"{head}{str(row[label]).ljust(width)} {row[chance]:.3f}"
-            for name, column in zip(task.classes, task.every, strict=False):
-                yield f"{head}{name} {row[column]:.3f}"
-
-    def _task(self, name: str, classes: tuple[str, ...] | None, top: int, every: bool) -> Task:
-        if classes is None:
-            return Task(name, None, number=self._column(name, float))
-        chance = "probability" if name == LABEL else f"{name}_probability"
-        ends = ("", *(f"_{rank}" for rank in range(2, min(top, len(classes)) + 1)))
-        columns = tuple(
-            (self._column(f"{name}{end}", str), self._column(f"{chance}{end}", float))
-            for end in ends
-        )
-        of = "" if name == LABEL else f"{name}="
-        names = classes if every else ()
-        each = tuple(self._column(f"p({of}{k})", float) for k in names)
-        return Task(name, classes, columns, every=each)
-
-    def _column(self, name: str, kind: type) -> str:
-        """Adds it; a name that is taken, such as `file`, gets an underscore."""
-        while name in self.columns or name == "error":
-            name += "_"
-        self.columns[name] = kind
-        return name
+            width, most = max(map(len, classes)), 2 * min(self.top, len(classes))
+            for label, chance in zip(values[:most:2], values[1:most:2], strict=True):
+                yield f"{head}{str(label).ljust(width)} {chance:.3f}"
+            for name, chance in zip(classes, values[most:], strict=False):
+                yield f"{head}{name} {chance:.3f}"
 
 
 def write_features(parts: Iterable[Part], path: Path) -> tuple[int, int]:

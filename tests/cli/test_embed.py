@@ -9,21 +9,17 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from trained_runs import outputs, wild
+from trained_runs import call, outputs, wild
 
 import dlrun
-from dlrun.cli import run
-from dlrun.errors import UserError
 from dlrun.use.features import Part, Sample, in_two_dimensions, neighbour_rows
 
 
-def embed(*words: str) -> int:
-    return run(["embed", *words, "--outputs", str(outputs()), "--device", "cpu"])
-
-
-def test_the_val_split_with_everything(tmp_path: Path) -> None:
+def test_the_val_split_with_everything(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "f.npy"
-    assert embed("the-vae", "-o", str(out), "--picture", "--neighbours", "--projector") == 0
+    words = ("--picture", "--neighbours", "--projector", "--sample", "50")
+    assert call("embed", "the-vae", "-o", str(out), *words) == 0
+    assert "pictures show 50 of them" in capsys.readouterr().err
     features = np.load(out)
     lines = (tmp_path / "f-names.tsv").read_text().splitlines()
     assert features.shape == (400, 20) and features.dtype == np.float32 and len(lines) == 400
@@ -37,7 +33,7 @@ def test_the_val_split_with_everything(tmp_path: Path) -> None:
 def test_files_and_those_that_cannot_be_read(tmp_path: Path) -> None:
     wild(tmp_path / "wild")
     out = tmp_path / "f.npy"
-    assert embed("the-sup", str(tmp_path / "wild"), "-o", str(out)) == 1
+    assert call("embed", "the-sup", str(tmp_path / "wild"), "-o", str(out)) == 1
     names = [line.split("\t")[0] for line in (tmp_path / "f-names.tsv").read_text().splitlines()]
     assert [Path(name).name for name in names] == [
         "a.jpg", "cmyk.jpg", "palette.png", "16.png", "alpha.png",
@@ -45,18 +41,6 @@ def test_files_and_those_that_cannot_be_read(tmp_path: Path) -> None:
     model = dlrun.load(outputs() / "fashion_mini/supervised/the-supervised", device="cpu")
     wanted = model.embed([*names])
     assert np.allclose(np.load(out), wanted.numpy(), atol=1e-5)
-
-
-def test_a_split_is_not_a_folder() -> None:
-    with pytest.raises(UserError, match="for a split of the run's own data set, give --split test"):
-        embed("the-vae", "test")
-
-
-def test_pictures_of_many_are_of_some(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = tmp_path / "f.npy"
-    assert embed("the-vae", "-o", str(out), "--picture", "--neighbours", "--sample", "50") == 0
-    assert "pictures show 50 of them" in capsys.readouterr().err
-    assert np.load(out).shape == (400, 20)
 
 
 def parts(count: int, each: int, width: int, side: int) -> Iterator[Part]:
@@ -128,23 +112,3 @@ def test_neighbours_begin_with_the_image_itself() -> None:
     rows = neighbour_rows(features, images, queries=4, columns=2)
     order = [(row[:, 0, 0, 0] * 255).round().int().tolist() for row in rows]
     assert order == [[0, 1], [1, 0], [2, 3], [3, 2]]
-
-
-@pytest.mark.parametrize(
-    ("words", "why"),
-    [
-        (["the-cyc"], "cannot embed; it can translate"),
-        (["the-vae", "-o", "a.csv"], r"ends in .npy or .parquet"),
-        (["the-vae", "--picture", "umap", "-o", "{}/a.npy"], "needs umap-learn"),
-    ],
-)
-def test_mistakes_are_told_in_a_line(words: list[str], why: str, tmp_path: Path) -> None:
-    if "umap" in words:
-        try:
-            import umap  # noqa: F401
-        except ImportError:
-            pass
-        else:
-            pytest.skip("umap is installed")
-    with pytest.raises(UserError, match=why):
-        embed(*[word.format(tmp_path) for word in words])

@@ -1,20 +1,14 @@
-"""sample, reconstruct, interpolate, traverse: grids, animations, single files."""
+"""sample, reconstruct, interpolate, traverse, translate: grids, animations, single files."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from trained_runs import outputs, wild
+from trained_runs import call, outputs, wild
 
-from dlrun.cli import run
+import dlrun
 from dlrun.errors import UserError
-
-HERE = ("--outputs", "{outputs}", "--device", "cpu")
-
-
-def call(*words: str) -> int:
-    return run([word.replace("{outputs}", str(outputs())) for word in (*words, *HERE)])
 
 
 @pytest.fixture
@@ -72,17 +66,38 @@ def test_an_autoencoder_walks_as_far_as_its_codes_go(tmp_path: Path, image: str)
         call("traverse", "the-auto", "--prior", "-o", out)
 
 
-@pytest.mark.parametrize(
-    ("words", "why"),
-    [
-        (("sample", "the-vae", "-n", "0"), "-n: got 0"),
-        (("sample", "the-auto"), "cannot sample.*can sample: vae.*the-vae"),
-        (("sample", "the-vae", "-n", "1", "-o", "a.tar/"), "cannot be written"),
-        (("interpolate", "the-vae", "no.png", "no.png"), "no.png: No such file"),
-        (("traverse", "the-vae", "--dims", "99", "--prior"), "dims: got 99"),
-    ],
-)
-def test_mistakes_are_told_in_a_line(words: tuple[str, ...], why: str, tmp_path: Path) -> None:
-    (tmp_path / "a.tar").write_text("a file")
-    with pytest.raises(UserError, match=why):
-        call(*[word.replace("a.tar/", str(tmp_path / "a.tar/x")) for word in words])
+# --- translate -----------------------------------------------------------------------------------
+
+
+def test_a_folder_comes_out_as_it_was_laid_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, out = tmp_path / "in", tmp_path / "in" / "out"  # inside of it, and still not read
+    wild(source)
+    assert call("translate", "the-cyc", str(source), str(out), "--to", "B") == 1
+    printed = capsys.readouterr().err
+    assert "5 images translated to Ankle boot" in printed and "2 of 7" in printed
+    made = sorted(p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file())
+    assert made == ["a.jpg", "cmyk.jpg", "palette.png", "sub/16.png", "sub/alpha.png"]
+    for name in made:
+        with Image.open(source / name) as before, Image.open(out / name) as after:
+            assert after.size == before.size
+            assert after.format == before.format
+
+    (out / "sub" / "16.png").unlink()
+    kept = (out / "a.jpg").stat().st_mtime_ns
+    assert call("translate", "the-cyc", str(source), str(out), "--to", "Ankle boot") == 1
+    assert "1 images translated" in (printed := capsys.readouterr().err)
+    assert "4 existed already" in printed
+    assert (out / "sub" / "16.png").exists() and (out / "a.jpg").stat().st_mtime_ns == kept
+
+
+def test_what_is_written_is_what_the_model_gives(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    pixels = np.random.default_rng(0).integers(0, 255, (28, 28), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "in" / "a.png")
+    source, out = str(tmp_path / "in"), str(tmp_path / "out")
+    assert call("translate", "the-cyc", source, out, "--to", "A") == 0
+    model = dlrun.load(outputs() / "fashion_mini/cyclegan/the-cyclegan", device="cpu")
+    wanted = model.translate(pixels, "b_to_a")[0].numpy() * 255
+    assert np.abs(np.array(Image.open(tmp_path / "out" / "a.png")) - wanted).max() < 1

@@ -3,7 +3,6 @@
 import csv
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -13,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from trained_runs import outputs, wild
+from trained_runs import call, outputs, wild
 
 import dlrun as package
 from dlrun.cli import run
@@ -65,26 +64,7 @@ def test_a_copied_file_and_every_format(tmp_path: Path, capsys: pytest.CaptureFi
 def test_what_cannot_predict_says_who_can(tmp_path: Path) -> None:
     wild(tmp_path / "wild")
     with pytest.raises(UserError, match=r"cannot predict.*Runs here that can: the-supervised"):
-        run(["predict", "the-vae", str(tmp_path / "wild"), "--outputs", str(outputs())])
-
-
-@pytest.mark.parametrize(
-    ("words", "why"),
-    [
-        (["nowhere"], "nowhere: no such file or folder"),
-        (["no*.png"], "nothing matches it"),
-        (["{}"], "no image there"),
-        (["{}/a.png", "--top", "0"], "--top: got 0"),
-        (["{}/a.png", "-o", "a.doc"], "expected a name that ends in .csv"),
-        (["{}/a.png", "--tops", "3"], "--tops: unknown argument. Did you mean --top?"),
-    ],
-)
-def test_mistakes_are_told_in_a_line(words: list[str], why: str, tmp_path: Path) -> None:
-    if words != ["{}"]:
-        Image.new("L", (9, 9)).save(tmp_path / "a.png")
-    named = [word.format(tmp_path) for word in words]
-    with pytest.raises(UserError, match=re.escape(why)):
-        run(["predict", "the-supervised", *named, "--outputs", str(outputs())])
+        call("predict", "the-vae", str(tmp_path / "wild"))
 
 
 def test_many_images_are_never_held_at_once(tmp_path: Path) -> None:

@@ -7,19 +7,17 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from harness import CASES, SMALL, experiment
+from harness import CASES, SMALL
 from PIL import Image
 from torch import Tensor
+from trained_runs import saved
 
 import dlrun
 from dlrun import cli
-from dlrun.config.typed import to_plain_types
 from dlrun.errors import UserError
 from dlrun.training import checkpoint
-from dlrun.training.run import describe
 
 CAN = {
     "supervised": ("predict", "embed"),
@@ -34,20 +32,6 @@ CAN = {
     "cyclegan": ("translate",),
 }
 DISTILLED = ("distill hint", "distill attention", "distill remembered", "supervised transfer")
-
-
-def saved(path: Path, *overrides: str) -> tuple[Any, dict[str, Any]]:
-    """A checkpoint as the loop writes it, of a method that has been nowhere near training."""
-    made = experiment(*overrides)
-    content = describe(to_plain_types(made.config), made)
-    content |= {"step": 3, "val": {}, "val_step": None, "method": made.method.state_dict()}
-    checkpoint.save(path, content)
-    return made, content
-
-
-def photograph() -> Image.Image:
-    pixels = np.random.default_rng(0).integers(0, 255, (40, 50, 3), dtype=np.uint8)
-    return Image.fromarray(pixels)
 
 
 @pytest.mark.parametrize("case", [*SMALL, *DISTILLED])
@@ -74,6 +58,8 @@ def test_a_copied_file_is_enough_and_gives_what_the_method_gave(case: str, tmp_p
         assert predictions[0].label == made.data.class_names[given[0].argmax()]
     if "embed" in model.capabilities:
         same(model.embed(images), made.method.embed)
+        assert torch.equal(model.embed(table), model.embed(images))  # a batch in one tensor
+        assert torch.equal(model.embed(table.float() / 255), model.embed(images))
     if "reconstruct" in model.capabilities:
         same(model.reconstruct(images), made.method.reconstruct)
     if "translate" in model.capabilities:
@@ -82,7 +68,7 @@ def test_a_copied_file_is_enough_and_gives_what_the_method_gave(case: str, tmp_p
         assert torch.equal(to_a, model.translate(images, "b_to_a"))
 
 
-def test_codes_are_walked_between_images(tmp_path: Path) -> None:
+def test_a_vae_walks_between_images_and_samples_by_its_seed(tmp_path: Path) -> None:
     made, _ = saved(tmp_path / "vae.pt", *SMALL["vae"])
     model = dlrun.load(tmp_path / "vae.pt", device="cpu")
     a, b = made.data.val.images[:2]
@@ -94,11 +80,6 @@ def test_codes_are_walked_between_images(tmp_path: Path) -> None:
     assert torch.allclose(walked[:, 2], ends[:1].expand(2, -1, -1, -1), atol=1e-5)
     with pytest.raises(UserError, match="dims: got 999, expected 0 to"):
         model.traverse(a, dims=[999])
-
-
-def test_samples_are_those_of_the_seed(tmp_path: Path) -> None:
-    saved(tmp_path / "vae.pt", *SMALL["vae"])
-    model = dlrun.load(tmp_path / "vae.pt", device="cpu")
     assert torch.equal(model.sample(5, seed=3), model.sample(5, seed=3))
     assert not torch.equal(model.sample(5, seed=3), model.sample(5, seed=4))
     assert model.sample(300).shape == (300, *model.image_shape)  # more than a batch
@@ -109,8 +90,10 @@ def test_an_autoencoder_has_no_prior_to_walk_in(tmp_path: Path) -> None:
     model = dlrun.load(tmp_path / "ae.pt", device="cpu")
     with pytest.raises(UserError, match=r"has no prior; give codes="):
         model.traverse()
-    codes = model.embed(list(made.data.val.images[:20]))
+    codes = model.embed(made.data.val.images[:20])
     assert model.traverse(codes=codes, steps=3).shape[1] == 3
+    with pytest.raises(UserError, match=r"cannot sample; it can embed, reco.*can sample: vae"):
+        model.sample(3)
 
 
 def test_loading_and_using_change_nothing_else(tmp_path: Path) -> None:
@@ -134,13 +117,6 @@ assert not [name for name in sys.modules if name.split(".")[0] in ("hydra", "ten
         [sys.executable, "-c", script, str(tmp_path / "vae.pt")], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-
-
-def test_what_it_cannot_do_is_told_with_who_can(tmp_path: Path) -> None:
-    saved(tmp_path / "s.pt", *SMALL["supervised"])
-    model = dlrun.load(tmp_path / "s.pt", device="cpu")
-    with pytest.raises(UserError, match=r"cannot sample; it can predict, embed.*can sample: vae"):
-        model.sample(3)
 
 
 def test_attributes_come_back_too(tmp_path: Path) -> None:
@@ -197,7 +173,7 @@ def test_no_verb_runs_code_that_a_file_names(
     assert "evil_code" not in sys.modules
 
 
-def test_what_is_no_checkpoint_is_told(tmp_path: Path) -> None:
+def test_files_and_names_that_cannot_be_loaded(tmp_path: Path) -> None:
     torch.save({"a": torch.ones(1)}, tmp_path / "plain.pt")
     with pytest.raises(UserError, match=r"plain.pt: not a checkpoint of dlrun"):
         dlrun.load(tmp_path / "plain.pt")

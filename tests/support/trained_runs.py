@@ -5,17 +5,20 @@ import shutil
 import tempfile
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from harness import SMALL, experiment
 from PIL import Image
 
+from dlrun.cli import run
 from dlrun.config.typed import to_plain_types
 from dlrun.evaluation.evaluate import evaluate
 from dlrun.files import write_json
 from dlrun.runs.folder import RunFolder
 from dlrun.training import checkpoint
+from dlrun.training.assemble import Experiment
 from dlrun.training.final_test import inference_of
 from dlrun.training.run import describe
 
@@ -30,17 +33,34 @@ def outputs() -> Path:
     return folder
 
 
+def call(*words: str) -> int:
+    """`dlrun WORDS` on these runs, on the CPU."""
+    return run([*words, "--outputs", str(outputs()), "--device", "cpu"])
+
+
+def save_made(path: Path, made: Experiment, **more: Any) -> dict[str, Any]:
+    """A checkpoint of the experiment as it is now; the file's content."""
+    content = describe(to_plain_types(made.config), made)
+    content |= {"step": 3, "val": {}, "val_step": 3, "method": made.method.state_dict(), **more}
+    checkpoint.save(path, content)
+    return content
+
+
+def saved(path: Path, *overrides: str) -> tuple[Experiment, dict[str, Any]]:
+    """A checkpoint with initial weights: the experiment, and the file's content."""
+    made = experiment(*overrides)
+    return made, save_made(path, made)
+
+
 def save_run(outputs: Path, method: str, *overrides: str) -> RunFolder:
+    """The folder of a complete run with initial weights."""
     made = experiment(*SMALL[method], *overrides)
-    plain = to_plain_types(made.config)
     folder = RunFolder(outputs / "fashion_mini" / method / f"the-{method}")
-    folder.prepare(plain)
+    folder.prepare(to_plain_types(made.config))
     torch.manual_seed(0)
     val = evaluate(inference_of(made, made.method), "val", made.config.seed, full=False)
-    content = describe(plain, made) | {"step": 5, "val": val, "val_step": 5}
-    content["method"] = made.method.state_dict()
-    checkpoint.save(folder.last, content)
-    checkpoint.save(folder.best, content)
+    for path in (folder.last, folder.best):
+        save_made(path, made, step=5, val=val, val_step=5)
     status = {
         "state": "completed", "step": 5, "total": 5, "started": 0, "heartbeat": 0, "pid": 1,
         "host": "elsewhere", "reason": "",

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dlrun.data.table import DataSet, Table
 from dlrun.evaluation.baselines import trivial
-from dlrun.evaluation.codes import code_numbers, likelihood
+from dlrun.evaluation.evaluate import code_numbers, likelihood
 from dlrun.losses.reconstruction import gaussian_kl
 from dlrun.methods.base import Method
 

@@ -111,23 +111,15 @@ class Grey(Known):
 
 
 class Validator(Known):
-    """Its number is each image's label."""
+    """Its numbers are each image's label, and the brightness of those with one label only."""
 
     def validate(self, batch: EvalBatch) -> dict[str, Tensor]:
         assert batch.label is not None
-        return {"label": batch.label.float(), "one": torch.ones(len(batch.image))}
-
-
-class Sparse(Known):
-    """Knows its number of the images with one label only."""
-
-    def __init__(self, label: int) -> None:
-        super().__init__()
-        self.label = label
-
-    def validate(self, batch: EvalBatch) -> dict[str, Tensor]:
-        known = batch.label == self.label
-        return {"brightness": batch.image.flatten(1).amax(1)[known]}
+        known, unknown = batch.label == 2, batch.label == 3
+        brightness = batch.image.flatten(1).amax(1)
+        return {
+            "label": batch.label.float(), "bright": brightness[known], "none": brightness[unknown],
+        }  # fmt: skip
 
 
 class Identity(Known):
@@ -164,26 +156,19 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 # --- the numbers ---------------------------------------------------------------------------------
 
 
-def test_accuracy_is_the_share_of_right_answers() -> None:
+def test_accuracy_is_the_fraction_of_right_answers() -> None:
     data = data_set(val=20)  # 7, 7 and 6 of the classes
     numbers = evaluate(inference_on(Classifier(), data), "val", seed=0, full=False)
     assert numbers == {"accuracy": pytest.approx(7 / 20)}
     assert trivial(data, "val", numbers) == {"accuracy": pytest.approx(7 / 20)}
+    assert evaluate(inference_on(Numbers(), data_set()), "val", 0) == {}  # without classes
 
 
 def test_full_adds_a_classifiers_features_and_the_probe() -> None:
-    data = data_set()
-    assert set(evaluate(inference_on(Classifier(), data), "val", 0)) == {
-        "accuracy", "knn", "linear_probe", "recall_at_1", "recall_at_5",
-    }  # fmt: skip
-    assert set(evaluate(inference_on(Raw(), data), "val", 0)) == {
-        "knn", "linear_probe", "recall_at_1", "recall_at_5",
-    }  # fmt: skip
+    data, features = data_set(), {"knn", "linear_probe", "recall_at_1", "recall_at_5"}
+    assert set(evaluate(inference_on(Classifier(), data), "val", 0)) == {"accuracy", *features}
+    assert set(evaluate(inference_on(Raw(), data), "val", 0)) == features
     assert set(evaluate(inference_on(Raw(), data), "val", 0, full=False)) == {"knn"}
-
-
-def test_without_classes_there_is_no_accuracy() -> None:
-    assert evaluate(inference_on(Numbers(), data_set()), "val", 0) == {}
 
 
 def test_agreement_is_the_share_of_answers_that_are_the_teachers() -> None:
@@ -227,11 +212,8 @@ def test_a_method_whose_key_metric_is_recall_has_it_while_it_trains() -> None:
     assert 1 / 3 < recalls[1] < recalls[5]
     assert trivial(data, "test", numbers) == numbers
     assert trivial(data, "test", quick) == quick
-
-
-def test_without_two_images_of_a_class_there_is_no_recall() -> None:
-    data = data_set(val=3)
-    assert set(evaluate(inference_on(Retrieves(), data), "val", 0)) == {"knn", "linear_probe"}
+    one_each = evaluate(inference_on(Retrieves(), data_set(val=3)), "val", 0)
+    assert set(one_each) == {"knn", "linear_probe"}
 
 
 @pytest.mark.parametrize("labelled", [True, False])
@@ -242,15 +224,6 @@ def test_the_spread_of_projections(labelled: bool) -> None:
     assert numbers.keys() == {"projection_std", "projection_rank"} < METRICS.keys()
     assert 1 < numbers["projection_rank"] <= 4
     assert trivial(data, "val", numbers) == {}
-
-
-def test_numbers_that_are_not_known_of_every_image() -> None:
-    data = data_set(val=20)
-    known = data.val.images[data.val.labels == 2].flatten(1).amax(1) / 255
-    numbers = evaluate(inference_on(Sparse(2), data), "val", 0)
-    assert len(known) == 6
-    assert numbers == {"brightness": pytest.approx(known.mean().item())}
-    assert evaluate(inference_on(Sparse(3), data), "val", 0) == {}
 
 
 @pytest.mark.parametrize("autocast", [nullcontext, bf16])
@@ -265,11 +238,14 @@ def test_raw_pixels_as_features_reach_the_baselines(autocast: Any) -> None:
     assert 0.4 < numbers["knn"] <= 1
 
 
-def test_a_methods_own_numbers_are_means_over_images_and_not_over_batches() -> None:
+def test_a_methods_own_numbers_are_means_over_the_images_that_have_them() -> None:
+    """Not over batches: the last one is smaller."""
     data = data_set(val=20)
-    numbers = evaluate(inference_on(Validator(), data), "val", 0)
-    assert numbers["label"] == pytest.approx((7 * 0 + 7 * 1 + 6 * 2) / 20)
-    assert numbers["one"] == 1
+    known = data.val.images[data.val.labels == 2].flatten(1).amax(1) / 255
+    assert evaluate(inference_on(Validator(), data), "val", 0) == {
+        "label": pytest.approx((7 * 0 + 7 * 1 + 6 * 2) / 20),
+        "bright": pytest.approx(known.mean().item()),
+    }
 
 
 @pytest.mark.parametrize("pixels", ["unit", "symmetric", "standardized"])
@@ -323,24 +299,16 @@ def test_the_trivial_answer_for_a_number_is_the_median_of_those_known(dtype: tor
     assert found == {"absolute_error_age": pytest.approx((0 + 6 + 10) / 3)}
 
 
-def test_an_attribute_that_is_known_of_no_image_has_no_trivial_answer() -> None:
+def test_an_attribute_without_known_values_has_no_baseline_and_needs_no_labels() -> None:
     numbers = {"accuracy_kind": 0.0, "absolute_error_age": 0.0}
     known = {"kind": torch.tensor([1]), "age": torch.tensor([2.0])}
     unknown = {name: column[:0] for name, column in known.items()}
-    assert trivial(with_columns(known, known), "test", numbers).keys() == numbers.keys()
+    data = with_columns(known, known)
+    train, test = (replace(table, labels=None) for table in (data.train, data.test))
+    for given in (data, replace(data, train=train, test=test, class_names=())):
+        assert trivial(given, "test", numbers) == {"accuracy_kind": 1, "absolute_error_age": 0}
     assert trivial(with_columns(unknown, known), "test", numbers) == {}
     assert trivial(with_columns(known, unknown), "test", numbers) == {}
-
-
-def test_attributes_need_no_labels() -> None:
-    data = with_columns({"kind": torch.tensor([1])}, {"kind": torch.tensor([1, 0])})
-    bare = replace(
-        data,
-        train=replace(data.train, labels=None),
-        test=replace(data.test, labels=None),
-        class_names=(),
-    )
-    assert trivial(bare, "test", {"accuracy_kind": 0.0}) == {"accuracy_kind": 0.5}
 
 
 @pytest.mark.parametrize("autocast", [nullcontext, bf16])
@@ -426,36 +394,26 @@ def test_the_mode_is_put_back_even_where_a_method_fails(training: bool) -> None:
 # --- inference -----------------------------------------------------------------------------------
 
 
-def test_batches_hold_every_image_once_in_order() -> None:
-    data = data_set(val=20)
-    parts = list(inference_on(Raw(), data).batches(data.val))
-    images, labels = [part.image for part in parts], [part.label for part in parts]
-    assert [len(part) for part in images] == [8, 8, 4]
-    assert torch.equal(torch.cat(images), data.val.images.float() / 255)
-    assert data.val.labels is not None
-    assert torch.equal(torch.cat(labels), data.val.labels)
-    bare = data_set(val=20, labelled=False)
+def test_batches_hold_every_image_once_in_order_with_its_label_and_attributes() -> None:
+    data = with_columns({}, {"age": torch.rand(30), "kind": torch.arange(30)})
+    parts = list(inference_on(Raw(), data).batches(data.test))
+    assert [len(part.image) for part in parts] == [8, 8, 8, 6]
+    assert torch.equal(torch.cat([p.image for p in parts]), data.test.images.float() / 255)
+    labels = [part.label for part in parts if part.label is not None]
+    assert data.test.labels is not None and torch.equal(torch.cat(labels), data.test.labels)
+    for name, column in data.test.attributes.items():
+        assert torch.equal(torch.cat([part.attributes[name] for part in parts]), column)
+    bare = data_set(labelled=False)
     assert [part.label for part in inference_on(Raw(), bare).batches(bare.val)] == [None] * 3
 
 
 def test_batches_of_some_rows() -> None:
-    data = data_set()
+    data = with_columns({}, {"kind": torch.arange(30)})
     rows = torch.tensor([5, 3, 3])
-    (part,) = inference_on(Raw(), data, "symmetric").batches(data.val, rows)
-    image, label = part.image, part.label
-    assert torch.allclose(image, data.val.images[rows].float() / 127.5 - 1)
-    assert label is not None
-    assert label.tolist() == [2, 0, 0]
-    assert part.attributes == {}
-
-
-def test_batches_hold_the_attributes_of_their_images() -> None:
-    data = with_columns({}, {"age": torch.rand(30), "kind": torch.arange(30)})
-    (part,) = inference_on(Raw(), data).batches(data.test, torch.tensor([7, 2]))
-    assert torch.equal(part.attributes["age"], data.test.attributes["age"][[7, 2]])
-    assert part.attributes["kind"].tolist() == [7, 2]
-    parts = list(inference_on(Raw(), data).batches(data.test))
-    assert torch.cat([part.attributes["kind"] for part in parts]).tolist() == list(range(30))
+    (part,) = inference_on(Raw(), data, "symmetric").batches(data.test, rows)
+    assert torch.allclose(part.image, data.test.images[rows].float() / 127.5 - 1)
+    assert part.label is not None and part.label.tolist() == [2, 0, 0]
+    assert part.attributes["kind"].tolist() == [5, 3, 3]
 
 
 def test_images_are_standardized_and_laid_out_as_the_run_has_it() -> None:

@@ -1,6 +1,7 @@
 """Figures of each group: by hand, against counting one by one, and where there is nothing."""
 
 import math
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from parts import data_of
 
 from dlrun.data.table import DataSet, Table
 from dlrun.evaluation.groups import group_numbers, wilson
@@ -18,14 +19,9 @@ from dlrun.runs.run import by_image_group
 
 def data_set(labels: list[int], positive: int | None, **columns: list[int]) -> DataSet:
     found = {name: torch.tensor(values) for name, values in columns.items()}
-    images = torch.zeros(len(labels), 1, 2, 2).byte()
-    table = Table(images, torch.tensor(labels), found)
-    none = table.subset(torch.arange(0))
-    one = torch.ones(1)
-    classes = tuple("abcd"[: max(2, max(labels) + 1)])
-    return DataSet(
-        "own", none, none, table, classes, None, one, one, "", positive, tuple(columns)
-    )  # fmt: skip
+    table = Table(torch.zeros(len(labels), 1, 2, 2).byte(), torch.tensor(labels), found)
+    none, classes = table.subset(torch.arange(0)), max(2, max(labels) + 1)
+    return data_of(none, none, table, classes, positive=positive, groups=tuple(columns))
 
 
 def numbers(data: DataSet, predicted: list[int], full: bool = True) -> dict[str, float]:
@@ -37,6 +33,7 @@ def test_recall_precision_and_false_positives_by_hand() -> None:
     # Group 1: one positive, found; negatives 0 0 0, none taken.
     data = data_set([1, 1, 1, 0, 0, 1, 0, 0, 0], 1, sex=[0] * 5 + [1] * 4)
     found = numbers(data, [1, 1, 0, 1, 0, 1, 0, 0, 0])
+    assert {name for name in found if "/" not in name} <= METRICS.keys()
     assert found["recall"] == 3 / 4
     assert found["precision"] == 3 / 4
     assert found["false_positive_rate"] == 1 / 5
@@ -53,14 +50,6 @@ def test_recall_precision_and_false_positives_by_hand() -> None:
     assert (second["recall"], second["precision"], second["false_positive_rate"]) == (1, 1, 0)
 
 
-def test_images_of_which_a_value_is_missing_are_counted() -> None:
-    data = data_set([1, 1, 1, 0, 0], 1, sex=[0, 1, -1, 0, -1])
-    found = numbers(data, [1, 0, 1, 0, 0])
-    assert found["outside_groups"] == 1  # of the positives, which recall is of
-    assert found["worst_group_recall"] == 0
-    assert "outside_groups" not in numbers(data_set([1, 0], 1, sex=[0, 1]), [1, 0])
-
-
 def test_variance_is_that_of_the_papers_table() -> None:
     """Four groups of 1,000 with recalls of 85.0, 95.4, 96.1 and 97.2 points."""
     counts = [850, 954, 961, 972]
@@ -73,9 +62,15 @@ def test_variance_is_that_of_the_papers_table() -> None:
 
 
 def test_columns_of_the_positives_alone() -> None:
-    """As faces have a race and the rest has none: precision is everybody's, of no group."""
+    """As faces have a race and other images have none: groups have no precision.
+
+    A positive without a value is counted, since recall is measured on it.
+    """
     data = data_set([1, 1, 1, 0, 0], 1, race=[0, 0, 1, -1, -1])
     found = numbers(data, [1, 0, 1, 1, 0])
+    assert "outside_groups" not in found
+    unknown = numbers(data_set([1, 1, 1, 0, 0], 1, race=[0, 0, -1, -1, -1]), [1, 0, 1, 1, 0])
+    assert unknown["outside_groups"] == 1 and unknown["worst_group_recall"] == 1 / 2
     assert (found["precision"], found["false_positive_rate"]) == (2 / 3, 1 / 2)
     for group in by_image_group(found).values():
         assert "precision" not in group and "false_positive_rate" not in group
@@ -111,15 +106,16 @@ def test_an_empty_group_is_named_and_counts_for_nothing() -> None:
 def test_a_group_of_train_alone_is_named_too() -> None:
     data = data_set([1, 1], 1, sex=[0, 0])
     train = Table(data.test.images, data.test.labels, {"sex": torch.tensor([1, -1])})
-    data = DataSet(**{**vars(data), "train": train})
+    data = replace(data, train=train)
     assert by_image_group(numbers(data, [1, 0]))["sex=1"] == {"n": 0, "negatives": 0}
 
 
-def test_words_and_nothing_without_groups() -> None:
+def test_value_names_and_nothing_without_groups_or_labels() -> None:
     data = data_set([1, 1], 1, sex=[0, 1])
-    named = DataSet(**{**vars(data), "value_names": {"sex": ("male", "m/f")}})
+    named = replace(data, value_names={"sex": ("male", "m/f")})
     assert list(by_image_group(numbers(named, [1, 0]))) == ["sex=male", "sex=m/f"]
-    assert numbers(DataSet(**{**vars(data), "groups": ()}), [1, 0]) == {}
+    assert numbers(replace(data, groups=()), [1, 0]) == {}
+    assert numbers(replace(data, test=replace(data.test, labels=None)), [1, 0]) == {}
 
 
 def test_while_training_only_what_fits_a_line() -> None:
@@ -204,14 +200,3 @@ def test_against_counting(data: st.DataObject) -> None:
             mean = sum(shares) / len(shares)
             variance = 1e4 * sum((share - mean) ** 2 for share in shares) / (len(shares) - 1)
             assert found["group_variance"] == pytest.approx(variance)
-
-
-def test_every_number_has_a_name_for_people() -> None:
-    data = data_set([1, 1, 0], 1, sex=[0, 1, 0])
-    assert {name for name in numbers(data, [1, 0, 1]) if "/" not in name} <= set(METRICS)
-
-
-def test_nothing_without_labels() -> None:
-    data = data_set([1, 1], 1, sex=[0, 1])
-    bare = Table(data.test.images, None, data.test.attributes)
-    assert group_numbers(data, bare, Tensor([1, 0]).long(), True) == {}

@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from dlrun.evaluation.metrics import METRICS, better, describe, find, metrics_of, to_plain
+from dlrun.evaluation.metrics import METRICS, describe, find, metrics_of, to_plain
 from dlrun.options import Metric
 
 NAN = math.nan
@@ -29,13 +29,13 @@ NAN = math.nan
     ],
 )
 def test_better(name: str, new: float, old: float | None, expected: bool) -> None:
-    assert better(name, new, old) is expected
+    assert describe(name).better(new, old) is expected
 
 
 def test_after_nan_the_first_number_is_the_best() -> None:
     best = None
     for value in (NAN, 0.3, NAN, 0.2, 0.4):
-        if better("knn", value, best):
+        if describe("knn").better(value, best):
             best = value
     assert best == 0.4
 
@@ -54,7 +54,7 @@ def test_a_methods_own_metrics_come_first_and_survive_a_summary() -> None:
     for own in (OWN, metrics_of({"metrics": json.loads(json.dumps(to_plain(OWN)))})):
         assert (describe("f1", own).label, describe("f1", own).arrow) == ("F1", "↑")
         assert describe("accuracy", own).label == "my accuracy, %"
-        assert better("f1", 0.9, 0.5, own) and not better("f1", 0.5, 0.9, own)
+        assert describe("f1", own).better(0.9, 0.5)
         assert describe("knn", own) is METRICS["knn"]
     assert metrics_of({}) == {}
 
@@ -70,21 +70,15 @@ def test_a_methods_own_metrics_come_first_and_survive_a_summary() -> None:
 def test_the_number_of_an_attribute_is_described_by_its_kind(
     kind: str, attribute: str, label: str, arrow: str
 ) -> None:
-    name = f"{kind}_{attribute}"
-    metric = describe(name)
+    metric = describe(f"{kind}_{attribute}")
     assert (metric.label, metric.arrow, metric.trivial) == (label, arrow, "")
     assert metric.form == METRICS[kind].form
-    higher = arrow == "↑"
-    assert better(name, 2.0, 1.0) is higher
-    assert better(name, 1.0, 2.0) is not higher
+    assert metric.better(2.0, 1.0) is (arrow == "↑")
 
 
 def test_a_name_that_only_begins_like_a_known_one_is_an_unknown_one() -> None:
     assert describe("accuracyx").label == "accuracyx"
     assert describe("recall_at_1").label == "recall@1"  # known whole names go first
-
-
-def test_arrows() -> None:
     assert [describe(n).arrow for n in ("accuracy", "loss", "kl")] == ["↑", "↓", ""]
 
 

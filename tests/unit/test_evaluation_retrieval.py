@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from dlrun.evaluation import features as retrieval
+from dlrun.evaluation import features as features_module
 from dlrun.evaluation.features import mean_average_precision, queries, recall_at_k
 
 
@@ -95,26 +95,21 @@ def test_an_image_alone_in_its_class_is_no_query_but_is_in_the_way() -> None:
     assert mean_average_precision(features, labels) == pytest.approx(0.5)
 
 
-def test_features_that_are_all_the_same_find_nothing_by_the_order_of_the_table() -> None:
+@pytest.mark.parametrize(
+    ("features", "recall", "precision", "tolerance"),
+    [
+        (torch.eye(3).repeat_interleave(20, 0) * torch.arange(1, 61)[:, None], 1, 1, 1e-6),
+        # All the same: below chance, which is 1/3, whatever the order of the table.
+        (torch.ones(60, 5), 0, sum(i / (40 + i) for i in range(1, 20)) / 19, 1e-6),
+        (torch.full((60, 3), torch.nan), 0, sum(i / (40 + i) for i in range(1, 20)) / 19, 0.01),
+    ],
+)
+def test_perfect_features_and_such_as_find_nothing(
+    features: Tensor, recall: float, precision: float, tolerance: float
+) -> None:
     labels = torch.arange(60) // 20  # sorted by class
-    features = torch.ones(60, 5)
-    assert recall_at_k(features, labels, (1, 5)) == {1: 0.0, 5: 0.0}
-    worst = sum(i / (40 + i) for i in range(1, 20)) / 19  # below chance, which is 1/3
-    assert mean_average_precision(features, labels) == pytest.approx(worst, abs=1e-6)
-
-
-def test_features_that_are_not_finite_find_nothing() -> None:
-    labels = torch.arange(20) % 2
-    features = torch.full((20, 3), torch.nan)
-    assert recall_at_k(features, labels, (1, 5)) == {1: 0.0, 5: 0.0}
-    assert mean_average_precision(features, labels) < 0.4
-
-
-def test_perfect_features() -> None:
-    labels = torch.arange(30) % 3
-    features = torch.eye(3)[labels] * torch.arange(1, 31)[:, None]
-    assert recall_at_k(features, labels, (1, 5)) == {1: 1.0, 5: 1.0}
-    assert mean_average_precision(features, labels) == 1
+    assert recall_at_k(features, labels, (1, 5)) == {1: recall, 5: recall}
+    assert mean_average_precision(features, labels) == pytest.approx(precision, abs=tolerance)
 
 
 def test_without_two_images_of_a_class_there_is_nothing_to_find() -> None:
@@ -124,30 +119,30 @@ def test_without_two_images_of_a_class_there_is_nothing_to_find() -> None:
     assert not queries(labels).any()
 
 
+def both(features: Tensor, labels: Tensor) -> list[float]:
+    recalls = recall_at_k(features, labels, (1, 3)).values()
+    return [*recalls, mean_average_precision(features, labels)]
+
+
 def test_many_queries_go_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     features, labels = torch.randn(30, 4), torch.randint(3, (30,))
-    expected = recall_at_k(features, labels, (1, 3)), mean_average_precision(features, labels)
-    monkeypatch.setattr(retrieval, "_CHUNK", 7)
-    found = recall_at_k(features, labels, (1, 3)), mean_average_precision(features, labels)
-    assert found[0] == expected[0]
-    assert found[1] == pytest.approx(expected[1], abs=1e-7)
+    expected = both(features, labels)
+    monkeypatch.setattr(features_module, "_QUERIES", 7)
+    assert both(features, labels) == pytest.approx(expected, abs=1e-7)
 
 
 def test_the_order_of_the_table_is_no_matter() -> None:
     torch.manual_seed(0)
     features, labels = torch.randn(40, 3).round(), torch.randint(4, (40,))
     shuffled = torch.randperm(40)
-    for measure in (mean_average_precision, lambda x, y: recall_at_k(x, y, (1,))[1]):
-        assert measure(features, labels) == pytest.approx(
-            measure(features[shuffled], labels[shuffled]), abs=1e-7
-        )
+    found = both(features[shuffled], labels[shuffled])
+    assert found == pytest.approx(both(features, labels), abs=1e-7)
 
 
 def test_both_are_float32_inside_of_a_bf16_evaluation() -> None:
     torch.manual_seed(0)
     features, labels = 20 + torch.randn(50, 4), torch.randint(5, (50,))
-    outside = recall_at_k(features, labels, (1,)), mean_average_precision(features, labels)
+    outside = both(features, labels)
     with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
-        inside = recall_at_k(features, labels, (1,)), mean_average_precision(features, labels)
-    assert inside == outside
+        assert both(features, labels) == outside

@@ -78,7 +78,7 @@ def test_a_wide_one_is_cropped_around_its_middle() -> None:
         ("cut.jpg", None, "truncated"),
     ],
 )
-def test_files_that_are_no_images_say_why(
+def test_files_that_are_not_images_say_why(
     name: str, content: bytes | None, why: str, tmp_path: Path
 ) -> None:
     path = tmp_path / name
@@ -86,9 +86,9 @@ def test_files_that_are_no_images_say_why(
         halves(size=256).save(path)
         content = path.read_bytes()[:1500]
     path.write_bytes(content)
-    with pytest.raises(UserError, match=f"{name}: .*{why}") as told:
+    with pytest.raises(UserError, match=f"{name}: .*{why}") as refused:
         to_bytes(path, RGB)
-    assert len(str(told.value).splitlines()) == 1
+    assert len(str(refused.value).splitlines()) == 1
 
 
 @pytest.mark.parametrize(
@@ -97,11 +97,11 @@ def test_files_that_are_no_images_say_why(
         (3, "got int, expected an image"),
         (np.zeros((2, 8, 8, 3), dtype=np.uint8), "expected uint8"),
         (np.zeros((8, 8)), "got an array of float64"),
-        (torch.zeros(2, 3, 8, 8), r"give list\(batch\)"),
+        (torch.zeros(1, 2, 3, 8, 8), r"or a batch \(N, C, H, W\)"),
         (torch.full((3, 8, 8), 255.0), r"floats from 255 to 255, expected them in \[0, 1\]"),
         (torch.full((3, 8, 8), float("nan")), "floats from nan"),
     ],
 )
-def test_what_is_no_image_is_told(given: Any, why: str) -> None:
+def test_what_is_not_an_image(given: Any, why: str) -> None:
     with pytest.raises(UserError, match=why):
         to_bytes(given, RGB)

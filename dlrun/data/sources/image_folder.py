@@ -9,7 +9,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -261,16 +261,33 @@ def _folders(folder: Path) -> list[str]:
 
 
 def _images(folder: Path, deep: bool = True) -> list[str]:
-    """Sorted by folder and name; links are followed, each folder is read once."""
-
     def unreadable(error: OSError) -> None:
         raise UserError(f"dataset.root: {error.filename} cannot be read: {error.strerror}")
 
-    found, seen = [], {folder.resolve()}
-    for where, folders, names in os.walk(folder, onerror=unreadable, followlinks=True):
-        within = {Path(where, name).resolve(): name for name in folders if not name.startswith(".")}
-        folders[:] = sorted(name for real, name in within.items() if deep and real not in seen)
-        seen.update(within)
+    return images_below(folder, deep, unreadable)
+
+
+def images_below(
+    folder: Path | str, deep: bool = True, onerror: Callable[[OSError], None] | None = None
+) -> list[str]:
+    """Every image file below a folder, sorted by folder and name.
+
+    Links are followed, and each folder is read once.
+
+    Args:
+        folder: to look in.
+        deep: whether to look in its subfolders.
+        onerror: called for a folder that cannot be read; None: it is passed over.
+    """
+    found, seen = [], {os.path.realpath(folder)}
+    for where, folders, names in os.walk(folder, onerror=onerror, followlinks=True):
+        subfolders = [name for name in sorted(folders) if deep and not name.startswith(".")]
+        folders.clear()
+        for name in subfolders:
+            real = os.path.realpath(os.path.join(where, name))
+            if real not in seen:
+                seen.add(real)
+                folders.append(name)
         found += [
             os.path.join(where, name)
             for name in sorted(names)
