@@ -25,7 +25,6 @@ Run = Callable[[list[str]], int]
 @pytest.fixture
 def outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
     outputs = tmp_path / "outputs"
     first, second = outputs / "sweeps" / "first", outputs / "sweeps" / "second"
 

@@ -96,9 +96,8 @@ def test_a_metric_that_no_run_has(outputs: Path) -> None:
 
 
 def test_json_and_the_tables_say_the_same(
-    outputs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    outputs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "80")
     assert compare_command(["losses", "--outputs", str(outputs), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["differences"] == {"loss": {"A": "cross_entropy", "B": "focal"}}

@@ -22,8 +22,7 @@ VALUES = {0: [0.2, 0.5, 0.9], 1: [0.4, 0.5, 0.7]}
 
 
 @pytest.fixture
-def outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("COLUMNS", "80")
+def outputs(tmp_path: Path) -> Path:
     for loss, shift in (("bce", 0.0), ("mse", 0.1)):
         for seed, values in VALUES.items():
             val = [value + shift for value in values]
