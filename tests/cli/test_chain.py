@@ -64,7 +64,7 @@ def test_byol_then_a_probe_then_a_student_by_run_ids(dlrun: Dlrun, tmp_path: Pat
     accuracy = summary(probe)["best"]["val"]
     assert f"teacher: val accuracy {accuracy:.4f}, {accuracy:.4f} when it was trained" in told
     assert "student alone" in told
-    rows = summary(student)["comparison"]
+    rows = summary(student)["networks"]
     assert rows["teacher"]["last"] == pytest.approx(summary(probe)["test"]["best"]["accuracy"])
     assert rows["student alone"]["last"] == pytest.approx(
         summary(next(probe.parent.glob("baseline-*")))["test"]["last"]["accuracy"]
