@@ -8,7 +8,7 @@ import rich.console
 
 
 class Console(rich.console.Console):
-    """rich's console; without a terminal, lines are not wrapped.
+    """rich's console; without a terminal, lines are not wrapped and tables have room.
 
     Args:
         stderr: whether it prints to standard error.
@@ -19,6 +19,8 @@ class Console(rich.console.Console):
     def __init__(self, stderr: bool = False, quiet: bool = False, **options: Any) -> None:
         stream = options.get("file") or (sys.stderr if stderr else sys.stdout)
         is_terminal = options.get("force_terminal") or stream.isatty()
+        if not is_terminal:  # a file has no edge
+            options.setdefault("width", 250)
         super().__init__(stderr=stderr, quiet=quiet, soft_wrap=not is_terminal, **options)
 
     def say(self, *lines: str, wrap: bool = True) -> None:

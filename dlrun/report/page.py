@@ -11,7 +11,6 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined, Template
 
 from dlrun import __version__
-from dlrun.report.bars import group_bars
 from dlrun.report.charts import charts
 from dlrun.report.pictures import galleries
 from dlrun.report.tables import (
@@ -19,6 +18,7 @@ from dlrun.report.tables import (
     Table,
     every_run,
     families,
+    group_bars,
     key_results,
     newest_values,
     results,

@@ -15,7 +15,7 @@ from dlrun.text import suggest
 
 @dataclass(frozen=True)
 class Row:
-    """One measure of all groups; None for a group of which no run has it."""
+    """One measure of all groups; None for a group without it."""
 
     measure: Measure
     metric: Metric
@@ -135,7 +135,7 @@ def metric_to_rank(runs: Sequence[Run], asked: str | None) -> str:
 def ranking_metrics(runs: Sequence[Run]) -> list[str]:
     """The test metrics that can rank complete runs, those that more methods share first.
 
-    A metric of which neither direction is better cannot.
+    A metric without a better direction cannot.
     """
     methods: dict[str, set[str]] = {}
     for run in runs:

@@ -67,7 +67,7 @@ def _drawn(group: SeedGroup) -> Sequence[Run]:
 
 
 def metrics_logged(groups: Sequence[SeedGroup]) -> list[str]:
-    """The metrics of which there are curves, such as val/accuracy."""
+    """The metrics that have curves, such as val/accuracy."""
     runs = [run for group in groups for run in _drawn(group)]
     return list(dict.fromkeys(name for run in runs for name in run.history))
 

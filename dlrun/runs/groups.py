@@ -17,7 +17,7 @@ _SHORT = 40  # characters of a value in a table
 
 @dataclass(frozen=True)
 class SeedGroup:
-    """The runs of one config, one for each seed. Only complete runs have a part in its numbers."""
+    """The runs of one config, one for each seed. Its numbers are of the complete ones."""
 
     config: dict[str, Any]
     """Flat, without the seed and without what does not change what a run computes."""
@@ -127,7 +127,7 @@ def labelled(groups: Sequence[SeedGroup]) -> list[SeedGroup]:
 def differences(configs: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
     """The keys whose values are not the same in all, with each one's value as it would be typed.
 
-    Names of options come first. `-` stands for a key that a config does not have. What lies inside
+    Names of options come first. `-` is a key that a config does not have. What lies inside
     an option that is itself another one (model=mlp, model=resnet) is left out: it follows from it.
     """
     keys = list(dict.fromkeys(key for config in configs for key in config))

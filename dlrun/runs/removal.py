@@ -152,7 +152,7 @@ def _is_old(run: Run, days: float) -> bool:
 
 
 def _last_checkpoint(run: Run) -> list[Item]:
-    """last.pt, where there is a best.pt, which everything reads of a complete run."""
+    """last.pt, unless it is the only checkpoint: a complete run is read from best.pt."""
     both = run.folder.best.exists() and run.folder.last.exists()
     return [Item(run.folder.last, "last.pt of a complete run")] if both else []
 

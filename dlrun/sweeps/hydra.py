@@ -30,8 +30,7 @@ from dlrun.console import Console
 from dlrun.errors import ConfigError, Interrupted, UserError
 from dlrun.runs.select import settle
 from dlrun.sweeps.plan import Job, divide, plan, processes, read_references
-from dlrun.sweeps.pool import Pool
-from dlrun.sweeps.process import Starter
+from dlrun.sweeps.pool import Pool, Starter
 from dlrun.sweeps.view import SweepView, counted, print_table
 
 # They say how a sweep runs and not what it consists of.

@@ -31,7 +31,6 @@ ENOUGH = 10
 """Completed trials below which importances are mostly chance."""
 _SHOWN = 10  # trials of the table
 _BAR = 30  # characters
-_WIDE = 250  # characters, where there is no terminal
 _HEIGHT = 10  # lines of the history
 
 
@@ -42,8 +41,6 @@ def report_study(
 
     `jobs` are the trials of this process; the command needs `config_dir` as it was typed.
     """
-    if not console.is_terminal:  # a file has no edge
-        console.width = _WIDE
     say = partial(console.say, wrap=False)
     ranked = study.ranked()
     several = len(study.objectives) > 1
@@ -93,7 +90,7 @@ def _threads(study: Study, trial: FrozenTrial) -> list[str]:
 def importances(study: Study) -> dict[str, dict[str, float]]:
     """By objective, how much each key had to do with the best tenth, in [0, 1], largest first.
 
-    PED-ANOVA (Watanabe, Bansal, Hutter, 2023) over the completed trials: it needs nothing besides
+    PED-ANOVA (Watanabe, Bansal, Hutter, 2023) over the completed trials: it needs only
     NumPy, where fANOVA needs scikit-learn. Empty where there are fewer than ENOUGH, or one key.
     """
     if len(study.complete()) < ENOUGH or len(study.space.parameters) < 2:

@@ -172,7 +172,7 @@ class Slots:
     """The decision and its reason, for the user."""
 
     def environment(self, slot: int, threads: int, devices: int = 1) -> dict[str, str]:
-        """The environment variables of a job, besides the user's own.
+        """The environment variables of a job, in addition to the user's own.
 
         Args:
             slot: the job's, in [0, jobs).

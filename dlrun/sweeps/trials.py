@@ -11,8 +11,7 @@ from dlrun.console import Console
 from dlrun.errors import UserError
 from dlrun.runs.status import note_end
 from dlrun.sweeps.plan import Job, State, evaluations
-from dlrun.sweeps.pool import Pool
-from dlrun.sweeps.process import Process
+from dlrun.sweeps.pool import Pool, Process
 from dlrun.sweeps.space import demand_measured, values
 from dlrun.sweeps.study import Study
 from dlrun.sweeps.view import SweepView
@@ -130,7 +129,7 @@ class Trials(Pool):
 def counts(study: Study, jobs: Sequence[Job]) -> Counter[State]:
     """How many of a study's trials are in which state, those not started among them.
 
-    `jobs` are this process's own, of which it knows more than the journal does.
+    `jobs` are this process's own: it knows more about them than the journal does.
     """
     own: dict[int, State] = {job.number: job.state for job in jobs}
 
@@ -155,7 +154,7 @@ class StudyView(SweepView):
         self.study = study
 
     def counts(self) -> Counter[State]:
-        """Of the whole study, whoever works on it."""
+        """Of the whole study, in all processes."""
         return counts(self.study, self.jobs)
 
     def best(self) -> str:

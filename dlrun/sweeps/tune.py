@@ -19,7 +19,7 @@ from dlrun.registry import lookup
 from dlrun.sweeps.hydra import compose_job, compose_sweep, read_section
 from dlrun.sweeps.outcome import report_study
 from dlrun.sweeps.plan import Job, divide, job_folders, read_references
-from dlrun.sweeps.process import Starter
+from dlrun.sweeps.pool import Starter
 from dlrun.sweeps.space import read_objectives, read_space
 from dlrun.sweeps.study import Study
 from dlrun.sweeps.trials import StudyView, Trials, counts

@@ -16,7 +16,6 @@ from dlrun.sweeps.plan import Job, State
 _REDRAW_EVERY = 0.25  # seconds
 # Columns that are left to a terminal's ^C, which otherwise begins a line that Live cannot know.
 _ECHO = 3
-_WIDE = 250  # characters of a table where there is no terminal
 _COLOURS: dict[State, str] = {
     "completed": "green", "pruned": "blue", "running": "cyan", "elsewhere": "magenta",
     "interrupted": "yellow", "failed": "red", "waiting": "dim",
@@ -142,8 +141,6 @@ def _state(job: Job) -> Text:
 
 def print_table(jobs: Sequence[Job], console: Console) -> None:
     """Every job: how it ended, its best value on val or the reason, its folder; then the counts."""
-    if not console.is_terminal:  # a file has no edge
-        console.width = _WIDE
     table = Table(title="sweep", title_justify="left")
     for column in ("job", "status", "result", "run"):
         table.add_column(column, overflow="fold")

@@ -212,7 +212,7 @@ def print_leaderboard(
     kind, dataset = ranks[0].group.metric(metric), ranks[0].group.runs[0].dataset
     title = f"{dataset}: {metric} {kind.arrow}, test split"
     numbers = ("test", "n", "chosen by val", "configs")
-    table = plain_table(title, "", "method", "model", numbers=numbers)
+    table = plain_table(title, "", "method", "model", numbers=numbers, broken=True)
     table.add_column("a run", overflow="fold")
     for i, rank in enumerate(ranks, 1):
         val = f"{rank.key_metric} {cell(rank.val, rank.group.metric(rank.key_metric).form)}"

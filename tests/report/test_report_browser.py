@@ -87,14 +87,8 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of a sweep in which one more run failed."""
     folder = tmp_path_factory.mktemp("report")
     sweep = make_sweep(folder, pictures=True)
-    make_run(
-        sweep / "broken",
-        None,
-        lr=9.0,
-        state="failed",
-        reason="train/loss is not finite",
-        pictures=True,
-    )
+    failed: dict[str, Any] = {"state": "failed", "reason": "train/loss is not finite"}
+    make_run(sweep / "broken", None, lr=9.0, pictures=True, **failed)
     out = folder / "report.html"
     runs = [Run(path) for path in sorted(sweep.iterdir())]
     out.write_text(page(runs, "sizes"), encoding="utf-8")
@@ -217,6 +211,5 @@ def test_it_prints(browser: Page, report: Path) -> None:
     browser.open(report)
     made = browser.driver.execute_cdp_cmd("Page.printToPDF", {})["data"]
     content = base64.b64decode(made)
-    assert content.startswith(b"%PDF")
-    assert len(content) > 20_000
+    assert content.startswith(b"%PDF") and len(content) > 20_000
     assert browser.errors() == []

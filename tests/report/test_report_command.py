@@ -1,4 +1,4 @@
-"""`dlrun report` in real processes, on a run that was really trained."""
+"""`dlrun report` as a user types it, on a run that was really trained."""
 
 import json
 import subprocess
@@ -7,16 +7,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from project import METHODS, make_project
 from run_folders import make_run, make_sweep
+
+from dlrun.commands.report import run as report
+from dlrun.errors import UserError
+from dlrun.runs.provenance import command_line
 
 Dlrun = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def test_a_trained_run_is_reported(dlrun: Dlrun, tmp_path: Path) -> None:
-    trained = dlrun(
-        "train", "method=cyclegan", "model.width=4", "model.blocks=1", "steps=4", "eval_every=2",
-        "log_every=1", "batch_size=2", "hardware=cpu", "hardware.precision=fp32", timeout=400,
-    )  # fmt: skip
+    make_project(tmp_path)
+    options = ("dataset=few", *METHODS["cyclegan"], "steps=4", "eval_every=2", "hardware=cpu")
+    trained = dlrun("train", *options, timeout=400)
     assert trained.returncode == 0, trained.stderr
     result = dlrun("report", "last")
     assert result.returncode == 0, result.stderr
@@ -52,7 +56,8 @@ def test_neither_torch_nor_hydra_is_imported(tmp_path: Path) -> None:
     assert done.stdout.endswith(", 6 runs\n")
 
 
-def test_a_mistake_is_told_in_a_line(dlrun: Dlrun, tmp_path: Path) -> None:
+def test_a_mistake_is_an_error_in_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     run = make_run(tmp_path / "outputs" / "a" / "b" / "260101-aaaa", 0.5)
     (tmp_path / "empty").mkdir()
     damaged = make_run(tmp_path / "damaged", 0.5)
@@ -65,15 +70,12 @@ def test_a_mistake_is_told_in_a_line(dlrun: Dlrun, tmp_path: Path) -> None:
         ((str(run), "--out", "empty"), "is a folder"),
         ((str(run), "--out", str(run / "config.yaml" / "x.html")), "cannot be written"),
     ):
-        result = dlrun("report", *arguments)
-        assert result.returncode == 2, arguments
-        assert line in result.stderr
-        assert len(result.stderr.splitlines()) == 1, result.stderr
+        with pytest.raises(UserError, match=line) as error:
+            report(list(arguments))
+        assert len(str(error.value).splitlines()) == 1
 
 
 def test_a_sweep_keeps_its_whole_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    from dlrun.runs.provenance import command_line
-
     monkeypatch.setattr(sys, "argv", ["dlrun train", "-m", "seed=0,1"])
     assert command_line() == ["dlrun", "train", "-m", "seed=0,1"]
     monkeypatch.setattr(sys, "argv", ["/bin/dlrun", "resume", "last"])

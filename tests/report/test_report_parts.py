@@ -28,9 +28,9 @@ def runs_of(folder: Path) -> list[Run]:
     return [Run(path) for path in sorted(folder.iterdir())]
 
 
-def groups_of(runs: list[Run]) -> list[SeedGroup]:
+def groups_in(folder: Path) -> list[SeedGroup]:
     """The best first, as on the page."""
-    return [group for family in families(labelled(by_seed(runs))) for group in family]
+    return [group for family in families(labelled(by_seed(runs_of(folder)))) for group in family]
 
 
 def page_of(run: Path, title: str = "run") -> str:
@@ -49,11 +49,9 @@ def test_thinning_keeps_the_ends_and_the_extremes(values: list[float], most: int
     kept = thin(values, values, most)
     assert kept == sorted(set(kept))
     assert len(kept) <= max(most, 4)
-    assert kept[0] == 0
-    assert kept[-1] == len(values) - 1
+    assert (kept[0], kept[-1]) == (0, len(values) - 1)
     chosen = [values[i] for i in kept]
-    assert min(chosen) == min(values)
-    assert max(chosen) == max(values)
+    assert (min(chosen), max(chosen)) == (min(values), max(values))
 
 
 def test_a_spike_of_one_step_survives_in_a_long_run() -> None:
@@ -64,13 +62,11 @@ def test_a_spike_of_one_step_survives_in_a_long_run() -> None:
 
 
 def test_the_best_setting_on_val_comes_first(tmp_path: Path) -> None:
-    first, second = groups_of(runs_of(make_sweep(tmp_path)))
+    first, second = groups_in(make_sweep(tmp_path))
     assert (first.label, second.label) == ("optimizer.lr=0.1", "optimizer.lr=0.01")
     assert [len(first.runs), len(second.runs)] == [3, 3]
     best = first.test("best", "accuracy")
-    assert best is not None
-    assert best.mean == pytest.approx(0.81)
-    assert best.std == pytest.approx(0.01)
+    assert best is not None and (best.mean, best.std) == pytest.approx((0.81, 0.01))
 
 
 def test_of_a_loss_the_lowest_comes_first_and_what_has_no_result_last(tmp_path: Path) -> None:
@@ -78,13 +74,13 @@ def test_of_a_loss_the_lowest_comes_first_and_what_has_no_result_last(tmp_path: 
     make_run(tmp_path / "b", 0.2, lr=2.0, key_metric="loss")
     make_run(tmp_path / "c", None, lr=3.0)
     make_run(tmp_path / "d", math.nan, lr=4.0, key_metric="loss")
-    names = [group.label for group in groups_of(runs_of(tmp_path))]
+    names = [group.label for group in groups_in(tmp_path)]
     assert names[:2] == ["optimizer.lr=2.0", "optimizer.lr=1.0"]
     assert set(names[2:]) == {"optimizer.lr=3.0", "optimizer.lr=4.0"}
 
 
 def test_charts_hold_the_key_metric_first_and_the_bands(tmp_path: Path) -> None:
-    first, second = charts(groups_of(runs_of(make_sweep(tmp_path))))
+    first, second = charts(groups_in(make_sweep(tmp_path)))
     assert (first["name"], first["arrow"]) == ("accuracy", "↑")
     assert second["name"] == "loss"
     series = first["series"][0]
@@ -173,7 +169,7 @@ def test_pictures_are_many_and_large_and_still_fit(
         image = Image.frombytes("RGB", (150, 100), noise.randbytes(45_000))
         image.save(run / "samples" / f"samples-{step:06d}.png")
     monkeypatch.setattr(limits, "BYTES", 100_000)
-    by_kind = {gallery.kind: gallery for gallery in galleries(groups_of([Run(run)]))}
+    by_kind = {gallery.kind: gallery for gallery in galleries(groups_in(tmp_path))}
     (film,) = by_kind["samples"].films
     steps = [frame.step for frame in film.frames]
     assert len(steps) == limits.STEPS
@@ -193,7 +189,7 @@ def test_enlarged_pictures_are_stored_small_without_loss(
     path = run / "samples" / "samples-000010.png"
     large.save(path, compress_level=0)
     monkeypatch.setattr(limits, "BYTES", 2 * 13_000)
-    found = {g.kind: g for g in galleries(groups_of([Run(run)]))}["samples"]
+    found = {g.kind: g for g in galleries(groups_in(tmp_path))}["samples"]
     (frame,) = found.films[0].frames
     kept = Image.open(io.BytesIO(base64.b64decode(frame.source.partition(",")[2])))
     assert kept.size == (101, 60)
@@ -206,7 +202,7 @@ def test_equal_pictures_are_shown_once_and_damaged_ones_told(tmp_path: Path) -> 
         make_run(tmp_path / name, 0.5, pictures=True, config={"epochs": epochs})
     broken = tmp_path / "0.2" / "samples" / "samples-000010.png"
     broken.write_bytes(b"\x89PNG no more")
-    first, second = galleries(groups_of(runs_of(tmp_path)))
+    first, second = galleries(groups_in(tmp_path))
     assert [film.same for film in first.films] == [2]
     assert (second.films, second.damaged) == ((), (str(broken),))
 
@@ -246,7 +242,7 @@ def test_of_too_many_runs_the_best_keep_their_pictures(
     for lr in (0.1, 0.2, 0.3):
         make_run(tmp_path / str(lr), lr, lr=lr, steps=(10, 20, 30, 40), pictures=True)
     monkeypatch.setattr(limits, "COUNT", 6)
-    (gallery,) = galleries(groups_of(runs_of(tmp_path)))
+    (gallery,) = galleries(groups_in(tmp_path))
     assert [film.label for film in gallery.films] == ["optimizer.lr=0.3", "optimizer.lr=0.2"]
     assert gallery.steps == (10, 30, 40)
     assert gallery.left_out == 1
@@ -270,7 +266,7 @@ def test_networks_of_a_distillation_are_in_one_table(tmp_path: Path) -> None:
         student = {"last": 0.5 + seed / 10, "best": 0.6, "parameters": 1000}
         networks = {"teacher": {"last": None, "best": 0.9}, "student": student}
         make_run(tmp_path / str(seed), seed=seed, networks=networks)
-    *_, table = results(groups_of(runs_of(tmp_path)))
+    *_, table = results(groups_in(tmp_path))
     assert isinstance(table, Table) and list(table.head[:2]) == ["network", "last"]
     assert [list(row) for row in table.rows] == [
         ["teacher", "–", "0.9000 ± 0.0000", "as student", "as student"],

@@ -31,7 +31,7 @@ from dlrun.config.schema import check
 from dlrun.runs.folder import RunFolder
 from dlrun.runs.status import StatusWriter
 from dlrun.sweeps.plan import Slots, plan
-from dlrun.sweeps.process import Fresh, Process, Starter
+from dlrun.sweeps.pool import Fresh, Process, Starter
 from dlrun.sweeps.worker import BUSY, Spec
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="jobs are forked on Linux only")
@@ -104,7 +104,7 @@ def test_a_long_path_for_temporary_files_takes_fresh_interpreters(tmp_path: Path
     folder = tmp_path / ("long" * 25)
     folder.mkdir()
     code = (
-        "import os, sys; from pathlib import Path; from dlrun.sweeps.process import Starter\n"
+        "import os, sys; from pathlib import Path; from dlrun.sweeps.pool import Starter\n"
         "start = Starter((sys.executable, '-c', 'print(input())'))\n"
         "job = start({'folder': 'x'}, Path('output.txt'), dict(os.environ), fresh=False)\n"
         "print(type(job).__name__, job.wait(60))"

@@ -229,8 +229,8 @@ def test_importances_need_enough_trials(folder: Path) -> None:
     (found,) = importances(study).values()
     assert math.isclose(sum(found.values()), 1)
     assert next(iter(found)) == "optimizer.lr"
-    names = [path.name for path in draw_study(study)]
-    assert names == ["history.png", "importance-accuracy.png"]
+    drawn = [path.name for path in draw_study(study)]
+    assert drawn == ["history.png", "importance-accuracy.png"]
     reached, best = (curve.mean for curve in history(study))
     assert best == [max(reached[: i + 1]) for i in range(30)]
 

@@ -2,18 +2,13 @@
 
 import json
 import os
-import shutil
-import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import run_folders
-from run_folders import change_json
 
-from dlrun.errors import UserError
 from dlrun.runs.folder import RunFolder
 from dlrun.runs.run import Run, runs_below
 
@@ -65,19 +60,7 @@ def test_links_that_lead_nowhere_or_in_circles_are_harmless(tmp_path: Path) -> N
     (sweep / "up").symlink_to(tmp_path)
     (sweep / "itself").symlink_to(sweep / "itself")
     (sweep / "file").symlink_to(sweep / "job0" / "config.yaml")
-    before = time.monotonic()
     assert names(tmp_path) == ["job0"]
-    assert time.monotonic() - before < 5
-
-
-def test_what_changes_in_a_folder_is_seen(tmp_path: Path) -> None:
-    runs = [make_run(tmp_path / f"r{seed}", seed) for seed in range(3)]
-    shutil.rmtree(runs[0])
-    runs[1].rename(tmp_path / "moved")
-    change_json(runs[2] / "summary.json", best={"step": 10, "val": 0.75})
-    assert [(run.name, run.best_val) for run in runs_below(tmp_path)] == [
-        ("moved", 0.5), ("r2", 0.75),
-    ]  # fmt: skip
 
 
 def test_a_damaged_run_says_what_is_wrong(tmp_path: Path) -> None:
@@ -93,13 +76,6 @@ def test_a_damaged_run_says_what_is_wrong(tmp_path: Path) -> None:
     assert [run.config for run in runs if run.name == "bad_config"] == [{}]
     empty = next(run for run in runs if run.name == "no_numbers")
     assert (empty.best_val, empty.key_metric, empty.test("best")) == (None, None, {})
-
-
-def test_a_killed_run_is_interrupted(tmp_path: Path) -> None:
-    path = make_run(tmp_path / "r", state="running")
-    assert Run(path).state == "running"  # on another machine
-    change_json(path / "status.json", host=socket.gethostname())
-    assert (Run(path).state, Run(path).reason) == ("interrupted", "killed")
 
 
 def test_its_numbers_by_measure(tmp_path: Path) -> None:
@@ -148,9 +124,6 @@ def test_config_yaml_is_the_truth(tmp_path: Path) -> None:
         assert folder.read_config()["method"] == {"name": "gan", "beta": 1e-05}
     folder.parsed.unlink()
     assert folder.read_config()["method"] == {"name": "gan", "beta": 1e-05}
-    folder.config.write_text("method: [")
-    with pytest.raises(UserError, match="not readable as YAML"):
-        folder.read_config()
 
 
 def test_listing_imports_neither_torch_nor_hydra(tmp_path: Path) -> None:

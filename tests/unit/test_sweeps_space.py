@@ -24,7 +24,8 @@ def read(*overrides: str) -> tuple[Space, list[str]]:
 
 
 def parameter(override: str) -> Parameter:
-    space, problems = read(override)
+    """Of an override that names no config group, for which Hydra need not be asked."""
+    space, problems = read_space([PARSER.parse_override(override)])
     assert problems == []
     (found,) = space.parameters
     return found
@@ -56,9 +57,7 @@ def test_an_interval_is_drawn_within_its_bounds_and_typed_in_full(
     if low == high or (tag == "log" and low <= 0):
         return
     text = f"interval({low!r},{high!r})"
-    space, problems = read(f"key={f'tag({tag},{text})' if tag else text}")
-    assert problems == []
-    (found,) = space.parameters
+    found = parameter(f"key={f'tag({tag},{text})' if tag else text}")
     log = tag == "log" if tag else low > 0 and high / low >= 10
     assert found.distribution == FloatDistribution(low, high, log=log)
     for value in draws(found, 3):
@@ -66,30 +65,17 @@ def test_an_interval_is_drawn_within_its_bounds_and_typed_in_full(
         assert read_back(found.text(value)) == value
 
 
+STEPS = st.sampled_from([-3, -1, 2, 7]) | st.sampled_from([0.1, 0.25, 1 / 3])
+
+
 @settings(max_examples=60, deadline=None)
-@given(start=st.integers(-50, 50), count=st.integers(1, 20), step=st.sampled_from([-3, -1, 2, 7]))
-def test_a_range_of_integers_is_what_hydra_counts(start: int, count: int, step: int) -> None:
-    text = f"key=range({start},{start + count * step},{step})"
-    override = PARSER.parse_override(text)
-    own = sorted(override.sweep_iterator())  # type: ignore[type-var]
-    space, problems = read(text)
-    assert problems == []
-    (found,) = space.parameters
+@given(start=st.integers(-50, 50) | st.floats(-2, 2), count=st.integers(2, 20), step=STEPS)
+def test_a_range_has_exactly_the_numbers_of_hydras(start: float, count: int, step: float) -> None:
+    text = f"key=range({start!r},{start + count * step!r},{step!r})"
+    own = sorted(PARSER.parse_override(text).sweep_iterator())  # type: ignore[type-var]
+    found = parameter(text)
     assert [read_back(text) for text in typed(found)] == own
     assert {read_back(found.text(value)) for value in draws(found, 20)} <= set(own)
-
-
-@settings(max_examples=60, deadline=None)
-@given(start=st.floats(-2, 2), count=st.integers(2, 12), step=st.sampled_from([0.1, 0.25, 1 / 3]))
-def test_a_range_of_floats_has_exactly_hydras_numbers(
-    start: float, count: int, step: float
-) -> None:
-    text = f"key=range({start!r},{start + count * step!r},{step!r})"
-    own = list(PARSER.parse_override(text).sweep_iterator())
-    space, problems = read(text)
-    assert problems == []
-    (found,) = space.parameters
-    assert [read_back(text) for text in typed(found)] == own
 
 
 @pytest.mark.parametrize(
@@ -106,7 +92,8 @@ def test_a_range_of_floats_has_exactly_hydras_numbers(
     ],
 )
 def test_choices_are_typed_as_hydra_would(text: str, texts: tuple[str, ...]) -> None:
-    found = parameter(text)
+    space, _ = read(text)
+    (found,) = space.parameters
     assert typed(found) == list(texts)
     assert {found.text(value) for value in draws(found, 20)} == set(texts)
 
