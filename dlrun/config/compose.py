@@ -27,6 +27,7 @@ from yaml import MarkedYAMLError, YAMLError
 
 from dlrun.config.typed import Typed
 from dlrun.errors import ConfigError, UserError
+from dlrun.files import load_yaml
 from dlrun.options import Choice
 from dlrun.text import flatten, show, suggest
 
@@ -189,10 +190,20 @@ class Composer:
         found = {}
         for option in self.options.get(group, []):
             try:
-                found[option] = to_plain(hydra_compose(f"{group}/{option}")[group])
+                content = load_yaml(self.file_of(group, option))
+                if "defaults" in content:  # it builds on another, and composing takes longer
+                    content = hydra_compose(f"{group}/{option}")[group]
+                found[option] = to_plain(content)
             except (*REFUSALS, KeyError, TypeError):  # reported when it is chosen
                 continue
         return found
+
+    def file_of(self, group: str, option: str) -> Path:
+        """The file of an option, which may be the user's own."""
+        path = packaged() / group / f"{option}.yaml"
+        if self.config_dir is None or path.is_file():
+            return path
+        return Path(self.config_dir) / group / f"{option}.yaml"
 
 
 @contextmanager

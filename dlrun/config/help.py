@@ -4,10 +4,9 @@ import re
 import shutil
 import textwrap
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
-from dlrun.config.compose import composer, packaged
+from dlrun.config.compose import Composer, composer, packaged
 from dlrun.config.schema import TrainConfig
 from dlrun.errors import ConfigError
 from dlrun.files import load_yaml
@@ -20,28 +19,28 @@ _ORDER = [field.name for field in fields(TrainConfig)]
 def train_help(overrides: list[str], config_dir: str | None) -> str:
     """Groups, options and keys, for the groups that `overrides` choose."""
     with composer(config_dir) as own:
-        options, chosen = own.options, own.choices(overrides)
+        chosen = own.choices(overrides)
         plain, problems = own.compose(overrides)
-    if problems:
-        raise ConfigError(problems)
-    lines = ["Groups:"]
-    for group in sorted(options, key=_rank):
-        for number, option in enumerate(options[group]):
-            mark = "*" if chosen.get(group) == option else " "
-            head = f"  {group if number == 0 else '':<10} {mark} {option:<18} "
-            lines += _wrapped(head, _summary(_read(group, option, config_dir)))
-    for key, option in chosen.items():
-        group, _, package = key.partition("@")
-        if package not in ("", "_global_", "_here_") and "/" not in group:
-            lines += _wrapped(f"  {key}={option} ", f"a further {group}, chosen as {group} is")
-    keys = flatten(plain | _primary("sweep", "tune"))
-    lines += ["", "Keys, for the options marked * :", *_key_lines(keys, chosen, config_dir)]
+        if problems:
+            raise ConfigError(problems)
+        lines = ["Groups:"]
+        for group in sorted(own.options, key=_rank):
+            for number, option in enumerate(own.options[group]):
+                mark = "*" if chosen.get(group) == option else " "
+                head = f"  {group if number == 0 else '':<10} {mark} {option:<18} "
+                lines += _wrapped(head, _summary(_text(own, group, option)))
+        for key, option in chosen.items():
+            group, _, package = key.partition("@")
+            if package not in ("", "_global_", "_here_") and "/" not in group:
+                lines += _wrapped(f"  {key}={option} ", f"a further {group}, chosen as {group} is")
+        keys = flatten(plain | _primary("sweep", "tune"))
+        lines += ["", "Keys, for the options marked * :", *_key_lines(keys, comments(own, chosen))]
     return "\n".join(lines)
 
 
 def section_help(*sections: str) -> list[str]:
     """The keys of some sections of the primary config, each with its value and its comment."""
-    return _key_lines(flatten(_primary(*sections)), {}, None)
+    return _key_lines(flatten(_primary(*sections)), _primary_comments())
 
 
 def _primary(*sections: str) -> dict[str, Any]:
@@ -49,8 +48,8 @@ def _primary(*sections: str) -> dict[str, Any]:
     return {name: plain[name] for name in sections}
 
 
-def _key_lines(keys: dict[str, Any], chosen: dict[str, str], config_dir: str | None) -> list[str]:
-    lines, comments = [], _comments(chosen, config_dir)
+def _key_lines(keys: dict[str, Any], comments: dict[str, str]) -> list[str]:
+    lines = []
     for key in sorted(keys, key=lambda key: _rank(key.partition(".")[0]) if "." in key else -1):
         if not key.endswith(".name"):  # the class of the chosen option
             # A second view has the options of the first.
@@ -69,12 +68,9 @@ def _wrapped(head: str, text: str) -> list[str]:
     return lines or [head.rstrip()]
 
 
-def _read(group: str, option: str, config_dir: str | None) -> str:
-    for folder in (packaged(), Path(config_dir or ".")):
-        path = folder / group / f"{option}.yaml"
-        if path.is_file():
-            return path.read_text(encoding="utf-8")
-    return ""
+def _text(own: Composer, group: str, option: str) -> str:
+    path = own.file_of(group, option)
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
 
 
 def _summary(text: str) -> str:
@@ -83,20 +79,24 @@ def _summary(text: str) -> str:
     return comments[0] if comments else ""
 
 
-def _comments(chosen: dict[str, str], config_dir: str | None) -> dict[str, str]:
+def comments(own: Composer, chosen: dict[str, str]) -> dict[str, str]:
     """`key: value  # comment` of every chosen file, by the key's full name."""
-    found = _comments_in((packaged() / "train.yaml").read_text(encoding="utf-8"), "")
+    found = _primary_comments()
     for group, option in chosen.items():
         if "/" in group or option == "None":
             continue
         group, _, package = group.partition("@")
-        text = _read(group, option, config_dir)
+        text = _text(own, group, option)
         prefix = "" if "@package _global_" in text else f"{package or group}."
         for parent in re.findall(r"^\s*- (\w+)$", text, flags=re.MULTILINE):
             if parent != "_self_":
-                found |= _comments_in(_read(group, parent, config_dir), prefix)
+                found |= _comments_in(_text(own, group, parent), prefix)
         found |= _comments_in(text, prefix)
     return found
+
+
+def _primary_comments() -> dict[str, str]:
+    return _comments_in((packaged() / "train.yaml").read_text(encoding="utf-8"), "")
 
 
 def _comments_in(text: str, prefix: str) -> dict[str, str]:

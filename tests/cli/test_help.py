@@ -11,9 +11,8 @@ from omegaconf import OmegaConf
 
 from dlrun import __version__, cli
 from dlrun.commands.parsers import VERBS, summary_of
-from dlrun.config import help as help_module
 from dlrun.config.compose import compose_plain, composer
-from dlrun.config.help import train_help
+from dlrun.config.help import comments, train_help
 from dlrun.errors import ConfigError
 from dlrun.text import flatten
 
@@ -125,21 +124,19 @@ class TestTrainHelp:
     def test_no_key_of_any_option_is_without_a_comment(self, group: str) -> None:
         with composer() as own:
             sections = own.sections(group)
+            told = {option: comments(own, {group: option}) for option in GROUPS[group]}
         if group == "method":  # they choose other groups too, and so compose to more than a section
             for option in GROUPS[group]:
                 section = OmegaConf.load(CONF / group / f"{option}.yaml")[group]
-                sections[option] = OmegaConf.to_container(
-                    section
-                )  # what it takes from elsewhere stays
+                sections[option] = OmegaConf.to_container(section)  # without interpolation
         assert sorted(sections) == GROUPS[group]
         for option, section in sections.items():
-            comments = help_module._comments({group: option}, None)
             nested = {key for key, value in section.items() if "name" in _keys(value)}
             for key in flatten(section):
                 if key.partition(".")[0] in nested:  # an option of its own, with its own comments
                     continue
                 full = f"{group}.{key}".replace(".second.", ".first.")
-                assert key == "name" or comments.get(full), f"{option}: {key}"
+                assert key == "name" or told[option].get(full), f"{option}: {key}"
 
     def test_shows_the_values_that_a_run_would_have(self) -> None:
         text = train_help(["method=byol", "optimizer.lr=0.25", "seed=4"], None)
