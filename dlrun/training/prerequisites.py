@@ -102,6 +102,8 @@ def filled(config: TrainConfig, folders: Mapping[str, str]) -> TrainConfig:
     """`config` with the folders of the roles that are options of its method and null."""
     options = config.method.options
     changed = {role: path for role, path in folders.items() if _is_open(options, role)}
+    if not changed:
+        return config
     return replace(config, method=Choice(config.method.name, replace(options, **changed)))
 
 
