@@ -1,8 +1,8 @@
-"""What a user is told in one line instead of a traceback, and the exit code that goes with it."""
+"""Errors that a user sees as one line instead of a traceback, with their exit codes."""
 
 
 class UserError(Exception):
-    """A mistake that the user can mend: printed without a traceback, exit code 2."""
+    """A mistake that the user can fix: printed without a traceback, exit code 2."""
 
     exit_code = 2
 

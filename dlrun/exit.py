@@ -14,17 +14,13 @@ def run_and_exit(command: Callable[[], int]) -> NoReturn:
     try:
         code = command()
         sys.stdout.flush()
-    except ConfigError as error:
-        count = len(error.problems)
-        head = f"{count} things are wrong with the configuration; nothing was started"
-        _complain(*error.problems if count == 1 else (head, *error.problems))
+    except (UserError, Interrupted) as error:
+        lines = error.problems if isinstance(error, ConfigError) else str(error).splitlines()
+        if isinstance(error, ConfigError) and len(lines) > 1:
+            count = f"{len(lines)} things are wrong with the configuration"
+            lines = [f"{count}; nothing was started", *lines]
+        _complain(*lines)
         code = error.exit_code
-    except UserError as error:
-        _complain(*str(error).splitlines())
-        code = error.exit_code
-    except Interrupted as stopped:
-        _complain(str(stopped))
-        code = stopped.exit_code
     except KeyboardInterrupt:
         _complain("interrupted")
         code = 130
@@ -41,7 +37,7 @@ def run_and_exit(command: Callable[[], int]) -> NoReturn:
 
 
 def _one_line(error: Exception) -> str | None:
-    """For an error in the user's own code or of the machine; None for a bug in dlrun."""
+    """The message of an error in the user's own code or of the machine; None for a bug in dlrun."""
     from dlrun.registry import one_line, own_line
 
     line = own_line(error)
@@ -51,7 +47,7 @@ def _one_line(error: Exception) -> str | None:
 
 
 def _complain(head: str, *lines: str) -> None:
-    """On stderr, each in one line whatever was typed."""
+    """Prints to stderr; a line break within a line becomes a space."""
     rows = [f"dlrun: {head}", *(f"  {line}" for line in lines)]
     with ignore_closed_output():
         print("\n".join(" ".join(row.splitlines()) for row in rows), file=sys.stderr, flush=True)

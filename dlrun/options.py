@@ -25,7 +25,7 @@ class Range:
     high_open: bool = False
 
     def holds(self, value: float) -> bool:
-        """Whether `value` lies inside."""
+        """Whether `value` is within the bounds."""
         if self.low is not None and (value < self.low or (self.low_open and value == self.low)):
             return False
         above = self.high is not None and (
@@ -44,7 +44,7 @@ class Range:
 
 @dataclass(frozen=True)
 class Pattern:
-    """What a text must match from end to end, and how a person is told."""
+    """A regular expression that a text must match completely, and its meaning for messages."""
 
     regex: str
     meaning: str
@@ -91,7 +91,7 @@ class Duration:
 
     @classmethod
     def parse(cls, value: Any) -> "Duration | None":
-        """Of `500`, `'2 epochs'`, `'10%'`, `'30 s'` or `'5 min'`; None where it is none."""
+        """Of `500`, `'2 epochs'`, `'10%'`, `'30 s'` or `'5 min'`; None if it is none of these."""
         if isinstance(value, bool) or not isinstance(value, int | str):
             return None
         match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z%]*)\s*", str(value))
@@ -117,7 +117,7 @@ class Duration:
 
     @property
     def seconds(self) -> float | None:
-        """In seconds, where the unit is a time."""
+        """The seconds, if the unit is a time."""
         return {"s": self.amount, "min": 60 * self.amount}.get(self.unit)
 
 
@@ -134,12 +134,12 @@ class Metric:
 
     wording: str
     higher_is_better: bool | None = None
-    """None: it says something, but neither direction is better."""
+    """None: neither direction is better."""
     form: str = ".4g"
     """A format of Python's."""
     unit: str = ""
     trivial: str = ""
-    """The baseline that needs no training, where there is one."""
+    """The baseline without training, if there is one."""
 
     @property
     def label(self) -> str:

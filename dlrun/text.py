@@ -39,11 +39,11 @@ def suggest(
     listed: str | None = None,
     cutoff: float = 0.6,
 ) -> str:
-    """The end of a message about an unknown name: '. Did you mean x?', or what there is.
+    """The end of a message about an unknown name: '. Did you mean x?', or the known names.
 
     Args:
         given: what was typed.
-        known: the names that there are.
+        known: the known names.
         form: a name as it would be typed here.
         listed: said instead of all the names, where there are many; '' says nothing.
         cutoff: how alike the two must be, in [0, 1].
@@ -79,7 +79,7 @@ def letters(count: int) -> list[str]:
 
 
 def short(path: Path | str) -> str:
-    """`path` as seen from the current folder, where it lies below it."""
+    """`path` relative to the current folder if it is below it."""
     try:
         return str(Path(path).absolute().relative_to(os.getcwd()))
     except (ValueError, OSError):
