@@ -90,9 +90,6 @@ class TestComposed:
         assert plain["method"]["discriminator"] == shipped("model/patchgan")
         assert plain["method"]["cycle"] == shipped("method/cyclegan")["method"]["cycle"]
 
-    def test_what_has_to_be_given_is_left_for_the_types(self) -> None:
-        assert compose_plain(["dataset=image_folder"], None)["dataset"]["root"] == "???"
-
     def test_interpolation(self) -> None:
         assert compose_plain(["epochs=${seed}", "seed=5"], None)["epochs"] == 5
 
@@ -373,26 +370,18 @@ class TestOwnFolder:
         [
             ("name: [open", "method/mine.yaml:1: expected ',' or ']', but got '<stream end>'"),
             ("name: a: b\n", "method/mine.yaml:1: mapping values are not allowed here"),
-            (
-                "\tname: a\n",
-                "method/mine.yaml:1: found character '\\t' that cannot start any token",
-            ),
+            ("\tname: a\n",
+             "method/mine.yaml:1: found character '\\t' that cannot start any token"),
             ("a: 1\nname: x\na: 2\n", "method/mine.yaml:3: found duplicate key a"),
-            (
-                b"\xff\xfe\x00",
-                "a config file is not UTF-8 text: 'utf-8' codec can't decode byte 0xff",
-            ),
-            (
-                "# @package _global_\ndefaults:\n  - override /model: resnet2\n",
-                "in a defaults list: model=resnet2: no such model. Did you mean model=resnet32?",
-            ),
-            (
-                "defaults:\n  - override /model: resnet8\nname: a:B\n",
-                "In 'method/mine': Could not override 'model@method.model'. A file with override "
-                "lines begins with the line # @package _global_",
-            ),
+            (b"\xff\xfe\x00",
+             "a config file is not UTF-8 text: 'utf-8' codec can't decode byte 0xff"),
+            ("# @package _global_\ndefaults:\n  - override /model: resnet2\n",
+             "in a defaults list: model=resnet2: no such model. Did you mean model=resnet32?"),
+            ("defaults:\n  - override /model: resnet8\nname: a:B\n",
+             "In 'method/mine': Could not override 'model@method.model'. A file with override "
+             "lines begins with the line # @package _global_"),
         ],
-    )
+    )  # fmt: skip
     def test_a_broken_file(self, write: Any, text: str | bytes, told: str) -> None:
         folder = write("method/mine.yaml", text)
         lines = refused("method=mine", config_dir=folder)
@@ -424,12 +413,12 @@ class TestOwnFolder:
         write("method/mine.yaml", "name: a:B\n")
         assert user_config_dir() == "conf"
 
-    def test_is_not_our_own(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_is_neither_our_own_nor_a_file(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.chdir(CONF.parent)
         assert user_config_dir() is None
         assert compose_plain([], "conf") == compose_plain([], None)
-
-    def test_is_not_a_file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (tmp_path / "conf").write_text("")
         monkeypatch.chdir(tmp_path)
         assert user_config_dir() is None
