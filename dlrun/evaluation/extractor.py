@@ -42,9 +42,8 @@ class Extractor:
         head: (B, D) to logits (B, K), or None.
         scale: from bytes to what the network sees.
         device: where it computes.
-        unit: what features are divided by: their root mean square over train images, since the
-            kernel's cube would otherwise depend on a scale that training leaves to chance. 1 for a
-            network that others use too.
+        unit: features are divided by it: their root mean square over train images, since the
+            kernel's cube depends on a scale that training leaves to chance. 1 for Inception.
         batch: images at a time.
     """
 

@@ -13,6 +13,7 @@ from dlrun.registry import lookup
 from dlrun.runs.folder import RunFolder
 from dlrun.runs.provenance import brief
 from dlrun.runs.run import Run
+from dlrun.runs.status import read_status
 from dlrun.use import TrainedModel
 
 FILE = "card.json"
@@ -40,6 +41,7 @@ def write(
     """Writes card.json, and README.md with the same for people."""
     config, info, scale = model.config, model.info, model.scale
     run = None if folder is None else Run(folder.path)
+    status = None if folder is None else read_status(folder)
     summary = run.summary if run else {}
     content = {
         "method": config["method"]["name"],
@@ -55,7 +57,7 @@ def write(
         "normalisation": {"shift": scale.shift.tolist(), "scale": scale.scale.tolist()},
         "capabilities": list(model.capabilities),
         "run": run.name if run else None,
-        "status": run.status.state if run and run.status else None,
+        "status": status.state if status else None,
         "step": model.step,
         "metrics": {
             "val": {"step": model.content.get("val_step"), **model.val},

@@ -7,8 +7,8 @@ from pathlib import Path
 from dlrun.data.table import Table
 from dlrun.errors import UserError
 from dlrun.evaluation.evaluate import evaluate
-from dlrun.files import read_json
 from dlrun.runs.folder import RunFolder
+from dlrun.runs.run import Run
 from dlrun.use.data import matched, open_data
 from dlrun.use.model import TrainedModel
 
@@ -74,11 +74,9 @@ def _recorded(model: TrainedModel, folder: RunFolder | None, split: str) -> dict
         return dict(model.val) if model.content.get("val_step") == model.step else {}
     if folder is None:
         return {}
-    summary = read_json(folder.summary)
-    steps = {"last": summary.get("steps"), "best": summary.get("best", {}).get("step")}
-    which = next((which for which, step in steps.items() if step == model.step), None)
-    numbers: dict[str, float] = summary.get("test", {}).get(which, {})
-    return numbers
+    run = Run(folder.path)
+    steps = {"last": run.summary.get("steps"), "best": run.best.get("step")}
+    return next((run.test(which) for which, step in steps.items() if step == model.step), {})
 
 
 def write_tensorboard(evaluation: Evaluation, folder: Path) -> None:

@@ -6,6 +6,7 @@ set, which is trained once and shared by every run that needs it, or a file of t
 
 import hashlib
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +146,11 @@ class _Networks:
         return trained_extractor(trained, self.data, self.device, classes)
 
 
+@cache
+def _recipe() -> TrainConfig:
+    return check(compose_plain([f"recipe={FEATURES}"]))
+
+
 def feature_config(config: TrainConfig, rows: int) -> TrainConfig:
     """Of the feature network for what `config` generates; depends on its images alone.
 
@@ -154,7 +160,7 @@ def feature_config(config: TrainConfig, rows: int) -> TrainConfig:
         config: of the run.
         rows: images of the train split, which may be fewer than a batch.
     """
-    recipe = check(compose_plain([f"recipe={FEATURES}"]))
+    recipe = _recipe()
     return replace(
         recipe,
         dataset=config.dataset,

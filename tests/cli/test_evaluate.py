@@ -58,8 +58,8 @@ def test_a_table_says_how_it_compares(capsys: pytest.CaptureFixture[str], tmp_pa
     run_folder = tmp_path / "moved"
     shutil.copytree(outputs() / "fashion_mini/supervised/the-supervised", run_folder)
     assert run(["evaluate", str(run_folder), "--tensorboard", "--device", "cpu"]) == 0
-    told = capsys.readouterr().out
-    assert "recorded" in told and "+0.000" in told and "400 images" in told
+    printed = capsys.readouterr().out
+    assert all(text in printed for text in ("recorded", "+0.000", "400 images"))
     assert list((run_folder / "tensorboard").glob("events*"))
 
 

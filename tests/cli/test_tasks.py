@@ -1,4 +1,4 @@
-"""Runs that have learnt further columns besides the class, or instead of it."""
+"""Runs that have learned columns of attributes, with the class or without it."""
 
 import csv
 import json
@@ -23,7 +23,7 @@ HAIR = ("black", "brown", "red")
 
 
 def faces(root: Path, hair: tuple[str, ...] = HAIR, age: bool = True) -> str:
-    """Two classes, and a table of a column of words, one of classes, one of numbers."""
+    """Two classes, and a table with a column of names, one of classes, one of numbers."""
     rng = np.random.default_rng(0)
     lines = ["file,hair,glasses" + ",age" * age]
     for number in range(24):
@@ -57,7 +57,7 @@ def rows(outputs: Path, which: str, *words: str) -> list[dict[str, str]]:
     return list(csv.DictReader(out.read_text().splitlines()))
 
 
-def test_each_task_has_its_columns_with_its_words(outputs: Path) -> None:
+def test_each_task_has_its_columns_with_its_value_names(outputs: Path) -> None:
     found = rows(outputs, "a", "--top", "2")
     assert list(found[0]) == [
         "file", "label", "probability", "label_2", "probability_2", "age",
@@ -65,12 +65,12 @@ def test_each_task_has_its_columns_with_its_words(outputs: Path) -> None:
         "glasses", "glasses_probability", "glasses_2", "glasses_probability_2", "error",
     ]  # fmt: skip
     model = dlrun.load(outputs / "a/fashion_mini/multitask/the-multitask", device="cpu")
-    told = model.predict_tasks([row["file"] for row in found])
+    predicted = model.predict_tasks([row["file"] for row in found])
     with torch.no_grad():  # by hand: the heads of the network, and the spread of the column
         images = torch.stack([model._bytes(row["file"])[0][0] for row in found])
         outputs_of = model.method(model.seen(images))
     column = model.info.attributes["age"]
-    for number, (row, answer) in enumerate(zip(found, told, strict=True)):
+    for number, (row, answer) in enumerate(zip(found, predicted, strict=True)):
         age, hair, label = answer["age"], answer["hair"], answer["label"]
         assert isinstance(hair, Prediction) and isinstance(label, Prediction)
         value = float(outputs_of["age"][number]) * column.std + column.mean
@@ -91,7 +91,7 @@ def test_every_class_may_have_a_column(outputs: Path) -> None:
         assert sum(float(row[f"p({name})"]) for name in names) == pytest.approx(1, abs=1e-4)
 
 
-def test_a_run_that_has_not_learnt_the_class(
+def test_a_run_that_has_not_learned_the_class(
     outputs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert list(rows(outputs, "b")[0]) == ["file", "age", "hair", "hair_probability", "error"]
@@ -118,7 +118,7 @@ def test_a_terminal_shows_all_of_them(
     assert all(f"  {task} " in line for task in ("age", "hair", "glasses")) and "cat/0.png" in line
 
 
-def test_columns_that_are_called_like_ours_are_told_apart() -> None:
+def test_columns_with_the_names_of_ours_get_an_underscore() -> None:
     sheet = Sheet({"label": ("a", "b"), "error": ("0", "1"), "file": None}, 1, False)
     predicted = {
         "label": Prediction(("a", "b"), torch.tensor([0.2, 0.8])),
@@ -134,10 +134,10 @@ def test_columns_that_are_called_like_ours_are_told_apart() -> None:
     assert (bad["file"], bad["label"], bad["error"]) == ("bad.png", None, "empty file")
 
 
-def test_another_data_set_goes_by_its_words(
+def test_another_data_set_is_matched_by_value_names(
     outputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The images and the words are the run's own, but the numbers of the words are others."""
+    """The images and the value names are the run's own, but the values' numbers are others."""
 
     def accuracy(*hair: str, columns: bool = True) -> float:
         root = tmp_path / "-".join(hair)

@@ -22,7 +22,7 @@ from dlrun.models.pretrained import Pretrained
 
 
 def table(count: int, seed: int, labelled: bool = True) -> Table:
-    """Class c has its bright pixels in row c: told apart by sight, but not without fail."""
+    """Class c has its bright pixels in row c: which tells them apart, but not always."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.arange(count) % 3
     images = torch.randint(0, 200, (count, 1, 4, 4), generator=generator)
@@ -173,7 +173,7 @@ def test_full_adds_a_classifiers_features_and_the_probe() -> None:
 
 def test_agreement_is_the_share_of_answers_that_are_the_teachers() -> None:
     data = data_set(val=20)
-    dark = (data.val.images[:, 0, 0, 0] <= 127).double()  # of which the teacher says 0, as it does
+    dark = (data.val.images[:, 0, 0, 0] <= 127).double()  # the teacher says 0, as the student
     assert 0 < dark.mean() < 1
     numbers = evaluate(inference_on(Taught(), data), "val", 0)
     assert numbers["agreement"] == pytest.approx(dark.mean().item())

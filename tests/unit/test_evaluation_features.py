@@ -63,7 +63,7 @@ def test_knn_weighs_by_the_cosine_and_looks_at_k_neighbours() -> None:
 
     bank = torch.tensor([at(1.0), at(0.9), at(0.9), at(0.89), at(0.89), at(0.89)])
     labels = torch.tensor([0, 1, 1, 2, 2, 2])
-    query = torch.tensor([[5.0, 0.0]])  # its length is no matter
+    query = torch.tensor([[5.0, 0.0]])  # its length does not matter
     # One at cosine 1 outweighs two at 0.9, which have exp(-0.1 / 0.07) = 0.24 each.
     assert knn_predict(bank, labels, query, k=3).tolist() == [0]
     assert knn_predict(bank, labels, query, k=1).tolist() == [0]
@@ -110,7 +110,7 @@ def test_the_probe_tells_separable_classes_apart() -> None:
 def test_the_probe_is_the_minimum_of_its_objective() -> None:
     """By plain gradient descent in float64 on standardised features, many small steps."""
     train, labels = clusters(1.5)
-    train[:, 1] *= 40  # the scale of a feature is no matter
+    train[:, 1] *= 40  # the scale of a feature does not matter
     mean, std = train.double().mean(0), train.double().std(0)
     x, onehot = (train.double() - mean) / std, torch.eye(3, dtype=torch.float64)[labels]
     weight, bias = torch.zeros(3, 2, dtype=torch.float64), torch.zeros(3, dtype=torch.float64)
@@ -218,7 +218,7 @@ def test_all_of_it_is_float32_inside_of_a_bf16_evaluation() -> None:
 
 @pytest.mark.parametrize("fails", [False, True])
 def test_products_are_full_float32_on_a_gpu_too_and_the_switch_is_put_back(fails: bool) -> None:
-    """A run on a GPU sets TF32, which has no more than ten bits of a cosine."""
+    """A run on a GPU sets TF32, which keeps ten bits of a cosine."""
     inside: list[str] = []
 
     @full_precision()

@@ -29,7 +29,7 @@ def numbers(data: DataSet, predicted: list[int], full: bool = True) -> dict[str,
 
 
 def test_recall_precision_and_false_positives_by_hand() -> None:
-    # Group 0: positives 1 1 1, of which two are found; negatives 0 0, of which one is taken for 1.
+    # Group 0: positives 1 1 1, two are found; negatives 0 0, one is predicted as 1.
     # Group 1: one positive, found; negatives 0 0 0, none taken.
     data = data_set([1, 1, 1, 0, 0, 1, 0, 0, 0], 1, sex=[0] * 5 + [1] * 4)
     found = numbers(data, [1, 1, 0, 1, 0, 1, 0, 0, 0])
@@ -84,7 +84,7 @@ def test_accuracy_where_no_class_is_positive() -> None:
     assert found["worst_group_accuracy"] == 0 and found["group_gap"] == 1
     assert "recall" not in found and "precision" not in found
     each = {name: (group["n"], group["accuracy"]) for name, group in by_image_group(found).items()}
-    # The last image, of which the race is not known, is in no group.
+    # The race of the last image is not known: it is in no group.
     assert each == {
         "sex=0 race=0": (1, 1.0), "sex=0 race=1": (1, 0.0), "sex=1 race=1": (1, 1.0),
     }  # fmt: skip

@@ -77,7 +77,7 @@ def test_both_are_brute_force_where_most_cosines_tie(labels: list[int], seed: in
 def test_by_hand() -> None:
     angles = torch.tensor([0.02, 0.1, 0.3, 0.62, 1.0])
     features = torch.stack([angles.cos(), angles.sin()], 1)
-    features *= torch.tensor([[1], [9], [2], [1], [3]])  # lengths are no matter
+    features *= torch.tensor([[1], [9], [2], [1], [3]])  # lengths do not matter
     labels = torch.tensor([0, 1, 0, 0, 2])
     # Others from the nearest on: of row 0 1 2 3 4, of row 2 1 0 3 4 (0.2, 0.28, 0.32), of row 3
     # 2 4 1 0; rows 1 and 4 are alone in their classes.
@@ -132,7 +132,7 @@ def test_many_queries_go_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     assert both(features, labels) == pytest.approx(expected, abs=1e-7)
 
 
-def test_the_order_of_the_table_is_no_matter() -> None:
+def test_the_order_of_the_table_does_not_matter() -> None:
     torch.manual_seed(0)
     features, labels = torch.randn(40, 3).round(), torch.randint(4, (40,))
     shuffled = torch.randperm(40)

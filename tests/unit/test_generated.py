@@ -161,14 +161,14 @@ def test_the_domain_classifier_sees_two_classes_and_no_other() -> None:
     held = open_dataset(run.dataset, None)
     needed = domain_config(run, held)
     assert (needed.method.name, needed.model.name) == ("supervised", "cnn")
-    judged = open_dataset(needed.dataset, None)
-    assert judged.class_names == ("Sneaker", "Ankle boot")
+    seen = open_dataset(needed.dataset, None)
+    assert seen.class_names == ("Sneaker", "Ankle boot")
     assert torch.equal(
-        judged.test.images[judged.test.labels == 1],
+        seen.test.images[seen.test.labels == 1],
         held.test.images[domain_rows(held, "test")[1]],
     )
-    assert judged.image_shape == held.image_shape
-    assert len(judged.train) == sum(map(len, domain_rows(held)))  # so that a batch can be filled
+    assert seen.image_shape == held.image_shape
+    assert len(seen.train) == sum(map(len, domain_rows(held)))  # so that a batch can be filled
     assert needed == domain_config(config_of("method=cyclegan", SHOES, "seed=3"), held)
     assert needed != domain_config(run, replace(held, domains=held.domains[::-1]))  # type: ignore
 
