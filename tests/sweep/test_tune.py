@@ -60,7 +60,7 @@ def test_what_does_not_go_together() -> None:
     )
     assert refused("epochs=3")[0].startswith("nothing to search")
     assert refused("optimizer.lr=choice()") == [
-        "optimizer.lr=choice(): not understood; expected choice(a,b,...), one value at least"
+        "optimizer.lr=choice(): not understood; expected choice(a,b,...) with at least one value"
     ]
     assert refused(*SPACE, "hardware=cpu", "hardware.devices=3", "batch_size=64") == [
         "batch_size: got 64, but 3 processes share a batch; expected a multiple of 3"
