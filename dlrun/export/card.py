@@ -91,8 +91,8 @@ def _licence(dataset: str, own_code: bool) -> str:
 
 def _command(model: TrainedModel, run: Run | None) -> str | None:
     """The command that started the run."""
-    if run and run.commands:
-        return run.commands[0].split(" ", 2)[-1]
+    if run and run.folder.typed_commands():
+        return run.folder.typed_commands()[0].split(" ", 2)[-1]
     written = model.content.get("provenance", {}).get("command")
     return None if written is None else str(written)
 

@@ -62,7 +62,9 @@ def page(runs: Sequence[Run], title: str) -> str:
         },
         config=_config(runs),
         every_run=every_run(groups),
-        commands=_by_text((line[20:], line[:19]) for run in runs for line in run.commands),
+        commands=_by_text(
+            (line[20:], line[:19]) for run in runs for line in run.folder.typed_commands()
+        ),
         provenance=_provenance(runs),
         changes=sorted({diff for run in runs if (diff := _git(run).get("diff"))})[:3],
         now=f"{datetime.now():%Y-%m-%d %H:%M}",

@@ -110,13 +110,12 @@ class RunFolder:
         with open(self.commands, "a", encoding="utf-8") as file:
             file.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} {shlex.join(argv)}\n")
 
-    def first_command(self) -> str:
-        """What was typed when the run began; '' where that was not kept."""
+    def typed_commands(self) -> list[str]:
+        """The lines of command.txt: the time of a start in 20 characters, and what was typed."""
         try:
-            lines = self.commands.read_text(encoding="utf-8").splitlines()
+            return self.commands.read_text("utf-8", "replace").splitlines()
         except OSError:
-            return ""
-        return lines[0].split(" ", 2)[2] if lines else ""
+            return []
 
     def identity(self) -> str | None:
         """Which run this is, wherever it was copied to; None before provenance.json is written."""

@@ -83,14 +83,6 @@ class Run:
         return read_json(self.folder.provenance)
 
     @cached_property
-    def commands(self) -> list[str]:
-        """The lines of command.txt, one for each start: the time and what was typed."""
-        try:
-            return self.folder.commands.read_text("utf-8", "replace").splitlines()
-        except OSError:
-            return []
-
-    @cached_property
     def history(self) -> dict[str, dict[int, tuple[float, float]]]:
         """metrics.jsonl: of each metric, such as train/loss, by step: seconds of training, value.
 
@@ -232,7 +224,7 @@ def kind_order(kind: str) -> tuple[int, str]:
 
 def is_part(name: str) -> bool:
     """Whether a number is of one of many parts, as `kl/03` and `group/male/recall`, which only the
-    run's own files and its report list; `kid[features]/prior` is a metric of its own.
+    run's own files and its report list; `kid[features]/prior` is a metric like any other.
     """
     return "/" in name and "[" not in name
 

@@ -147,7 +147,8 @@ def _fit(
     if not progress.step and (verified := verify_teacher(inference)):
         log.say(verified)
     described = describe(to_plain_types(config), experiment)
-    described["provenance"]["command"] = own.first_command()
+    typed = own.typed_commands()
+    described["provenance"]["command"] = typed[0][20:] if typed else ""
     batch = config.batch_size * config.accumulate
     total = experiment.total_steps
     view = ProgressView(log, total, progress.step, batch, experiment.steps_per_epoch)

@@ -100,12 +100,12 @@ def state(job: Path) -> str:
     return str(json.loads((job / "status.json").read_text())["state"])
 
 
-def wait_for_steps(project: Path, process: Forked, count: int, most: int) -> None:
-    """Until `count` jobs have logged three steps; none of them may have come to `most`."""
+def wait_for_steps(project: Path, process: Forked, count: int, most: int, least: int = 3) -> None:
+    """Until `count` jobs have logged `least` lines; none of them may have come to `most`."""
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         logged = [path.read_text().count("\n") for path in project.rglob("metrics.jsonl")]
-        if sum(number >= 3 for number in logged) >= count:
+        if sum(number >= least for number in logged) >= count:
             assert max(logged) < most
             return
         assert process.poll() is None, output(process)

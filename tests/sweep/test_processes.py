@@ -6,7 +6,6 @@ import signal
 import time
 from pathlib import Path
 
-import pytest
 from project import start
 from troubled import (
     COMMON,
@@ -54,29 +53,25 @@ def test_a_process_that_is_killed_ends_its_job_alone(tmp_path: Path) -> None:
     assert json.loads((fine / "job.json").read_text())["threads"] == 1
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_stopped_or_killed_all_processes_save_and_the_same_command_resumes(
-    tmp_path: Path, number: signal.Signals
-) -> None:
+def test_stopped_or_killed_all_processes_save_and_the_same_command_resumes(tmp_path: Path) -> None:
     project = make_troubled(tmp_path)
-    command = [*TWO, "steps=12", "method.pause=0.2"]
-    first = begin(project, *command)
-    wait_for_steps(project, first, count=1, most=10)
-    (job,) = jobs(project)
-    first.send_signal(number)
-    out = output(first)
-    pid = json.loads((job / "status.json").read_text())["pid"]
-    assert ended(pid)
-    assert state(job) == "interrupted"
-    assert "stopped at step" in (job / "log.txt").read_text()
-    if number == signal.SIGINT:
-        assert first.returncode == 130, out
-        assert "sweep stopped (1 interrupted); run the same command again to resume it" in out
-    second = begin(project, *command)
-    out = output(second)
-    assert second.returncode == 0, out
-    assert steps(job) == list(range(1, 13))
-    assert starts(job) == 2
+    command = [*TWO, "steps=16", "method.pause=0.2"]
+    for number, lines in ((signal.SIGINT, 3), (signal.SIGKILL, 12)):
+        process = begin(project, *command)
+        wait_for_steps(project, process, count=1, most=20, least=lines)
+        (job,) = jobs(project)
+        process.send_signal(number)
+        out = output(process)
+        assert ended(json.loads((job / "status.json").read_text())["pid"])
+        assert state(job) == "interrupted" and "stopped at step" in (job / "log.txt").read_text()
+        if number == signal.SIGINT:
+            assert process.returncode == 130, out
+            assert "sweep stopped (1 interrupted); run the same command again to resume it" in out
+    process = begin(project, *command)
+    out = output(process)
+    assert process.returncode == 0, out
+    assert steps(job) == list(range(1, 17))
+    assert starts(job) == 3
 
 
 def test_asked_twice_all_processes_of_a_training_stop_at_once(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from studying import logged, opened, wait_for, worked
 from dlrun.console import Console
 from dlrun.errors import UserError
 from dlrun.runs.folder import RunFolder
-from dlrun.sweeps.outcome import command, draw_study, history, importances
+from dlrun.sweeps.outcome import command, draw_study, history, importances, report_study
 from dlrun.sweeps.space import Objective
 from dlrun.sweeps.study import JOURNAL, Study, repair, sampler
 from dlrun.sweeps.trials import StudyView, counts
@@ -123,6 +123,17 @@ def test_a_failed_trial_is_reported_and_tried_again_when_asked(folder: Path) -> 
     again, _ = worked(study, folder, retry="failed")
     assert [job.overrides for job in again.jobs] == [failed[0].overrides]
     assert len(study.trials()) == 2 and len(study.optuna.trials) == 3
+
+
+def test_a_study_without_a_complete_trial_says_so(folder: Path) -> None:
+    study = opened(folder, "optimizer.lr=0.995,1.0", trials=2, sampler="grid")
+    trials, _ = worked(study, folder)
+    console = Console(record=True, file=io.StringIO())
+    report_study(study, trials.jobs, console, None)
+    lines = console.export_text().splitlines()
+    assert lines[0] == "2 trials: 2 failed"
+    assert lines[1].startswith("trial 0 failed: optimizer.lr=") and "too high" in lines[1]
+    assert lines[-1] == "no trial is completed, so none is best"
 
 
 def dies(study: Study) -> None:
