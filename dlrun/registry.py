@@ -36,7 +36,7 @@ _BUILT_IN: dict[str, dict[str, str]] = {
         "cnn": "dlrun.models.cnn:CNN",
         "resnet": "dlrun.models.resnet:ResNet",
         "wide_resnet": "dlrun.models.resnet:WideResNet",
-        "vgg": "dlrun.models.vgg:VGG",
+        "vgg": "dlrun.models.cnn:VGG",
         "torchvision": "dlrun.models.torchvision_models:TorchvisionModel",
         "capsnet": "dlrun.models.capsnet:Capsules",
         "mlp_autoencoder": "dlrun.models.autoencoder:MLPAutoencoder",

@@ -20,7 +20,7 @@ from dlrun.randomness import permutation
 
 ALIGNED, FREQUENCY = "aligned", "frequency"
 ALIGNED_NAMES, FREQUENCY_NAMES = ("no", "yes"), ("few", "medium", "many")
-_HUES, _GRATINGS, _QUARTERS = 10, 8, 4  # more of them could hardly be told apart
+_HUES, _GRATINGS, _QUARTERS = 10, 8, 4  # more of them would look alike
 _SATURATION = 0.8
 _PERIOD = 5.0  # pixels of a grating: seen at 28 x 28, and by a 3 x 3 kernel
 _MEAN, _AMPLITUDE = 96.0, 64.0  # of a grating, of 255: visible, and darker than most objects
@@ -41,10 +41,10 @@ class Attribute:
 
 @dataclass(frozen=True)
 class Biased:
-    """The three splits after the bias, in the order train, val, test.
+    """Train, val and test after the bias.
 
-    `value_names` are those of the columns that it adds; `groups` are the columns that show what it
-    does; `report` says it to people.
+    `value_names` are those of the columns that it adds, `groups` the columns that show its effect;
+    `report` is for people.
     """
 
     splits: tuple[Table, Table, Table]
@@ -59,13 +59,13 @@ def biased(
     """Train as `options` say, test free of it, val like one of the two.
 
     Args:
-        splits: train, val and test.
-        num_classes: of all splits.
-        options: with something to do.
-        name: of the data set, for errors.
+        splits: train, val and test, labelled.
+        num_classes: two or more.
+        options: of an active bias.
+        name: of the data set, for messages.
 
     Raises:
-        UserError: there are no two classes to tie it to, or a column of its name is there already.
+        UserError: there are not two classes, or a column of its name is there already.
     """
     if splits[0].labels is None or num_classes < 2:
         raise UserError(
@@ -100,9 +100,9 @@ def biased(
 def _long_tailed(
     splits: tuple[Table, Table, Table], num_classes: int, options: BiasConfig
 ) -> tuple[Table, Table, Table]:
-    """Train thinned; val and test keep all of their images. A column says how frequent a class is.
+    """Train thinned, with a column of how frequent a class is.
 
-    Val has too few images of a class to be thinned as well and still to choose an epoch.
+    Val keeps all of its images: thinned, it would have too few of a class to choose an epoch by.
     """
     train, val, test = splits
     train = train.subset(tail_rows(_labels(train), num_classes, options.imbalance, options.seed))
@@ -152,8 +152,8 @@ def tied_values(
 ) -> Tensor:
     """The attribute of each image, int64 (N,) in [0, count); class c's own is c mod count.
 
-    Of each class the share `strength` has its own, the others have the rest in equal parts; None:
-    all values in equal parts. Which image has which is drawn.
+    The fraction `strength` of each class has its own value, the others have the rest in equal
+    parts; None: all values in equal parts. Which image has which is drawn.
     """
     values = torch.empty_like(labels)
     for c in labels.unique().tolist():

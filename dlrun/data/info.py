@@ -36,7 +36,7 @@ class DataInfo:
 
     `image_shape` is (C, H, W). `mean` and `std` are those of each channel in [0, 1]; `checksum` is
     of images, labels and attributes; `domains` are A and B, or none; `positive` is the class that
-    counts as positive, or None; `value_names` are those of each attribute's classes that have some.
+    counts as positive; `value_names` name the values of an attribute by their number.
     """
 
     image_shape: tuple[int, int, int]

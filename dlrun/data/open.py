@@ -26,7 +26,7 @@ def open_dataset(
     Args:
         choice: of the group dataset.
         data_dir: where downloads and decoded images are kept.
-        bias: what is done to the images once they are split; None: nothing.
+        bias: applied to the images once they are split; None: nothing.
         groups: columns whose combinations the test is reported for; None: those that show the bias.
 
     Raises:
@@ -65,12 +65,17 @@ def open_dataset(
         value_names={**splits.value_names, **done.value_names},
         report=done.report,
     )
-    _demand_few(data)
+    count = len(data.combinations()) if data.groups else 0
+    if count > _MOST_GROUPS:  # a group of hardly an image says nothing
+        raise UserError(
+            f"groups: {', '.join(data.groups)} have {count} combinations, expected at most "
+            f"{_MOST_GROUPS}"
+        )
     return data
 
 
 def _check(name: str, splits: Splits) -> None:
-    """A data set of the user's own may break the contract: better said here than by a network."""
+    """Of a data set of the user's own, which may break the contract. Raises UserError."""
     train, test, classes = splits.train, splits.test, splits.class_names
     if train.images.shape[1:] != test.images.shape[1:]:
         shapes = " and ".join(str(tuple(table.images.shape[1:])) for table in (train, test))
@@ -92,7 +97,7 @@ def _domains(names: tuple[str, str] | None, classes: tuple[str, ...]) -> tuple[i
 
 
 def _positive(name: str | None, classes: tuple[str, ...]) -> int | None:
-    """Of two classes the second, as label 1 is elsewhere; of more, none that was not asked for."""
+    """Of two classes the second, as usual for label 1; of more, none that was not asked for."""
     if name is None:
         return 1 if len(classes) == 2 else None
     return _class_of(name, classes, "dataset.positive")
@@ -106,21 +111,11 @@ def _class_of(name: str, classes: tuple[str, ...], key: str) -> int:
     return classes.index(name)
 
 
-def _demand_few(data: DataSet) -> None:
-    """A group of hardly an image says nothing. Raises UserError."""
-    count = len(data.combinations()) if data.groups else 0
-    if count > _MOST_GROUPS:
-        raise UserError(
-            f"groups: {', '.join(data.groups)} have {count} combinations, expected at most "
-            f"{_MOST_GROUPS}"
-        )
-
-
 def _groups(names: tuple[str, ...], table: Table) -> tuple[str, ...]:
-    """The columns, seen to be there and to hold classes."""
+    """The columns, all of them there and with classes. Raises UserError."""
     classes = [name for name, column in table.attributes.items() if not column.is_floating_point()]
-    for place, name in enumerate(names):
-        if name in names[:place]:
+    for index, name in enumerate(names):
+        if name in names[:index]:
             raise UserError(f"groups: got {name!r} twice")
         if name in classes:
             continue
@@ -129,10 +124,7 @@ def _groups(names: tuple[str, ...], table: Table) -> tuple[str, ...]:
                 f"groups: the column {name!r} holds numbers, expected one with classes"
                 f"{': ' if classes else ''}{', '.join(sorted(classes))}"
             )
-        hint = (
-            suggest(name, classes)
-            if classes
-            else ("; the images have none, give a table beside them (dataset.attributes) or a bias")
-        )
+        none = "; the images have none, give a table beside them (dataset.attributes) or a bias"
+        hint = suggest(name, classes) if classes else none
         raise UserError(f"groups: {name!r} is not a column with classes{hint}")
     return names

@@ -28,7 +28,7 @@ class Order:
 
     def __init__(self, indices: Tensor, length: int, seed: int, purpose: str) -> None:
         self.indices, self.length, self.seed, self.purpose = indices.cpu(), length, seed, purpose
-        self.epoch = lru_cache(maxsize=2)(self._epoch)
+        self.epoch = lru_cache(maxsize=2)(self._epoch)  # the rows of an epoch, int64 (length,)
 
     def _epoch(self, epoch: int) -> Tensor:
         n = len(self.indices)
@@ -47,26 +47,21 @@ def groups_per_class(labels: Tensor) -> Tensor:
     return -(-labels.bincount() // GROUP)
 
 
-class GroupOrder:
-    """Passes over all images, in which every four rows in turn are of one class.
+class GroupOrder(Order):
+    """Passes over all images of `labels`, int64 (N,), every four rows in turn of one class.
 
-    An epoch is a function of (seed, epoch): the images of each class are shuffled and cut into
-    groups; a last group that is short is filled from the class's own beginning, so each image comes
-    at least once and no group is mixed. A class of fewer than four images repeats them: the
-    positive of a single image is another augmented view of it.
+    The images of each class are shuffled and cut into groups; a last group that is short is filled
+    from the class's own beginning, so each image comes at least once and no group is mixed. A class
+    of fewer than four images repeats them: the positive of a single image is another augmented view
+    of it. A batch size that is a multiple of four gives whole groups.
 
     The groups of a class are spread evenly over the epoch, at random within its equal parts, so
     that a batch holds as many classes as it can. Where most images are of one class, a batch may
     still hold nothing else; no triplet can be made of it.
-
-    Args:
-        labels: int64 (N,), the class of each row.
-        seed: the run's.
-        purpose: keeps two orders of one run apart.
     """
 
     def __init__(self, labels: Tensor, seed: int, purpose: str) -> None:
-        self.labels, self.seed, self.purpose = labels.cpu(), seed, purpose
+        self.labels = labels.cpu()
         images, groups = self.labels.bincount(), groups_per_class(self.labels)
         owner = torch.arange(len(groups)).repeat_interleave(groups)
         turn = torch.arange(len(owner)) - (groups.cumsum(0) - groups)[owner]
@@ -74,8 +69,7 @@ class GroupOrder:
         within = (GROUP * turn[:, None] + torch.arange(GROUP)) % images[owner, None]
         # Where the members of a group (G, 4) stand among all rows sorted by class.
         self.members = (images.cumsum(0) - images)[owner, None] + within
-        self.length = self.members.numel()
-        self.epoch = lru_cache(maxsize=2)(self._epoch)
+        super().__init__(torch.arange(len(labels)), self.members.numel(), seed, purpose)
 
     def _epoch(self, epoch: int) -> Tensor:
         rows = permutation(len(self.labels), self.seed, self.purpose, epoch, "rows")
@@ -85,20 +79,12 @@ class GroupOrder:
         order = ((self.turn + jitter) / self.turns).argsort()
         return by_class[self.members[order]].flatten()
 
-    def batch(self, number: int, size: int) -> Tensor:
-        """The rows of batch `number` counted from the start of the run, int64 (size,).
-
-        Whole groups, where `size` is a multiple of four.
-        """
-        epoch, i = divmod(number, self.length // size)
-        return self.epoch(epoch)[i * size : (i + 1) * size]
-
 
 class WeightedOrder:
     """Rows drawn with replacement by weights, which may change from batch to batch.
 
     Args:
-        weights: gives the weights of all rows, (N,), on any device; looked at at each batch.
+        weights: gives the weights of all rows, (N,), on any device; asked for at each batch.
         start: int64, the rows that are drawn uniformly while all weights are 0.
         seed: the run's.
         purpose: keeps two orders of one run apart.
@@ -119,7 +105,7 @@ class WeightedOrder:
         return drawn.clamp_(max=len(cumulated) - 1)
 
     def _sums(self) -> Tensor:
-        """On the CPU, so that every device draws alike; copied only where the weights changed."""
+        """On the CPU, so that every device draws alike; copied only when the weights changed."""
         weights = self.weights()
         if weights._version != self._version:
             chances = weights.cpu()

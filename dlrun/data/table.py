@@ -1,7 +1,7 @@
 """Images as whole tensors: no loader, no workers, a batch is an index."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -51,29 +51,27 @@ class Table:
 
     def subset(self, indices: Tensor) -> "Table":
         """The rows `indices`, in that order."""
-        return Table(
-            self.images[indices],
-            None if self.labels is None else self.labels[indices],
-            {name: column[indices] for name, column in self.attributes.items()},
-        )
+        return self._each(lambda column: column[indices])
 
     def to(self, device: torch.device) -> "Table":
-        """On another device; labels and attributes always travel with a table that is moved."""
+        """All columns on another device."""
+        return self._each(lambda column: column.to(device))
+
+    def _each(self, function: Callable[[Tensor], Tensor]) -> "Table":
         return Table(
-            self.images.to(device),
-            None if self.labels is None else self.labels.to(device),
-            {name: column.to(device) for name, column in self.attributes.items()},
+            function(self.images),
+            None if self.labels is None else function(self.labels),
+            {name: function(column) for name, column in self.attributes.items()},
         )
 
     def checksum(self) -> str:
         """sha256 of shape, images, labels and attributes: the data that a run saw."""
         digest = hashlib.sha256(str(tuple(self.images.shape)).encode())
-        digest.update(self.images.cpu().contiguous().numpy().data)
-        if self.labels is not None:
-            digest.update(self.labels.cpu().contiguous().numpy().data)
-        for name in sorted(self.attributes):
-            digest.update(name.encode())
-            digest.update(self.attributes[name].cpu().contiguous().numpy().data)
+        attributes = sorted(self.attributes.items())
+        for name, column in (("", self.images), ("", self.labels), *attributes):
+            if column is not None:
+                digest.update(name.encode())
+                digest.update(column.cpu().contiguous().numpy().data)
         return digest.hexdigest()
 
 
@@ -132,7 +130,7 @@ class DataSet:
 
     @property
     def bytes(self) -> int:
-        """What the images take."""
+        """The size of the images."""
         return sum(len(t) for t in (self.train, self.val, self.test)) * self.train.images[0].numel()
 
 
@@ -140,7 +138,7 @@ def domain_rows(data: DataSet, split: str = "train") -> tuple[Tensor, Tensor]:
     """The rows of the two domains in a split, int64 each.
 
     Raises:
-        UserError: the data set does not say which two, or one of them is empty.
+        UserError: the data set does not say which two classes they are, or one of them is empty.
     """
     if data.domains is None:
         raise UserError(
@@ -160,8 +158,8 @@ def domain_rows(data: DataSet, split: str = "train") -> tuple[Tensor, Tensor]:
 def hold_out(labels: Tensor | None, n: int, fraction: float, purpose: str) -> tuple[Tensor, Tensor]:
     """Rows that stay and rows held out, both sorted, int64.
 
-    With labels the same share of each class is held out (at least one image where a class has two),
-    so that the classes stand in the held-out part as they stand in the whole.
+    With labels the same fraction of each class is held out, at least one image of a class that has
+    two. The same images whatever the run's seed.
     """
     groups = [torch.arange(n)]
     if labels is not None:

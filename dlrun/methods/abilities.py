@@ -1,4 +1,4 @@
-"""What a trained method can do. Evaluation and the commands ask for these, never for names.
+"""What a trained method can do. Evaluation and the commands check for these, never for names.
 
 Images that come in are (B, C, H, W) in the method's own range (`Method.pixels`); images that go out
 are in [0, 1]. All run in eval mode without gradients.
@@ -14,7 +14,7 @@ Direction = Literal["a_to_b", "b_to_a"]
 
 @runtime_checkable
 class Predicts(Protocol):
-    """Classifies; with `classifies` False it predicts something else than the classes."""
+    """Classifies; with `classifies` False it predicts something other than the classes."""
 
     classifies: bool
 
@@ -101,7 +101,7 @@ class HasLikelihood(Protocol):
     """Has a likelihood of images that importance-weighted draws estimate."""
 
     likelihood_draws: int
-    """How many an image; 0: no estimate, because it is not wanted or would be no likelihood."""
+    """How many for each image; 0: no estimate, not wanted or not a likelihood."""
 
     @property
     def likelihood_metric(self) -> str:

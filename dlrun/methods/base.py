@@ -36,10 +36,10 @@ class Update(Protocol):
 
 
 class Section(Protocol):
-    """Gives the part of a config that an option of a group stands for."""
+    """Gives the part of a config that an option of a group, such as loss=hinge, selects."""
 
     def __call__(self, group: str, option: str, **values: Any) -> dict[str, Any]:
-        """With `values` in the place of its own."""
+        """With `values` in place of its own."""
 
 
 def _nothing_pretrained(reference: str) -> Pretrained:
@@ -63,7 +63,7 @@ class Builder:
     """The weights of a run or a file, which the config names."""
     built: list[nn.Module] = field(default_factory=list)
     report: list[str] = field(default_factory=list)
-    """Lines for people: what was loaded from where, what the options amount to."""
+    """Lines for people: what was loaded from where, what the options mean."""
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -76,11 +76,11 @@ class Builder:
         return len(self.info.class_names)
 
     def model(self) -> Any:
-        """A network of the model group; each call builds another one.
+        """A network of the model group, an nn.Module; each call builds another one.
 
-        An nn.Module with what its kind promises: an encoder has `feature_dim`, an autoencoder
-        `encoder`, `decoder(code_dim)` and `hidden_dim`, a decoder `code_dim`. It is freshly
-        initialised, unless `init_from` in its options names weights to start from.
+        An encoder has `feature_dim`, an autoencoder `encoder`, `decoder(code_dim)` and
+        `hidden_dim`, a decoder `code_dim`. It is freshly initialised, or starts from the weights
+        that `init_from` in its options names.
         """
         return self.network(self.model_choice)
 
@@ -103,7 +103,7 @@ class Builder:
         return network
 
     def loss(self) -> Any:
-        """The loss of the loss group, to be called: what of, its kind says.
+        """The loss of the loss group, to be called with what its kind says.
 
         A loss of kind images also has `mean(output)`, one of kind distillation `compares` and
         `regressor`. Its options are `.config`.
@@ -114,8 +114,8 @@ class Builder:
 class Method(nn.Module):
     """One training method.
 
-    A subclass builds its networks in `__init__(self, config, build)` and trains them in `step`. All
-    that it has to remember is a parameter or a buffer, so that `state_dict()` is the whole of it.
+    A subclass builds its networks in `__init__(self, config, build)` and trains them in `step`. Its
+    whole state is in parameters and buffers, so that `state_dict()` has all of it.
     """
 
     Config: ClassVar[Any]
@@ -131,11 +131,11 @@ class Method(nn.Module):
     key_metric: ClassVar[str | None] = None
     """The val metric that chooses the best epoch; None: the last epoch is the best."""
     reporting_only: ClassVar[tuple[str, ...]] = ()
-    """Options that only serve the final report: 0 or false in the trials of a study."""
+    """Options for the final report only: 0 or false in the trials of a study."""
     metrics: ClassVar[dict[str, Metric]] = {}
-    """Describes the numbers of its own that `validate` gives, by name."""
+    """Describes its own metrics, which `validate` gives, by name."""
     parts: ClassVar[dict[str, str]] = {}
-    """What other runs may load: `backbone` and `head` to a prefix of the names in its state."""
+    """What other runs may load: prefixes of the names in its state, of `backbone` and `head`."""
     inference: ClassVar[tuple[str, ...]] = ("",)
     """Prefixes of the names in its state that its abilities need; the rest only trains."""
     classifies: bool = True
@@ -155,14 +155,14 @@ class Method(nn.Module):
     def prerequisites(cls, plain: dict[str, Any], section: Section) -> dict[str, dict[str, Any]]:
         """The configs of the runs that a run needs first or is compared with, by role.
 
-        They are trained before it. A role that is the name of an option of the method which is null
-        becomes that option's value, as the path of its run; the others are compared with at the
+        They are trained before it. Where a role is the name of an option of the method that is
+        null, the path of its run becomes the option's value; the others are compared with at the
         test.
 
         Args:
             plain: the config of the run, as nested dicts.
-            section: gives the part of a config that an option of a group stands for, with some
-                values changed: section("method", "supervised", dropout=0.1).
+            section: such as section("method", "supervised", dropout=0.1), the part of a config that
+                method=supervised selects, with dropout changed.
         """
         return {}
 

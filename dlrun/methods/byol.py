@@ -5,7 +5,7 @@ target follows the online network as a moving average. Otherwise than in the lec
 notebook has neither a predictor nor a projector in its target (`method.predictor=none` and
 `method.target_projector=false` show what that costs), concatenates the two views, which mixes their
 batch norm statistics, and decays at a fixed rate. Otherwise than in the paper: the heads are
-narrower (1024 against 4096), as is usual for small images.
+narrower (1024, not 4096), as is usual for small images.
 
 Expect: kNN accuracy .446 on CIFAR-10 as JPEG, .363 of raw pixels: dlrun train recipe=cifar10_byol,
 17 minutes of one core (docs/results.md).
@@ -32,7 +32,7 @@ TAU_PRESETS = ((70, 0.97), (600, 0.99), (math.inf, 0.996))
 # Of projections that have collapsed to a point or a line: their std over the healthy 1/sqrt(D), and
 # their effective rank.
 LEAST_SPREAD, LEAST_RANK = 0.1, 2.0
-# From this decay on the target hardly moves, which is right at the end of a run alone.
+# From this decay on the target hardly moves, which is right only at the end of a run.
 STILL, NEARLY_OVER = 0.9999, 0.8
 
 
@@ -137,10 +137,9 @@ class BYOL(Method):
     def learn_probe(self, features: Tensor, label: Tensor, update: Update) -> Tensor:
         """A linear classifier beside the training, which learns nothing from it: its accuracy."""
         assert self.probe is not None
-        logits: Tensor = self.probe(features)
+        logits = self.probe(features)
         update.minimize(cross_entropy(logits, label).mean(), "probe")
-        right: Tensor = logits.argmax(1) == label
-        return right.float().mean()
+        return (logits.argmax(1) == label).float().mean()
 
     def after_update(self, update: Update) -> None:
         """Equation 1: the target follows, once an optimizer step."""
@@ -164,7 +163,7 @@ class BYOL(Method):
         return {"probe_accuracy": right.float()}
 
     def warnings(self, numbers: dict[str, float], update: Update) -> list[str]:
-        """Projections that have collapsed, which the loss does not show; a target that stays."""
+        """Projections that have collapsed, which the loss does not show; a target that is stuck."""
         width, tau = self.config.projection, decay(self.tau, update.progress)
         spread, rank = numbers.get("projection_std", 1.0), numbers.get("projection_rank", math.inf)
         if spread < LEAST_SPREAD / math.sqrt(width) or rank < LEAST_RANK:

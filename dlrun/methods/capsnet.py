@@ -38,8 +38,7 @@ class CapsNet(Method):
     key_metric = "accuracy"
 
     reconstruct: Callable[[Tensor], Tensor] | None = None
-    """The image through the longest capsule, in [0, 1]. None, and so no ability, without
-    a decoder."""
+    """The image through the longest capsule, in [0, 1]; None, so no ability, without a decoder."""
 
     def __init__(self, config: Config, build: Builder) -> None:
         super().__init__()
@@ -98,7 +97,7 @@ class CapsNet(Method):
 
 
 def _lengths(v: Tensor) -> Tensor:
-    """Of capsules (B, K, D): (B, K). The gradient of a capsule that is 0 is 0."""
+    """Of capsules (B, K, D): (B, K). The gradient at 0 is 0."""
     return torch.linalg.vector_norm(v, dim=2)
 
 

@@ -180,11 +180,8 @@ class DBVAE(GaussianCodeMethod):
         self.weights.zero_()
         self.weights[rows] = weights
         size = effective_sample_size(weights)
-        return {
-            "effective_sample_size": size,
-            "effective_fraction": size / len(weights),
-            "code": mu,
-        }
+        fraction = size / len(weights)
+        return {"effective_sample_size": size, "effective_fraction": fraction, "code": mu}
 
     def step(self, batch: HalfWeighted, update: Update) -> dict[str, Tensor]:
         """Equation 1: L_y of all images, L_VAE of those of interest."""
@@ -205,7 +202,7 @@ class DBVAE(GaussianCodeMethod):
         }
 
     def losses(self, batch: HalfWeighted | EvalBatch) -> tuple[Tensor, ...]:
-        """Logits (B, K); L_y, both terms of L_VAE, and which are of interest, each (B,)."""
+        """Logits (B, K); L_y, the two terms of L_VAE, and who is of interest, each (B,)."""
         x, y = batch.image, batch.label
         assert y is not None
         logits, mu, logvar = self.encode(x)
@@ -238,7 +235,7 @@ class DBVAE(GaussianCodeMethod):
         return {"loss": classification, "negative_elbo": bound, "kl": kl[indicated]}
 
     def warnings(self, numbers: dict[str, float], update: Update) -> list[str]:
-        """A few images that are drawn over and over; codes that do not depend on the image."""
+        """A few images that are drawn again and again; codes that do not depend on the image."""
         lines, images = [], int((self.weights > 0).sum())
         size = float(effective_sample_size(self.weights))
         if images and size < FEW * images:

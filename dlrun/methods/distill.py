@@ -2,12 +2,10 @@
 
 The loss group says what is compared: soft targets (`kd`, standardised in `kd_standardized`,
 `kd_cross_entropy`, the lecture notes' form), decoupled (`dkd`), hidden representations
-(`kd_cosine`; `hint`, FitNets, through a trainable regressor; `attention`). The teacher sees the
-very view that the student sees, frozen in eval mode. Otherwise than in the notes: what they call
-alpha and beta are `loss.ce_weight` and `loss.kd_weight`, since other code means the reverse by
-alpha; soft losses are multiplied by T^2, which they leave out. Hints are one stage, not two as in
-the FitNets paper. The notes say of the cosine loss that the student's features become a permutation
-of the teacher's; they come to point the same way.
+(`kd_cosine`; `hint`, FitNets, through a trainable regressor; `attention`). The teacher is frozen,
+in eval mode, and sees the same view as the student. Otherwise than in the notes: their alpha and
+beta are `loss.ce_weight` and `loss.kd_weight`, since other code means the reverse by alpha; soft
+losses are multiplied by T^2, which they leave out. Hints are one stage, not two as in FitNets.
 
 Expect: accuracy .761 ± .004 on CIFAR-10 as JPEG, the student alone .726 ± .001: dlrun train
 recipe=cifar10_resnet56_kd, 33 minutes of one core for the teacher, 5 for the student
@@ -58,7 +56,7 @@ class Distill(Method):
     def __init__(self, config: Config, build: Builder) -> None:
         super().__init__()
         self.config = config
-        # First, so that it begins with the weights that it would begin with alone.
+        # First, so that it starts from the same weights as alone.
         self.student = Classifier(build.model(), config.dropout, build.num_classes)
         self.loss = build.loss()
         if config.teacher is None:

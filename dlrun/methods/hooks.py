@@ -1,4 +1,4 @@
-"""What a method may do besides its steps: the loop and the evaluation call these."""
+"""What a method may do around its steps: the loop and the evaluation call these."""
 
 from collections.abc import Callable
 from typing import Protocol, runtime_checkable
@@ -17,15 +17,15 @@ the batches joined, float32."""
 
 @runtime_checkable
 class Validates(Protocol):
-    """Has numbers of its own for held-out images; `Method.metrics` describes them."""
+    """Has its own metrics of held-out images; `Method.metrics` describes them."""
 
     def validate(self, batch: EvalBatch) -> dict[str, Tensor]:
-        """Each (B,), or fewer where it is not known of every image; averaged over the split."""
+        """Each (B,), or fewer where not every image has one; averaged over the split."""
 
 
 @runtime_checkable
 class Warns(Protocol):
-    """Detects that its training goes wrong."""
+    """Detects that its training is going wrong."""
 
     def warnings(self, numbers: dict[str, float], update: Update) -> list[str]:
         """One line for each problem after an evaluation on val that gave `numbers`."""
@@ -33,22 +33,19 @@ class Warns(Protocol):
 
 @runtime_checkable
 class BeforeEpoch(Protocol):
-    """Looks at images of the train split before each epoch.
-
-    What it remembers of them is a buffer: a resumed run has it from its checkpoint.
-    """
+    """Inspects the train split before each epoch; what it remembers is in buffers."""
 
     def before_epoch(self, table: Table, over: Over) -> dict[str, Tensor]:
         """Without gradients.
 
         Returns:
-            Numbers () that are logged; values (N,), or (N, D), that are shown as histograms.
+            Numbers () to log; values (N,), or (N, D), to show as histograms.
         """
 
 
 @runtime_checkable
 class HasSamplingWeights(Protocol):
-    """Draws train images by weights of its own."""
+    """Draws train images by weight."""
 
     weights: Tensor
     """A buffer (N,), float64: each train image's chance; all 0 before the first epoch."""

@@ -42,10 +42,10 @@ def bin_rarity(mu: Tensor, bins: int, alpha: float, clip: float = 0.0) -> Tensor
     `p = 1 / (h + alpha)` of the image's bin, h being the fraction of the images in it.
 
     Args:
-        mu: (N, D) means of the posterior; of their units only A are active.
-        bins: equally wide ones for each unit.
+        mu: (N, D) means of the posterior, of which A are active.
+        bins: how many, equally wide.
         alpha: smoothing, a fraction of the images: the larger, the nearer to uniform.
-        clip: fraction at either end that does not widen the bins, but falls into the outermost.
+        clip: fraction at either end that falls into the outermost bins without widening them.
     """
     z = mu.double()
     variance = z.var(0, correction=0)
@@ -71,8 +71,8 @@ def latent_weights(
     Args:
         mu, bins, alpha, clip: as in `bin_rarity`.
         combine: over the active units, the largest rarity, their product, the product of the
-            `top` largest, or their mean; without any active unit all images are alike.
-        top: of `topk`.
+            `top` largest (topk), or their mean. Without an active unit all images are alike.
+        top: see there.
     """
     rarity = bin_rarity(mu, bins, alpha, clip)
     if not rarity.shape[1]:
@@ -107,5 +107,5 @@ def balanced_weights(columns: list[Tensor]) -> Tensor:
 
 
 def effective_sample_size(weights: Tensor) -> Tensor:
-    """1 / sum(w^2), (): so many images drawn uniformly are as varied as these."""
+    """1 / sum(w^2), (): as many images drawn uniformly are as varied as these."""
     return 1 / weights.double().square().sum()

@@ -17,8 +17,8 @@ from dlrun.models.generator import initialise, instance_norm
 from dlrun.options import Count, Range
 
 
-class PatchGAN(nn.Module):
-    """Image (B, C, H, W) to scores (B, 1, H', W'), without a sigmoid."""
+class PatchGAN(nn.Sequential):
+    """Image (B, C, H, W) to scores (B, 1, H', W'), high for real ones, without a sigmoid."""
 
     kind = "discriminator"
     channels_last = False
@@ -29,7 +29,6 @@ class PatchGAN(nn.Module):
         layers: Annotated[int, Range(1, 5)]
 
     def __init__(self, config: Config, image_shape: tuple[int, int, int], num_classes: int) -> None:
-        super().__init__()
         # Each strided convolution halves the map, each of the last two takes a pixel off it.
         side = min(image_shape[1:])
         if side // 2**config.layers < 3:
@@ -49,12 +48,8 @@ class PatchGAN(nn.Module):
             layers += [nn.Conv2d(below, above, 4, 2, 1), instance_norm(above), nn.LeakyReLU(0.2)]
         layers += [nn.Conv2d(strided[-1], last, 4, 1, 1), instance_norm(last), nn.LeakyReLU(0.2)]
         layers.append(nn.Conv2d(last, 1, 4, 1, 1))
-        self.layers = nn.Sequential(*layers)
+        super().__init__(*layers)
         initialise(self)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Scores; high means real."""
-        return self.layers(x)
 
 
 class ImagePool(nn.Module):

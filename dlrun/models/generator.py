@@ -55,7 +55,7 @@ class ResidualBlock(nn.Module):
         return x + self.body(x)
 
 
-class ResNetGenerator(nn.Module):
+class ResNetGenerator(nn.Sequential):
     """Image to image, (B, C, H, W) in [-1, 1] both; sides are multiples of 4, 8 or more."""
 
     kind = "generator"
@@ -67,7 +67,6 @@ class ResNetGenerator(nn.Module):
         blocks: Count
 
     def __init__(self, config: Config, image_shape: tuple[int, int, int], num_classes: int) -> None:
-        super().__init__()
         channels, height, width = image_shape
         # Mirrored edges and instance norm need more than one pixel where the map is smallest.
         if height % 4 or width % 4 or min(height, width) < 8:
@@ -76,7 +75,7 @@ class ResNetGenerator(nn.Module):
                 "multiples of 4, 8 or more; set dataset.size"
             )
         w = config.width
-        self.layers = nn.Sequential(
+        super().__init__(
             nn.ReflectionPad2d(3), nn.Conv2d(channels, w, 7), instance_norm(w), nn.ReLU(),
             nn.Conv2d(w, 2 * w, 3, 2, 1), instance_norm(2 * w), nn.ReLU(),
             nn.Conv2d(2 * w, 4 * w, 3, 2, 1), instance_norm(4 * w), nn.ReLU(),
@@ -87,10 +86,6 @@ class ResNetGenerator(nn.Module):
             nn.ReflectionPad2d(3), nn.Conv2d(w, channels, 7), nn.Tanh(),
         )  # fmt: skip
         initialise(self)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The translated image."""
-        return self.layers(x)
 
 
 def halvings(height: int, width: int) -> int:

@@ -3,14 +3,14 @@
 from dataclasses import dataclass
 from math import prod
 
-from torch import Tensor, nn
+from torch import nn
 
 from dlrun.models.encoder import EncoderConfig, fully_connected
 from dlrun.options import Count
 
 
-class MLP(nn.Module):
-    """Image (B, C, H, W) to features (B, feature_dim): fully connected layers, each with ReLU."""
+class MLP(nn.Sequential):
+    """Image (B, C, H, W) to features (B, feature_dim), not negative: fully connected, with ReLU."""
 
     kind = "encoder"
     channels_last = False
@@ -21,11 +21,6 @@ class MLP(nn.Module):
         batch_norm: bool
 
     def __init__(self, config: Config, image_shape: tuple[int, int, int], num_classes: int) -> None:
-        super().__init__()
         widths = [prod(image_shape), *config.hidden]
-        self.layers = nn.Sequential(nn.Flatten(), *fully_connected(widths, config.batch_norm))
+        super().__init__(nn.Flatten(), *fully_connected(widths, config.batch_norm))
         self.feature_dim = widths[-1]
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Features (B, feature_dim), not negative."""
-        return self.layers(x)

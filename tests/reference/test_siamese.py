@@ -3,7 +3,6 @@
 import copy
 import math
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import torch
@@ -234,18 +233,3 @@ def test_two_views_of_one_image_have_no_negative() -> None:
     method = siamese(positives="view")
     with pytest.raises(UserError, match=r"batch_size: got 1, .* expected an integer >= 2"):
         take_step(method, sgd(method), TwoViews(image, image, torch.arange(1)))
-
-
-def test_what_a_batch_is_depends_on_what_is_like() -> None:
-    def view(positives: Any) -> Any:
-        return Siamese.view_for(Siamese.Config(6, True, "hard", positives))
-
-    assert view("class") is Siamese.view is Grouped
-    assert view("view") is TwoViews
-
-
-def test_the_backbone_is_all_of_the_encoder() -> None:
-    method = siamese()
-    prefix = Siamese.parts["backbone"]
-    names = {name.removeprefix(prefix) for name in method.state_dict() if name.startswith(prefix)}
-    assert names == set(method.encoder.state_dict())

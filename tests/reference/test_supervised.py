@@ -26,7 +26,7 @@ def test_steps_are_the_notes_loop() -> None:
 
     # The notes' network. Corrected: no softmax, since CrossEntropyLoss takes logits.
     model = torch.nn.Sequential(
-        copy.deepcopy(method.encoder.layers[1]),
+        copy.deepcopy(method.encoder[1]),
         torch.nn.ReLU(),
         copy.deepcopy(method.head),
     )

@@ -73,7 +73,7 @@ def test_no_preset_is_said_to_stand_still_at_any_moment(epochs: float) -> None:
 
 def constant(method: BYOL) -> None:
     """The encoder gives the same features whatever it sees."""
-    first = method.online[0].layers[1]  # type: ignore[index]
+    first = method.online[0][1]  # type: ignore[index]
     assert isinstance(first, nn.Linear)
     nn.init.zeros_(first.weight)
 

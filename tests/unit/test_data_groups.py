@@ -50,27 +50,6 @@ def test_a_short_last_group_is_filled_from_the_classs_own_beginning() -> None:
     assert three[3] == three[0] and len(set(three)) == 3
 
 
-def test_a_class_of_one_image_repeats_it() -> None:
-    made = order([0, 1, 1, 1, 1])
-    assert made.length == 8
-    assert sorted(made.epoch(0).view(2, 4).sort(1).values.tolist()) == [[0] * 4, [1, 2, 3, 4]]
-
-
-def test_an_order_is_a_function_of_seed_epoch_and_purpose() -> None:
-    # In any sequence of questions, as after a resume in the middle of an epoch.
-    labels = torch.arange(37) % 3
-    forwards = [order(labels).batch(number, 5) for number in range(30)]
-    backwards = order(labels)
-    for number in reversed(range(30)):
-        assert torch.equal(backwards.batch(number, 5), forwards[number])
-    assert not torch.equal(order(labels, seed=1).epoch(0), order(labels).epoch(0))
-    assert not torch.equal(order(labels, purpose="other").epoch(0), order(labels).epoch(0))
-    torch.manual_seed(3)
-    first = order(labels).epoch(4)
-    torch.manual_seed(4)
-    assert torch.equal(order(labels).epoch(4), first)
-
-
 def test_every_epoch_mixes_images_within_and_between_groups() -> None:
     made = order(torch.arange(80) % 2)
     epochs = [made.epoch(epoch).view(-1, GROUP).tolist() for epoch in range(10)]
@@ -78,13 +57,6 @@ def test_every_epoch_mixes_images_within_and_between_groups() -> None:
     assert len(together[0] & together[1]) == 0  # 20 of 180,000 possible groups
     classes = {tuple(group[0] % 2 for group in epoch) for epoch in epochs}
     assert len(classes) == 10
-
-
-def test_batches_count_on_over_epochs_without_the_incomplete_one() -> None:
-    made = order(torch.arange(20) % 2)  # 24 draws: 2 batches of 9
-    assert made.length == 24
-    assert torch.equal(made.batch(1, 9), made.epoch(0)[9:18])
-    assert torch.equal(made.batch(2, 9), made.epoch(1)[:9])
 
 
 @pytest.mark.parametrize("classes", [2, 5, 10])
@@ -142,11 +114,6 @@ def test_the_view_shows_its_rows_with_their_labels() -> None:
         assert torch.equal(batch.index, drawn.order.batch(number, 12))
         assert (batch.label.view(3, 4) == batch.label.view(3, 4)[:, :1]).all()
     assert Grouped.needs_labels
-
-
-def test_a_size_that_cuts_groups_still_shows_whole_epochs() -> None:
-    drawn = grouped([0, 1] * 8, 9)
-    assert torch.equal(drawn.order.epoch(0)[:9], drawn.draw(0).index)  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("labels", [None, [0] * 9, [3] * 9])

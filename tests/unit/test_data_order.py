@@ -1,14 +1,21 @@
 """In which order an epoch shows the images."""
 
+from collections.abc import Callable
+
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dlrun.data.order import Order
+from dlrun.data.order import GroupOrder, Order
 
 
 def order(n: int, length: int | None = None, seed: int = 0, purpose: str = "order") -> Order:
     return Order(torch.arange(n), length or n, seed, purpose)
+
+
+def in_groups(n: int, seed: int = 0, purpose: str = "order") -> GroupOrder:
+    return GroupOrder(torch.arange(n) % 3, seed, purpose)
 
 
 @given(
@@ -40,18 +47,19 @@ def test_every_epoch_has_an_order_of_its_own() -> None:
     assert tuple(range(100)) not in epochs
 
 
-def test_an_order_is_a_function_of_seed_epoch_and_purpose() -> None:
+@pytest.mark.parametrize("make", [order, in_groups])
+def test_an_order_is_a_function_of_seed_epoch_and_purpose(make: Callable[..., Order]) -> None:
     # In any sequence of questions, as after a resume in the middle of an epoch.
-    forwards = [order(37).batch(number, 5) for number in range(30)]
-    backwards = order(37)
+    forwards = [make(37).batch(number, 5) for number in range(30)]
+    backwards = make(37)
     for number in reversed(range(30)):
         assert torch.equal(backwards.batch(number, 5), forwards[number])
-    assert not torch.equal(order(37, seed=1).epoch(0), order(37).epoch(0))
-    assert not torch.equal(order(37, purpose="order a").epoch(0), order(37).epoch(0))
+    assert not torch.equal(make(37, seed=1).epoch(0), make(37).epoch(0))
+    assert not torch.equal(make(37, purpose="order a").epoch(0), make(37).epoch(0))
     torch.manual_seed(3)
-    first = order(37).epoch(4)
+    first = make(37).epoch(4)
     torch.manual_seed(4)
-    assert torch.equal(order(37).epoch(4), first)
+    assert torch.equal(make(37).epoch(4), first)
 
 
 def test_batches_count_on_over_epochs_without_the_incomplete_one() -> None:

@@ -29,15 +29,6 @@ def test_it_is_the_authors_pool(size: int, batch: int) -> None:
     assert torch.equal(pool.images[: len(plain)], torch.stack(plain))
 
 
-def test_half_of_the_images_are_old_ones_once_it_is_full() -> None:
-    torch.manual_seed(0)
-    pool = ImagePool(50, SHAPE)
-    pool.query(images(0, 50))
-    new = images(1, 2000)
-    old = (pool.query(new) != new).flatten(1).any(1)
-    assert old.float().mean().item() == pytest.approx(0.5, abs=0.04)
-
-
 def test_state_dict_round_trip_in_the_middle() -> None:
     first, second = ImagePool(5, SHAPE), ImagePool(5, SHAPE)
     for number in range(3):  # with 2 images each: the fourth fills it halfway through

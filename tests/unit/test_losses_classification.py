@@ -40,14 +40,6 @@ def test_cross_entropy_by_hand() -> None:
 # --- sigmoid -------------------------------------------------------------------------------------
 
 
-def test_one_against_the_rest_sums_over_classes() -> None:
-    logits = torch.tensor([[0.0, math.log(3), 0.0]])
-    # Probabilities 1/2, 3/4 and 1/2; the second is the label, then the first.
-    second, first = (c.binary_cross_entropy(logits, torch.tensor([label])) for label in (1, 0))
-    assert second.item() == pytest.approx(2 * LOG_2 + math.log(4 / 3))
-    assert first.item() == pytest.approx(2 * LOG_2 + math.log(4))
-
-
 @wide
 @given(*shapes)
 def test_binary_cross_entropy_is_torchs(seed: int, b: int, k: int) -> None:
@@ -60,14 +52,6 @@ def test_binary_cross_entropy_is_torchs(seed: int, b: int, k: int) -> None:
 
 
 # --- focal ---------------------------------------------------------------------------------------
-
-
-def test_focal_by_hand() -> None:
-    logits, labels = torch.tensor([[0.0, 0.0], [math.log(3), 0.0]]), torch.tensor([1, 0])
-    loss = c.focal(logits, labels, gamma=2.0)
-    assert loss.tolist() == pytest.approx([LOG_2 / 4, math.log(4 / 3) / 16])
-    weighted = c.focal(logits, labels, gamma=2.0, alpha=(0.5, 3.0))
-    assert weighted.tolist() == pytest.approx([3 * LOG_2 / 4, math.log(4 / 3) / 32])
 
 
 @wide
@@ -139,14 +123,6 @@ def test_hinge_of_labels_is_one_against_the_rest() -> None:
     squared = c.hinge(logits, labels, squared=True)
     assert plain.tolist() == [4.5, 0]
     assert squared.tolist() == [10.25, 0]
-
-
-def test_multi_margin_by_hand() -> None:
-    logits, label = torch.tensor([[1.0, 3.0, 2.5, -4.0]]), torch.tensor([1])
-    # Short by max(0, 1 - 3 + (1, 2.5, -4)) = 0, 0.5, 0 of the others; divided by all 4.
-    assert c.multi_margin(logits, label).item() == 0.125
-    assert c.multi_margin(logits, label, p=2).item() == 0.0625
-    assert c.multi_margin(logits, label, margin=3.0).item() == (1 + 2.5) / 4
 
 
 @wide

@@ -23,17 +23,6 @@ def drawn(seed: int, count: int, n: int, d: int) -> Tensor:
 # --- triplet -------------------------------------------------------------------------------------
 
 
-def test_triplet_by_hand() -> None:
-    negative = torch.tensor([[0.0, 2.0]]).expand(3, 2)
-    plain = m.triplet(ORIGIN, OTHERS, negative, margin=0.5, squared=False)
-    squared = m.triplet(ORIGIN, OTHERS, negative, margin=0.5, squared=True)
-    assert plain.tolist() == pytest.approx([5 - 2 + 0.5, 0, 0])
-    assert squared.tolist() == pytest.approx([25 - 4 + 0.5, 0, 0])
-    assert m.triplet(
-        ORIGIN, OTHERS, negative, margin=2.25, squared=False
-    ).tolist() == pytest.approx([5.25, 1.25, 0.25], abs=1e-5)
-
-
 @wide
 @given(st.integers(0, 999), st.integers(1, 5), st.integers(1, 6), st.floats(0.01, 3))
 def test_triplet_is_torchs(seed: int, n: int, d: int, margin: float) -> None:
@@ -75,13 +64,6 @@ def test_contrastive_of_a_triplet_is_that_of_its_two_pairs() -> None:
 
 
 # --- cosine --------------------------------------------------------------------------------------
-
-
-def test_cosine_embedding_by_hand() -> None:
-    x, y = torch.tensor([[1.0, 0.0]] * 2), torch.tensor([[3.0, 4.0], [0.0, 1.0]])
-    # Cosines .6 and 0: a like pair costs .4 and 1, an unlike one .1 and 0 above a margin of .5.
-    assert m.cosine_embedding(x, y, -x, margin=0.5).tolist() == pytest.approx([0.4, 1])
-    assert m.cosine_embedding(x, x, y, margin=0.5).tolist() == pytest.approx([0.1, 0])
 
 
 @wide

@@ -40,33 +40,13 @@ def test_they_are_torchs(seed: int, batch: int, delta: float) -> None:
     torch.testing.assert_close(r.huber(x, y, delta=delta), expected)
 
 
-def test_huber_and_its_slope_are_continuous_at_delta() -> None:
-    for delta in (0.5, 1.0, 3.0):
-        near = torch.tensor([delta - 1e-4, delta + 1e-4], requires_grad=True)
-        value = r.huber(near, torch.zeros(2), delta=delta)
-        (slope,) = torch.autograd.grad(value.sum(), near)
-        assert value.tolist() == pytest.approx([delta**2 / 2] * 2, abs=1e-3)
-        assert slope.tolist() == pytest.approx([delta] * 2, abs=1e-3)
-
-
 def test_labels_count_as_one_hot_rows_averaged_over_classes() -> None:
-    logits, labels = (
-        torch.tensor([[0.0, 3.0, 0.5, 1.0], [0.0, 0.0, 0.0, 1.0]]),
-        torch.tensor([1, 3]),
-    )
+    logits = torch.tensor([[0.0, 3.0, 0.5, 1.0], [0.0, 0.0, 0.0, 1.0]])
+    labels = torch.tensor([1, 3])
     # Off by 0, 2, 0.5 and 1 from (0, 1, 0, 0); the second row is right.
     assert squared(logits, labels).tolist() == [(4 + 0.25 + 1) / 4, 0]
     assert absolute(logits, labels).tolist() == [3.5 / 4, 0]
     assert huber(logits, labels).tolist() == [(2 + 0.125 + 0.5) / 4, 0]
-
-
-@each
-def test_values_are_one_number_an_image(loss: Any) -> None:
-    output, target = torch.tensor([1.0, -2.0]), torch.tensor([1.0, 3.0])
-    value = loss(output, target)
-    assert value.shape == (2,)
-    assert value[0] == 0 < value[1]
-    torch.testing.assert_close(loss(output, target.double()), value)
 
 
 @each

@@ -127,7 +127,7 @@ def test_a_decoder_is_the_second_half_of_an_autoencoder(option: str) -> None:
     half = {"hidden": [256, 128]} if option == "mlp" else {}
     autoencoder = shipped(f"{option}_autoencoder", (1, 28, 28), **half)
     theirs = {name: value.shape for name, value in autoencoder.decoder(20).state_dict().items()}
-    assert {n: v.shape for n, v in decoder.layers.state_dict().items()} == theirs
+    assert {n: v.shape for n, v in decoder.state_dict().items()} == theirs
 
 
 @pytest.mark.parametrize("shape", SIZES)
@@ -141,7 +141,7 @@ def test_generators_give_images_in_the_symmetric_range(shape: Shape) -> None:
 def test_discriminators_give_a_map_of_scores(size: int, layers: int, side: int) -> None:
     network = patchgan((3, size, size), layers=layers)
     assert network(torch.randn(2, 3, size, size)).shape == (2, 1, side, side)
-    assert isinstance(network.layers[-1], nn.Conv2d)  # and no sigmoid behind it
+    assert isinstance(network[-1], nn.Conv2d)  # and no sigmoid behind it
 
 
 def test_stages_of_a_resnet_halve_the_image_twice() -> None:
@@ -239,9 +239,9 @@ def test_encoders_share_where_their_weights_come_from(name: str) -> None:
 def test_receptive_field_of_the_discriminator(layers: int, field: int) -> None:
     """The pixels that one score's gradient reaches, without instance norm, which sees them all."""
     network = patchgan((1, 128, 128), layers=layers)
-    for number, module in enumerate(network.layers):
+    for number, module in enumerate(network):
         if isinstance(module, nn.InstanceNorm2d):
-            network.layers[number] = nn.Identity()
+            network[number] = nn.Identity()
     image = torch.randn(1, 1, 128, 128, requires_grad=True)
     scores = network(image)
     middle = scores.shape[-1] // 2
@@ -444,7 +444,7 @@ def test_a_residual_block_adds_to_what_it_is_given() -> None:
     nn.init.zeros_(block.bn2.weight)
     x = torch.rand(2, 4, 8, 8)
     assert torch.equal(block(x), x)  # not negative, so the ReLU behind the sum leaves it
-    residual = generator((1, 16, 16)).layers[10]
+    residual = generator((1, 16, 16))[10]
     for parameter in residual.parameters():
         nn.init.zeros_(parameter)
     y = torch.randn(2, 16, 4, 4)

@@ -48,13 +48,6 @@ def test_it_is_the_authors_algorithm(alpha: float, bins: int) -> None:
     )  # fmt: skip
 
 
-def test_by_hand() -> None:
-    """Three of four images in one bin of two: 1 / .85 against 1 / .35 at alpha = 0.1."""
-    mu = torch.tensor([[0.0], [0.0], [0.0], [1.0]])
-    p = torch.tensor([1 / 0.85] * 3 + [1 / 0.35], dtype=torch.float64)
-    torch.testing.assert_close(latent_weights(mu, 2, 0.1), p / p.sum())
-
-
 def test_the_largest_ratio_is_bounded_by_alpha_whatever_the_units_scale() -> None:
     torch.manual_seed(0)
     mu = torch.randn(2000, 4)

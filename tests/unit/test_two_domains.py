@@ -96,12 +96,6 @@ def test_a_class_of_images_without_classes(tmp_path: Path) -> None:
         opened(MINI[0], MINI[1], *given, f"data_dir={tmp_path}")
 
 
-def test_its_own_classes_are_forgotten() -> None:
-    data = opened(*MINI, "dataset.a_class=Bag")
-    assert data.train.labels is not None
-    assert data.train.labels.unique().tolist() == [0, 1]
-
-
 def test_a_split_without_one_of_the_domains_is_told_before_training(tmp_path: Path) -> None:
     """And not by the first evaluation, or by the test at the end."""
     root = folder(tmp_path / "few", colour=False, size=8)

@@ -31,10 +31,10 @@ def test_the_perceptron_of_7_1_gives_0_495() -> None:
     """Every number that the notes print is right."""
     config = MLP.Config(hidden=(2,), batch_norm=False, init_from=None, freeze=None)
     network, output = MLP(config, (1, 1, 2), 2), nn.Linear(2, 1)
-    give(network.layers[1], [[0.4, -0.6], [0.7, 0.1]], [0.1, -0.2])
+    give(network[1], [[0.4, -0.6], [0.7, 0.1]], [0.1, -0.2])
     give(output, [[0.9, -0.3]], [0.05])
     x = torch.tensor([0.5, 0.8]).view(1, 1, 1, 2)
-    z1 = network.layers[1](x.flatten(1))
+    z1 = network[1](x.flatten(1))
     assert z1[0].tolist() == approx([-0.18, 0.23])
     h = network(x)
     assert h[0].tolist() == approx([0, 0.23])
