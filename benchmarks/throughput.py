@@ -25,12 +25,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from rich.console import Console
 from torch.nn import functional as F
 
 from dlrun.config.compose import compose_plain
 from dlrun.config.schema import TrainConfig, check
 from dlrun.config.typed import to_plain_types
+from dlrun.console import Console
 from dlrun.losses.reconstruction import gaussian_kl
 from dlrun.methods.byol import decay, update_average
 from dlrun.methods.cyclegan import l1
@@ -55,7 +55,7 @@ JOBS = {
     "siamese": (["method=siamese"], 40, 0.95),
     "capsnet": (["method=capsnet", "batch_size=64"], 4, 0.95),
     "byol": (["method=byol"], 8, 0.95),
-    "vae": (["method=vae", "model=mlp_autoencoder", "model.hidden=400"], 1500, 0.85),
+    "vae": (["method=vae", "model=mlp_autoencoder", "model.hidden=[400]"], 1500, 0.85),
     "vae-conv": (["method=vae"], 150, 0.95),
     "autoencoder": (["method=autoencoder"], 150, 0.95),
     "dbvae": (["method=dbvae", "dataset.positive=Sandal"], 150, 0.95),

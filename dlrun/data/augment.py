@@ -1,4 +1,4 @@
-"""Batched augmentation on the device, each image with random draws of its own.
+"""Batched augmentation on the device, with separate random draws for each image.
 
 A view costs two small matrix products and one colour matrix an image, at any combination of parts:
 
@@ -157,7 +157,7 @@ def _blur(sigma: Tensor, blurred: Tensor, size: int) -> Tensor:
 
 
 def _recolour(x: Tensor, view: ViewConfig) -> Tensor:
-    """Colour jitter and greyscale, each image with strengths of its own."""
+    """Colour jitter and greyscale, with separate strengths for each image."""
     batch, channels = x.shape[:2]
     drawn = _chance(batch, view.jitter, x)
 

@@ -69,7 +69,7 @@ def biased(
     """
     if splits[0].labels is None or num_classes < 2:
         raise UserError(
-            f"bias: dataset={name} has no classes that it could be tied to, expected two or more; "
+            f"bias: dataset={name} has no classes to tie the bias to, expected two or more; "
             "choose bias=none"
         )
     value_names: dict[str, tuple[str, ...]] = {}

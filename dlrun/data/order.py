@@ -20,8 +20,8 @@ class Order:
 
     Args:
         indices: int64 (N,) rows of the table.
-        length: draws in an epoch; more than N repeats, each repeat in an order of its own, so that
-            a small domain keeps step with a large one.
+        length: draws in an epoch; above N, rows repeat, each pass in another order, so that a
+            small domain keeps step with a large one.
         seed: the run's.
         purpose: keeps two orders of one run apart.
     """

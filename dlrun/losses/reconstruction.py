@@ -27,7 +27,7 @@ class Bernoulli(nn.Module):
     """`-sum x log p + (1 - x) log(1 - p)`, p the sigmoid of the output.
 
     A likelihood where x is black or white. On grey values the same formula trains too, but as a
-    pseudo-likelihood: its value is no log-probability, and comparable with no published one.
+    pseudo-likelihood: its value is not a log-probability, and not comparable with published ones.
     """
 
     kind = "images"

@@ -175,7 +175,7 @@ class Multitask(Method):
         for task in self.tasks:
             values, (target, known) = outputs[task.name], task.target(batch)
             losses = task.losses(values, target, known)
-            # As in a step, over the images of which it is known.
+            # As in a step, over the images whose value is known.
             total = total + task.weight * losses * (len(known) / known.sum().clamp_min(1))
             if len(self.tasks) > 1:
                 metrics[f"loss_{task.name}"] = losses[known]

@@ -95,7 +95,7 @@ def balanced_weights(columns: list[Tensor]) -> Tensor:
     """Each combination of classes that occurs is drawn equally often, (N,), float64, sums to 1.
 
     Args:
-        columns: int64 (N,) each; -1, unknown, is a class of its own.
+        columns: int64 (N,) each; -1, unknown, counts as another class.
     """
     group = torch.zeros_like(columns[0])
     for column in columns:

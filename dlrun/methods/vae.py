@@ -75,7 +75,7 @@ class VAE(GaussianCodeMethod):
         self.code_dim = config.latent
         pixels = prod(build.image_shape)
         self.reconstruction_weight = 1 / pixels if config.reduction == "mean" else 1.0
-        # Cross-entropy of grey values is no likelihood, so there is none to estimate.
+        # Cross-entropy of grey values is not a likelihood, so there is nothing to estimate.
         pseudo = self.loss.binary and config.binarize == "none"
         self.likelihood_draws = 0 if pseudo else config.likelihood_draws
         if pseudo:

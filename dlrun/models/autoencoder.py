@@ -1,7 +1,7 @@
 """Between an image and a code: autoencoders, and the decoders alone, a GAN's generators.
 
 An autoencoder's `encoder` maps an image to hidden features (B, hidden_dim), `decoder(code_dim)`
-builds the network from a code back to an image's logits, of which the method makes pixels by a
+builds the network from a code back to an image's logits, which the method turns into pixels by a
 sigmoid or a tanh. The layers into and out of the code belong to the method.
 """
 

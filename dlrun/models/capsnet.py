@@ -5,8 +5,8 @@ is the chance that something is there, its direction says how it looks. For grey
 and ten classes there are 1,152 primary capsules, and the network has 6,804,224 parameters, with the
 decoder 8,215,568.
 
-Every primary capsule has a matrix of its own for every class, so that weights and memory grow with
-the number of positions: images of 28 or 32 pixels are what this is made for.
+Every primary capsule has its own matrix for every class, so that weights and memory grow with the
+number of positions: this is made for images of 28 or 32 pixels.
 """
 
 from dataclasses import dataclass

@@ -106,7 +106,7 @@ class Regressor(nn.Module):
 
     Args:
         student: an example of its feature, (1, C) or (1, C, H, W).
-        teacher: likewise.
+        teacher: the same of the teacher's.
     """
 
     def __init__(self, student: Tensor, teacher: Tensor) -> None:

@@ -26,8 +26,11 @@ def small_inference(made: Experiment) -> Inference:
     return replace(inference_of(made), data=replace(data, train=train, val=val))
 
 
-@every_method
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize(
+    ("name", "precision"),
+    [*((name, "fp32") for name in SMALL), ("supervised", "bf16"), ("byol", "bf16"),
+     ("vae", "bf16"), ("cyclegan", "bf16")],
+)  # fmt: skip
 def test_it_is_a_function_of_the_weights_and_the_seed(name: str, precision: str) -> None:
     made = experiment(*SMALL[name], f"hardware.precision={precision}", "steps=20")
     take_step(made, 0)

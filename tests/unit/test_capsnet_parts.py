@@ -193,13 +193,6 @@ def test_the_gradient_goes_through_the_last_pass_alone() -> None:
     assert (ours - gradient(lambda x: passes(x, 3, detached=False))).abs().max() > 0.05
 
 
-def test_the_layout_in_memory_changes_nothing() -> None:
-    torch.manual_seed(0)
-    u_hat = torch.randn(3, 20, 5, 8)
-    by_class = u_hat.transpose(1, 2).contiguous().transpose(1, 2)
-    torch.testing.assert_close(route(by_class, 3), route(u_hat, 3))
-
-
 def test_votes_in_bf16_give_nearly_the_same_capsules() -> None:
     """At the paper's size, at which rounding errors of 1,152 votes add up."""
     torch.manual_seed(0)
@@ -255,20 +248,6 @@ def test_at_first_no_class_is_there_whatever_the_number_of_capsules() -> None:
         assert 1e-6 < lengths.mean() < 0.05
 
 
-@pytest.mark.parametrize("size", [0.0, 1.0, 1e4])
-def test_everything_is_finite_under_bf16(size: float) -> None:
-    model = capsules()
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        v = model(size * torch.rand(4, 1, 12, 12))
-        lengths = torch.linalg.vector_norm(v, dim=2)
-        loss = margin_loss(lengths, torch.tensor([0, 1, 2, 0])).mean()
-    assert v.dtype == lengths.dtype == loss.dtype == torch.float32
-    loss.backward()
-    for parameter in model.parameters():
-        assert parameter.grad is not None
-        assert parameter.grad.isfinite().all()
-
-
 def test_capsules_that_are_zero_have_finite_gradients() -> None:
     model = capsules()
     for p in model.parameters():
@@ -302,13 +281,6 @@ def test_as_shipped_it_has_the_papers_parameters() -> None:
     assert sum(p.numel() for p in method.parameters()) == 8_215_568
     assert sum(p.numel() for p in method.capsules.parameters()) == 6_804_224
     assert method.capsules.weight.shape == (1152, 10, 16, 8)
-
-
-def test_as_shipped_images_are_shifted_and_nothing_else() -> None:
-    view = config_of("method=capsnet").augment.first
-    assert view.pad == 2
-    assert view.crop is None
-    assert not any((view.flip, view.jitter, view.grayscale, view.blur, view.solarize))
 
 
 # --- the margin loss -----------------------------------------------------------------------------

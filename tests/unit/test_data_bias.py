@@ -250,7 +250,7 @@ def table(labels: list[int] | None, side: int = 4, **columns: Tensor) -> Table:
 @pytest.mark.parametrize(
     ("given", "classes", "attribute", "message"),
     [
-        (table(None), 0, "colour", "bias: dataset=own has no classes that it could be tied to"),
+        (table(None), 0, "colour", "bias: dataset=own has no classes to tie the bias to"),
         (table([0, 0]), 1, "flip", "bias: dataset=own has no classes"),
         (table([0, 1], side=6), 2, "rotation", "bias=rotation: images of 6 x 4 cannot be turned"),
         (

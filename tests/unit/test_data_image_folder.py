@@ -672,7 +672,7 @@ def test_checksum_is_that_of_pixels_and_labels(root: Path) -> None:
 def test_a_long_decode_tells_how_far_it_is(
     root: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(decoding, "_TELL_EVERY", 0.0)
+    monkeypatch.setattr(decoding, "_LOG_EVERY", 0.0)
     monkeypatch.setattr(decoding, "_AHEAD", 1)
     monkeypatch.setattr(os, "cpu_count", lambda: 3)
     caplog.set_level(logging.INFO, "dlrun")

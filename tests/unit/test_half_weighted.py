@@ -10,7 +10,6 @@ from dlrun.data.table import DataSet, Table
 from dlrun.errors import UserError
 from dlrun.evaluation.pictures import most_and_least_drawn
 from dlrun.methods.dbvae import HalfWeighted
-from dlrun.methods.resampling import positive_rows
 
 
 def batches(
@@ -108,12 +107,6 @@ def test_no_room_for_both_or_no_positive() -> None:
         batches(LABELS, 1, 1).draw(0)
     with pytest.raises(UserError, match=r"dataset.positive: no train image"):
         batches([0, 2] * 4, 1, 4).draw(0)
-
-
-def test_positive_rows() -> None:
-    table = Table(torch.zeros(4, 1, 2, 2).byte(), torch.tensor([2, 0, 2, 1]))
-    assert [rows.tolist() for rows in positive_rows(table, 2)] == [[0, 2], [1, 3]]
-    assert [rows.tolist() for rows in positive_rows(table, None)] == [[0, 1, 2, 3], []]
 
 
 def test_most_and_least_drawn_without_those_of_no_weight() -> None:

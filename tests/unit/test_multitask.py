@@ -109,10 +109,6 @@ def test_the_loss_is_the_weighted_sum_of_the_tasks(weights: tuple[float, ...] | 
     }  # fmt: skip
 
 
-def test_one_task_is_told_as_ever() -> None:
-    assert take(multitask(), batch())[0].keys() == {"loss", "accuracy"}
-
-
 def test_a_head_for_each_task() -> None:
     method = multitask("method.tasks=[colour,age,label,floors]", "method.numbers=[floors]")
     widths = {name: head.out_features for name, head in heads(method).items()}

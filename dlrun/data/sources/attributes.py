@@ -25,7 +25,7 @@ def read_attributes(
     """The columns of `path`, a CSV file, in the order of `images`.
 
     Whole numbers of 0 and more, and text, are classes: int64 (N,), -1 where a cell is empty or an
-    image has no line; texts are numbered in the order of the alphabet. Anything else is a number:
+    image has no line; texts are numbered in alphabetical order. Anything else is a number:
     float32 (N,), NaN where missing.
 
     Args:
@@ -37,7 +37,7 @@ def read_attributes(
         The columns, and the names of the values of those that have some.
 
     Raises:
-        UserError: it is not there, is no such file, or knows none of the images.
+        UserError: the file is missing or not such a table, or none of the images is in it.
     """
     rows, names = _rows(path)
     lines = {(row[FILE_COLUMN] or "").strip(): row for row in rows}
@@ -78,7 +78,7 @@ def _rows(path: Path) -> tuple[list[dict[str, str]], list[str]]:
 
 
 def _column(name: str, cells: list[str]) -> "tuple[Tensor, tuple[str, ...]]":
-    """Its values, and the names that they stand for, none where they are numbers."""
+    """Its values, and their names, if they were text."""
     import torch
 
     given = [cell for cell in cells if cell]

@@ -12,8 +12,8 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 _log = logging.getLogger("dlrun")
-_TELL_EVERY = 5.0  # seconds between two log lines of a long decode
-_AHEAD = 16  # files a thread that wait their turn; all of them at once would take memory
+_LOG_EVERY = 5.0  # seconds between two log lines of a long decode
+_AHEAD = 16  # files that wait for each thread; all of them at once would take memory
 _ORIENTATION = 0x0112  # of EXIF; from 5 on, width and height are swapped
 _THREADS = 16  # more only wait for the interpreter's lock
 
@@ -33,13 +33,13 @@ def decode(paths: Sequence[str], size: int, channels: int) -> tuple[Tensor, list
     images = torch.empty(len(paths), channels, size, size, dtype=torch.uint8)
     reasons: list[str | None] = []
     threads = min(_THREADS, os.cpu_count() or 1)
-    told = time.monotonic()
+    logged = time.monotonic()
     with ThreadPoolExecutor(threads) as pool:  # PIL releases the GIL while it decodes
         while len(reasons) < len(paths):
             part = slice(len(reasons), len(reasons) + _AHEAD * threads)
             reasons += pool.map(_decode_into, images[part], paths[part])
-            if time.monotonic() - told > _TELL_EVERY:
-                told = time.monotonic()
+            if time.monotonic() - logged > _LOG_EVERY:
+                logged = time.monotonic()
                 _log.info("decoded %d of %d images", len(reasons), len(paths))
     return images, reasons
 
@@ -54,7 +54,7 @@ def _decode_into(out: Tensor, path: str) -> str | None:
 
 
 def decode_file(path: str, shape: tuple[int, int, int]) -> Tensor:
-    """One file as uint8 (C, H, W) of `shape`. Raises what PIL raises; `reason` tells it."""
+    """One file as uint8 (C, H, W) of `shape`. Raises what PIL raises; `reason` words it."""
     return fitted(open_picture(path, shape)[0], shape)
 
 

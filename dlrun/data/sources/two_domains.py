@@ -36,7 +36,7 @@ class TwoDomains(DataSource):
         """Both, brought to one shape.
 
         Raises:
-            UserError: one of them cannot be had, or has no such class.
+            UserError: one of them cannot be loaded, or has no such class.
         """
         both = [
             _one(config.a, config.a_class, "dataset.a_class", data_dir),
