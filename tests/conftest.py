@@ -15,6 +15,21 @@ from forked import Forked
 # Two workers on two cores: one thread each, set before torch is imported, here and in subprocesses.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# Whole processes, kills, trainings to a quality: `pytest -m "not slow"` leaves them out.
+SLOW = (
+    "resume/", "sweep/", "distributed/", "slurm/", "cli/test_chain", "cli/test_completion",
+    "cli/test_tensorboard", "cli/test_wheel", "contract/test_export", "contract/test_learns",
+    "contract/test_methods", "report/test_report_browser",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks the tests of `SLOW`."""
+    for item in items:
+        if item.path.relative_to(Path(__file__).parent).as_posix().startswith(SLOW):
+            item.add_marker(pytest.mark.slow)
+
+
 SHARED_DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 
 

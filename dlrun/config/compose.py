@@ -7,6 +7,7 @@ and the rest is composed, so that the types can find the other mistakes.
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -214,20 +215,33 @@ def composer(config_dir: str | None = None) -> Iterator[Composer]:
         return
     if config_dir is not None and Path(config_dir).resolve() == packaged().resolve():
         config_dir = None
+    version.setbase("1.3")
+    hydra, own = _packaged_composer() if config_dir is None else _opened(config_dir)
+    GlobalHydra.instance().clear()
+    GlobalHydra.instance().initialize(hydra)
+    try:
+        _open.append(own)
+        yield own
+    finally:
+        _open.clear()
+        GlobalHydra.instance().clear()
+
+
+def _opened(config_dir: str | None) -> tuple[Hydra, Composer]:
     # As hydra.main does for --config-dir; the compose API's initialize() takes one source only.
     path = create_config_search_path("pkg://dlrun.conf")
     if config_dir is not None:
         own = f"file://{Path(config_dir).resolve()}"
         path.prepend("user", own, SearchPathQuery(provider="schema"))  # the schema must stay last
-    version.setbase("1.3")
     GlobalHydra.instance().clear()
-    Hydra.create_main_hydra2("dlrun", path)
-    try:
-        _open.append(Composer(GlobalHydra.instance().config_loader(), config_dir))
-        yield _open[-1]
-    finally:
-        _open.clear()
-        GlobalHydra.instance().clear()
+    hydra = Hydra.create_main_hydra2("dlrun", path)
+    return hydra, Composer(hydra.config_loader, config_dir)
+
+
+@cache
+def _packaged_composer() -> tuple[Hydra, Composer]:
+    """Over conf/ alone, which does not change while a process runs."""
+    return _opened(None)
 
 
 _open: list[Composer] = []

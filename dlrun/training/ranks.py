@@ -24,10 +24,10 @@ from dlrun.errors import Interrupted, RunFailed, UserError
 from dlrun.runs.signals import LAUNCHER, StopRequest
 
 # The others wait while the main one evaluates, or trains a teacher for days; one that died is
-# noticed by its closed connection. In milliseconds it is no more than 32 bits hold.
+# noticed by its closed connection. It must fit into 32 bits as milliseconds.
 _PATIENCE = timedelta(days=20)
 _POLL = 1.0  # seconds
-_GRACE = 600.0  # seconds for the step and the checkpoint of a process whose launcher is no more
+_GRACE = 600.0  # seconds for the step and the checkpoint of a process whose launcher was killed
 
 Found = TypeVar("Found")
 
