@@ -18,8 +18,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Whole processes, kills, trainings to a quality: `pytest -m "not slow"` leaves them out.
 SLOW = (
     "resume/", "sweep/", "distributed/", "slurm/", "cli/test_chain", "cli/test_completion",
-    "cli/test_tensorboard", "cli/test_wheel", "contract/test_export", "contract/test_learns",
-    "contract/test_methods", "report/test_report_browser",
+    "cli/test_tensorboard", "cli/test_wheel", "contract/", "report/test_report_browser",
 )  # fmt: skip
 
 
