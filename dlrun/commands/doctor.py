@@ -21,7 +21,8 @@ def run(arguments: list[str]) -> int:
     say = Console().say
     say(f"dlrun {__version__}, Python {platform.python_version()}, torch {torch.__version__}")
     device, found = pick_device("auto")
-    say(f"processor: {processor()}, {torch.get_num_threads()} threads")
+    threads = torch.get_num_threads()
+    say(f"processor: {processor()}, {threads} thread{'' if threads == 1 else 's'}")
     say(f"device: {found}; bf16 is {'native' if native_bf16(device) else 'not native'}")
     say("precision with hardware=auto:")
     for name in names("method"):

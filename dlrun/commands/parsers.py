@@ -138,7 +138,7 @@ def _outputs(parser: Parser) -> None:
 
 def _overrides(parser: Parser) -> None:
     parser.add("overrides", "group=option or key=value; see below", nargs="*", metavar="KEY=VALUE")
-    parser.flag("-h --help", "show this help for the groups that are chosen")
+    parser.flag("-h --help", "show this help; with group=option, for that option")
     own = "the folder of your own configs (default: conf, if it exists)"
     parser.add("-cd --config-dir", own, metavar="FOLDER")
 
@@ -213,7 +213,7 @@ def train(parser: Parser) -> None:
 
 @_verb
 def tune(parser: Parser) -> None:
-    """Search for the values with which a run does best on the val split, with Optuna.
+    """Hyperparameter search on the val split, with Optuna.
 
     Each trial is an ordinary run below outputs/sweeps/, in a process of its own. Optuna, which
     draws the values, is installed by pip install 'dlrun[tune]'.
@@ -226,7 +226,7 @@ def tune(parser: Parser) -> None:
       dlrun tune 'optimizer.lr=interval(.01,1)' tune.pruner=none             complete each trial
       dlrun tune 'optimizer.lr=interval(.01,1)' 'tune.objective=[accuracy,seconds]'
 
-    Of several objectives, the Pareto front is printed. dlrun ls rates, compare rates, plot rates
+    With several objectives, the Pareto front is printed. dlrun ls rates, compare rates, plot rates
     and report rates show the trials of a study.
 
     Values, in Hydra's syntax (quote brackets):
@@ -253,8 +253,8 @@ def tune(parser: Parser) -> None:
 def resume(parser: Parser) -> None:
     """Resume an interrupted, killed or failed run at its last checkpoint.
 
-    It continues at the exact step, and ends with the result it would have had without a stop. It
-    keeps its config; to change it, start a new run.
+    It continues at the exact step, with the same result as an uninterrupted run (on the CPU to the
+    last bit). It keeps its config; to change it, start a new run.
 
     Examples:
       dlrun resume last
@@ -355,9 +355,9 @@ def leaderboard(parser: Parser) -> None:
       dlrun leaderboard dataset=cifar10 --metric knn
       dlrun leaderboard dataset=cifar10 'epochs<=20' model=resnet
 
-    Runs that differ only in their seed count as one config. Each method enters with the config that
-    has the best mean of its key metric on val. Entries are ranked by the test split, at the
-    checkpoints that val chose: the test split chooses neither config nor checkpoint.
+    Runs that differ only in their seed count as one config. Each method is represented by its
+    config with the best mean key metric on val, and ranked by the test split at the checkpoints
+    that val chose: test is not used for selection.
     """
     _runs(parser, "*")
     metric = "a metric of the test split (default: the one that most methods have)"
@@ -369,7 +369,7 @@ def leaderboard(parser: Parser) -> None:
 def report(parser: Parser) -> None:
     """Write one self-contained HTML file about a run, several runs or a sweep.
 
-    It has metrics, curves, pictures, config and provenance, and opens without network or server.
+    It has metrics, curves, pictures, config and provenance, and works offline.
 
     Examples:
       dlrun report last --open
@@ -406,7 +406,7 @@ def evaluate(parser: Parser) -> None:
     FIDs.
     """
     parser.add("runs", f"{_RUN}; or a checkpoint file; and dataset=...", nargs="+", metavar="RUN")
-    parser.add("--split", "the split (make no choices by test)", choices=SPLITS, default="val")
+    parser.add("--split", "the split (do not select models on test)", choices=SPLITS, default="val")
     parser.flag("--quality", "measure the quality of generated images")
     parser.add("--features", "for --quality: auto, random, or a FILE", default="auto")
     samples = "for --quality: how many images to generate, at most the size of the test split"
@@ -433,7 +433,7 @@ def predict(parser: Parser) -> None:
     _run(parser)
     parser.add("images", _IMAGES, nargs="+", metavar="IMAGE")
     parser.add("--top", "the K most probable classes", type=at_least(1), default=1, metavar="K")
-    parser.flag("--all", "add a column for each class")
+    parser.flag("--all", "add a column with the probability of each class")
     out = "a .csv, .json, .jsonl or .parquet file; - is stdout"
     parser.add("-o --out", out, type=_path, metavar="FILE")
     parser.add("--format", "the format, whatever the file name ends in", choices=_TABLES)

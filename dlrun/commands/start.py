@@ -1,11 +1,14 @@
 """Starting and resuming a run: what it needs first, then the run in its own folder."""
 
+import shutil
 from pathlib import Path
 
 from dlrun.config.schema import TrainConfig
 from dlrun.console import Console
+from dlrun.errors import UserError
 from dlrun.runs.folder import RunFolder, claim
 from dlrun.runs.run import Run
+from dlrun.runs.status import read_status
 from dlrun.training.prerequisites import ready, train_compared
 from dlrun.training.ranks import Ranks, process_group
 from dlrun.training.run import Result
@@ -19,7 +22,14 @@ def start(config: TrainConfig) -> None:
         config = ready(config, console, ranks)
         names = config.dataset.name, config.method.name, config.name
         path = ranks.on_main_rank(lambda: str(claim(Path(config.outputs), *names).path))
-        _show(train_compared(config, RunFolder(Path(path)), console, ranks), ranks, console)
+        folder = RunFolder(Path(path))
+        try:
+            result = train_compared(config, folder, console, ranks)
+        except UserError as error:
+            if ranks.main and error.exit_code == UserError.exit_code and _is_empty(folder):
+                shutil.rmtree(folder.path)  # refused before its first step: there is no run
+            raise
+        _show(result, ranks, console)
 
 
 def resume(config: TrainConfig, folder: RunFolder) -> None:
@@ -27,6 +37,12 @@ def resume(config: TrainConfig, folder: RunFolder) -> None:
     with process_group(config.hardware) as ranks:
         console = ranks.console()
         _show(train_compared(config, folder, console, ranks), ranks, console)
+
+
+def _is_empty(folder: RunFolder) -> bool:
+    status = read_status(folder)
+    saved = folder.last.exists() or folder.best.exists()
+    return (status is None or not status.step) and not saved
 
 
 def _show(result: Result, ranks: Ranks, console: Console) -> None:

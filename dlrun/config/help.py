@@ -34,7 +34,8 @@ def train_help(overrides: list[str], config_dir: str | None) -> str:
             if package not in ("", "_global_", "_here_") and "/" not in group:
                 lines += _wrapped(f"  {key}={option} ", f"a further {group}, chosen as {group} is")
         keys = flatten(plain | _primary("sweep", "tune"))
-        lines += ["", "Keys, for the options marked * :", *_key_lines(keys, comments(own, chosen))]
+        title = "Config keys of the selected options (*):"
+        lines += ["", title, *_key_lines(keys, comments(own, chosen))]
     return "\n".join(lines)
 
 

@@ -1,11 +1,13 @@
 """Every number that applies to a method on a split, by what the method can do."""
 
 import math
+from collections.abc import Collection, Mapping
 
 import torch
 from torch import Tensor
 
 from dlrun.data.table import Table, domain_rows
+from dlrun.errors import UserError
 from dlrun.evaluation.baselines import DomainNeighbours
 from dlrun.evaluation.features import (
     full_precision,
@@ -66,7 +68,7 @@ def evaluate(
         if isinstance(method, Predicts) and method.classifies and table.labels is not None:
             numbers |= _predictions(inference, method, table, taught, full)
         if isinstance(method, Validates):
-            numbers |= _validated(inference, method, table)
+            numbers |= _validated(inference, method, table, numbers)
         wanted = full or not isinstance(method, Predicts)
         if isinstance(method, Embeds) and table.labels is not None and wanted:
             numbers |= _features(inference, method, table, full)
@@ -86,10 +88,26 @@ def evaluate(
     return numbers
 
 
-def _validated(inference: Inference, method: Validates, table: Table) -> dict[str, float]:
+def _validated(
+    inference: Inference, method: Validates, table: Table, measured: Collection[str]
+) -> dict[str, float]:
+    """The method's own metrics. Raises UserError where they are not what `Validates` says."""
     parts: dict[str, list[Tensor]] = {}
     for batch in inference.batches(table):
-        for name, values in method.validate(batch).items():
+        found = method.validate(batch)
+        if not isinstance(found, Mapping):
+            raise UserError(f"validate(): got {type(found).__name__}, expected a dict of tensors")
+        for name, values in found.items():
+            if name in measured:
+                raise UserError(
+                    f"validate(): dlrun measures {name!r} itself; give yours another name"
+                )
+            if not isinstance(values, Tensor) or values.ndim != 1:
+                given = tuple(values.shape) if isinstance(values, Tensor) else values
+                raise UserError(
+                    f"validate(): got {given} for {name!r}, expected a tensor (B,) with one value "
+                    "for each image"
+                )
             parts.setdefault(name, []).append(values.double())
     joined = {name: torch.cat(values) for name, values in parts.items()}
     return {name: float(values.mean()) for name, values in joined.items() if len(values)}

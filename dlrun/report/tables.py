@@ -83,7 +83,7 @@ def _key_result(family: Sequence[SeedGroup], several: bool) -> dict[str, Any]:
         "where": f"test split of {group.runs[0].dataset}" if several else "test split",
         "value": number(value, metric.form),
         "others": [(name, number(other, metric.form)) for name, other in others if other],
-        "note": f"{of}Chosen by val {key}{over}; the test split chose nothing.{trivial}",
+        "note": f"{of}Chosen by val {key}{over}; test was not used for selection.{trivial}",
     }
 
 
@@ -179,8 +179,10 @@ def _all(groups: Sequence[SeedGroup], which: str) -> Table:
     metrics = [metric_of([run for g in groups for run in g.complete], name) for name in names]
     rows = [[group.label, *(_cell(group, which, name) for name in names)] for group in groups]
     for baseline in ("untrained", "trivial"):
+        tested = [(run.seed, run.test(baseline)) for g in groups for run in g.complete]
+        # The same network before its training is one sample, however many settings train it.
         found = [
-            [run.test(baseline)[n] for g in groups for run in g.complete if n in run.test(baseline)]
+            [value for _, value in {(seed, own[n]) for seed, own in tested if n in own}]
             for n in names
         ]
         cells = (

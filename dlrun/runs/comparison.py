@@ -87,6 +87,9 @@ def leaderboard(runs: Sequence[Run], metric: str) -> list[Rank]:
     Args:
         runs: of one data set; only complete ones count.
         metric: as in summary.json.
+
+    Raises:
+        UserError: no run has a val metric that could choose a config.
     """
     best: dict[tuple[str, str], Rank] = {}
     for group in by_seed([run for run in runs if run.is_complete]):
@@ -101,6 +104,12 @@ def leaderboard(runs: Sequence[Run], metric: str) -> list[Rank]:
             best[method, key] = Rank(method, key, val, test, group, configs)
         else:
             best[method, key] = replace(before, configs=configs)
+
+    if not best:
+        raise UserError(
+            "none of these runs has a key metric on val, by which a leaderboard chooses configs; "
+            f"dlrun compare shows {metric}"
+        )
 
     def order(rank: Rank) -> tuple[bool, float]:  # a mean that is not a number comes last
         mean = rank.test.mean

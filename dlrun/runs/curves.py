@@ -107,5 +107,9 @@ def key_metric(groups: Sequence[SeedGroup]) -> str:
     """
     keys = [group.key_metric for group in groups for _ in group.complete if group.key_metric]
     if not keys:
-        raise UserError("none of these runs is complete; choose with --metric, as train/loss")
+        what = "has a key metric" if any(g.complete for g in groups) else "is complete"
+        names = dict.fromkeys(name for g in groups for run in g.runs for name in run.history)
+        raise UserError(
+            f"none of these runs {what}; choose with --metric: {', '.join(names) or 'none yet'}"
+        )
     return f"val/{max(keys, key=keys.count)}"

@@ -12,6 +12,7 @@ from dlrun.runs.run import STATES, Run
 from dlrun.text import show, suggest
 
 _FORM = re.compile(r"(?P<key>[\w.@/:\[\]-]+?)(?P<sign><=|>=|!=|==|=|<|>)(?P<value>.*)", re.DOTALL)
+_OWN_CLASS = re.compile(r"([\w.]+):\w+")
 _ORDER: dict[str, Callable[[float, float], bool]] = {
     "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
 }  # fmt: skip
@@ -118,7 +119,8 @@ def _same(own: Any, wanted: str) -> bool:
     if _is_number(own):
         return bool(_number(wanted) == own)
     if isinstance(own, str):
-        return fnmatchcase(own, wanted)
+        named = _OWN_CLASS.fullmatch(own)  # method=mae means mae:MAE too
+        return fnmatchcase(own, wanted) or (named is not None and fnmatchcase(named[1], wanted))
     return show(own).replace(" ", "") == wanted.replace(" ", "")
 
 

@@ -108,7 +108,7 @@ def assemble(
         steps_per_epoch,
         trained,
         ranks,
-        [*data.report, *build.report],
+        [*data.report, *build.report, *_left_out(method)],
     )
 
 
@@ -120,6 +120,16 @@ def _placed(method: Method, config: TrainConfig, hardware: Hardware) -> Method:
     if hardware.compile:
         compile_networks(method)
     return method
+
+
+def _left_out(method: Method) -> list[str]:
+    """A line where a parameter could be trained and no optimizer has it."""
+    held = {id(p) for group in method.parameter_groups().values() for p in group}
+    names = [n for n, p in method.named_parameters() if p.requires_grad and id(p) not in held]
+    if not names:
+        return []
+    shown = ", ".join(names[:3]) + (" ..." if len(names) > 3 else "")
+    return [f"NOT trained, in none of parameter_groups(): {len(names)} parameters ({shown})"]
 
 
 def _update(

@@ -41,11 +41,27 @@ def take_step(experiment: Experiment, step: int) -> list[dict[str, Tensor]]:
         update.begin(step, last_batch=part == accumulate - 1)
         with experiment.hardware.autocast():
             found = experiment.method.step(batch, update)
+        _check_metrics(found)
         metrics.append({name: value.detach() for name, value in found.items()})
+    if not step and not update.has_stepped:
+        raise UserError("step(): did not call update.minimize, so no weight would ever change")
     update.finish()
     with torch.no_grad():
         experiment.method.after_update(update)
     return metrics
+
+
+def _check_metrics(found: object) -> None:
+    """What a step returned is a dict of scalar tensors. Raises UserError."""
+    if not isinstance(found, dict):
+        raise UserError(
+            f"step(): returned {type(found).__name__}; expected a dict of scalar tensors, such as "
+            '{"loss": loss}'
+        )
+    for name, value in found.items():
+        if not isinstance(value, Tensor) or value.ndim:
+            given = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)
+            raise UserError(f"step(): returned {given} for {name!r}; expected a scalar tensor")
 
 
 def before_epoch(experiment: Experiment, inference: Inference, step: int) -> dict[str, Tensor]:

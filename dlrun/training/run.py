@@ -109,15 +109,17 @@ def _train(
             experiment = assemble(config, inputs, ranks)
         with experiment.hardware.applied():
             progress = _restore(experiment, folder)
+            hardware = experiment.hardware.line
+            hardware += f", {ranks.size} processes" if ranks.size > 1 else ""
             progress.run = provenance.record(
-                own, experiment.hardware.line, experiment.data.checksum, plain, progress.run
+                own, hardware, experiment.data.checksum, plain, progress.run
             )
             status.status.step, status.status.total = progress.step, experiment.total_steps
             logged = {key: value for key, value in flatten(plain).items() if is_logged(key)}
             run = LoggedRun(own.path, progress.step, logged)
             loggers = open_loggers(config.logger, run) if ranks.main else []
             tracker = Tracker(own, progress.step, loggers)
-            _announce(log, experiment, folder, progress)
+            _announce(log, experiment, hardware, folder, progress)
             try:
                 _fit(experiment, own, tracker, status, log, progress, stop)
                 summary = ranks.on_main_rank(
@@ -250,14 +252,16 @@ def describe(plain: dict[str, Any], experiment: Experiment) -> dict[str, Any]:
     }
 
 
-def _announce(log: Log, experiment: Experiment, folder: RunFolder, progress: Progress) -> None:
+def _announce(
+    log: Log, experiment: Experiment, hardware: str, folder: RunFolder, progress: Progress
+) -> None:
     config, data = experiment.config, experiment.data
     count = sum(p.numel() for p in experiment.method.parameters() if p.requires_grad)
     shape = " x ".join(str(side) for side in data.image_shape)
     lines = [
         f"{config.method.name} on {config.dataset.name}: {len(data.train):,} train, "
         f"{len(data.val):,} val, {len(data.test):,} test images of {shape}, {count:,} parameters",
-        f"hardware: {experiment.hardware.line}",
+        f"hardware: {hardware}",
         f"run: {folder}",
     ]
     lines += experiment.report

@@ -86,6 +86,11 @@ class Update:
             self.ranks.average_gradients(self._parameters[name])
             self._take_step(name)
 
+    @property
+    def has_stepped(self) -> bool:
+        """Whether an optimizer has moved weights in this optimizer step."""
+        return bool(self._stepped)
+
     def finish(self) -> None:
         """After an optimizer step: the loss scale is adapted."""
         if self._stepped:

@@ -152,7 +152,7 @@ def _notes(summary: dict[str, Any]) -> list[str]:
     key, best = summary["key_metric"], summary["best"]
     if key and best["val"] is not None:
         lines.append(
-            f"best was chosen by val {key} ({best['val']:.4g}); the test split chose nothing"
+            f"best was chosen by val {key} ({best['val']:.4g}); test was not used for selection"
         )
     lines += [f"warning: {line}" for line in summary.get("warnings", ())]
     rate = summary["images_per_second"]

@@ -28,7 +28,7 @@ def width(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def keys_told(text: str) -> dict[str, str]:
     """`key` to the comment beside it, of the list of keys."""
-    _, _, keys = text.partition("Keys, for the options marked * :\n")
+    _, _, keys = text.partition("Config keys of the selected options (*):\n")
     told: dict[str, str] = {}
     for line in keys.splitlines():
         match = re.match(r"  ([\w.]+)=(.*?)(?:\s{2,}(.*)|\s)?$", line)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from run_folders import make_run, make_sweep
+from run_folders import change_json, make_run, make_sweep
 
 from dlrun.report import pictures as limits
 from dlrun.report.charts import charts, thin
@@ -272,3 +272,14 @@ def test_networks_of_a_distillation_are_in_one_table(tmp_path: Path) -> None:
         ["teacher", "–", "0.9000 ± 0.0000", "as student", "as student"],
         ["student", "0.5500 ± 0.0707", "0.6000 ± 0.0000", "1,000", "as student"],
     ]
+
+
+def test_an_untrained_network_is_one_sample_for_all_settings_that_train_it(tmp_path: Path) -> None:
+    for lr in (0.1, 0.2):
+        for seed, accuracy in ((0, 0.1), (1, 0.2)):
+            path = make_run(tmp_path / f"{lr}-{seed}", lr=lr, seed=seed)
+            tested = json.loads((path / "summary.json").read_text())["test"]
+            change_json(path / "summary.json", test=tested | {"untrained": {"accuracy": accuracy}})
+    table = next(t for t in results(groups_in(tmp_path)) if "Every metric" in t.folded)
+    (row,) = [row for row in table.rows if row[0] == "(untrained)"]
+    assert row[1] == "0.150 ± 0.071"  # of two values, not of four

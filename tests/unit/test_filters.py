@@ -38,6 +38,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
     ("typed", "names"),
     [
         (["method=byol"], "ac"),
+        (["method=my_file"], "d"),
         (["method.name=byol"], "ac"),
         (["method=byol", "status=failed"], "c"),
         (["status=failed,interrupted"], "cd"),

@@ -128,3 +128,10 @@ def test_what_cannot_be_ranked_says_so(run: Make) -> None:
     other = run("d", 0, 0.1, 0.5, {"knn": 0.5}, **{"dataset.name": "mnist"})
     with pytest.raises(UserError, match=r"2 data sets.*dataset=fashion_mini"):
         metric_to_rank([*runs, other], None)
+
+
+def test_without_a_key_metric_nothing_can_be_chosen_and_it_is_said(run: Make) -> None:
+    """A plain GAN whose generated images were measured."""
+    runs = [run("gan:GAN", 0, 0.1, None, {"knn": 0.7}, key="")]
+    with pytest.raises(UserError, match=r"key metric on val.*dlrun compare shows knn"):
+        leaderboard(runs, "knn")

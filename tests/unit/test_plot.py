@@ -144,3 +144,9 @@ def test_mistakes_with_files_are_told_before_anything_is_read(
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(UserError, match=r"pip install 'dlrun\[plot\]'"):
         plot(["s", "--outputs", str(outputs), "--out", str(tmp_path / "a.png")])
+
+
+def test_a_run_without_a_key_metric_says_what_can_be_drawn(tmp_path: Path) -> None:
+    make_run(tmp_path / "s" / "a", key_metric=None)
+    with pytest.raises(UserError, match=r"none of these runs has a key metric; .*: train/loss"):
+        key_metric(by_seed(select([str(tmp_path / "s")], tmp_path).runs))

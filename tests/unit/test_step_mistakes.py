@@ -1,0 +1,79 @@
+"""What a method gives back, and what is said where it is not what it should be."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from harness import SUPERVISED, experiment, inference_of, take_step
+
+from dlrun.cli import run
+from dlrun.errors import UserError
+from dlrun.evaluation.evaluate import evaluate
+from dlrun.training import assemble
+from dlrun.training.assemble import Experiment
+
+
+@pytest.fixture
+def made() -> Experiment:
+    return experiment(*SUPERVISED)
+
+
+def replaced(step: Callable[..., Any], changed: Callable[[Any], Any]) -> Callable[..., Any]:
+    return lambda *arguments: changed(step(*arguments))
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        (lambda metrics: None, r"step\(\): returned NoneType; expected a dict of scalar tensors"),
+        (lambda metrics: {"loss": 0.5}, r"step\(\): returned 0.5 for 'loss'; expected a scalar"),
+        (lambda metrics: {"a": torch.ones(3)}, r"step\(\): returned shape \(3,\) for 'a'"),
+    ],
+)
+def test_what_a_step_returns(made: Experiment, changed: Any, said: str) -> None:
+    made.method.step = replaced(made.method.step, changed)  # type: ignore[method-assign]
+    with pytest.raises(UserError, match=said):
+        take_step(made, 0)
+
+
+def test_a_step_that_trains_nothing_is_refused_at_once(made: Experiment) -> None:
+    made.method.step = lambda batch, update: {"loss": torch.ones(())}  # type: ignore[method-assign]
+    with pytest.raises(UserError, match=r"did not call update\.minimize"):
+        take_step(made, 0)
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (torch.ones(3), r"validate\(\): got Tensor, expected a dict"),
+        ({"loss": torch.ones(())}, r"got \(\) for 'loss', expected a tensor \(B,\)"),
+        ({"loss": 0.5}, r"got 0.5 for 'loss', expected a tensor \(B,\)"),
+        ({"accuracy": torch.ones(3)}, "dlrun measures 'accuracy' itself; give yours another name"),
+    ],
+)
+def test_what_validate_returns(made: Experiment, found: Any, said: str) -> None:
+    made.method.validate = lambda batch: found  # type: ignore[attr-defined]
+    with pytest.raises(UserError, match=said):
+        evaluate(inference_of(made), "val", 0, full=False)
+
+
+def test_parameters_that_no_optimizer_has_are_named(
+    made: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not any("NOT trained" in line for line in made.report)
+    groups = {"main": list(made.method.parameters())[1:]}
+    monkeypatch.setattr(type(made.method), "parameter_groups", lambda self: groups)
+    (line,) = assemble._left_out(made.method)
+    name = next(iter(dict(made.method.named_parameters())))
+    assert line == f"NOT trained, in none of parameter_groups(): 1 parameters ({name})"
+
+
+def test_a_run_that_is_refused_before_its_first_step_leaves_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="batch norm, which needs two images"):
+        run(["train", "method=byol", "model=mlp", "batch_size=1", "hardware=cpu"])
+    assert not list(tmp_path.rglob("config.yaml"))
