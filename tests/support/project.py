@@ -23,6 +23,10 @@ class Few(DataSource):
 COMMON = ["dataset=few", "log_every=3", "eval_every=7", "checkpoint_every=4", "batch_size=16"]
 METHODS = {
     "supervised": ["method=supervised", "model=resnet8", "model.width=4", "method.dropout=0.2"],
+    "multitask": [
+        "method=multitask", "model=resnet8", "model.width=4", "bias=flip",
+        "method.tasks=[flip,label]",
+    ],
     "distill": [
         "method=distill", "model=resnet8", "model.width=4", "method.teacher=teacher", "loss=hint",
         "method.student_tap=stage2", "method.teacher_tap=stage2",
