@@ -19,6 +19,7 @@ from hydra._internal.utils import create_config_search_path
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, MissingConfigException
@@ -68,8 +69,14 @@ class Composer:
 
     def __init__(self, loader: ConfigLoader, config_dir: str | None) -> None:
         self.loader, self.config_dir = loader, config_dir
-        names = [name for name in loader.list_groups("") if name != "hydra"]
-        self.options = {name: sorted(loader.get_group_options(name)) for name in sorted(names)}
+        sources = loader.get_sources()  # the loader's own listing copies them for each group
+
+        def listed(group: str, kind: ObjectType) -> list[str]:
+            own = (s.list(group, kind) for s in sources if s.is_group(group))
+            return sorted({name for names in own for name in names})
+
+        groups = [name for name in listed("", ObjectType.GROUP) if name != "hydra"]
+        self.options = {name: listed(name, ObjectType.CONFIG) for name in groups}
         """Every config group of ours with its options."""
         self._composed: dict[tuple[str, ...], DictConfig] = {}
 
