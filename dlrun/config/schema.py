@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from inspect import isabstract
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from dlrun.config.typed import WRONG, Typed
@@ -162,10 +163,10 @@ def combination_problems(plain: dict[str, Any], options: Any = None) -> list[str
             )
     view = method.view if options is None else method.view_for(options)
     needs_labels = getattr(view, "needs_labels", None)
-    if needs_labels is None:
+    if needs_labels is None or isabstract(view):
         problems.append(
             f"method.name: the view of {plain['method']['name']} is {method.view!r}; expected a "
-            "class of dlrun.data.batches, such as Labelled"
+            "class of dlrun.data.batches, such as Labelled, or one that has draw(batches, number)"
         )
     dataset = _class("dataset", plain.get("dataset"))
     if dataset is not None and needs_labels and not dataset.may_have_labels:

@@ -4,6 +4,7 @@ A batch is a function of (seed, number): its rows come from an `Order`, its augm
 torch's default generators, which the loop has seeded for the step.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from dlrun.training.ranks import Ranks
 
 
-class Batch:
+class Batch(ABC):
     """What a method sees at a step. A subclass is a frozen dataclass of tensors that draws itself.
 
     Every tensor is on the run's device; images are (B, C, H, W) in the method's range.
@@ -43,9 +44,9 @@ class Batch:
         return Order(rows, len(rows), batches.seed, "order")
 
     @classmethod
+    @abstractmethod
     def draw(cls, batches: "Batches", number: int) -> Self:
         """Batch `number`, counted from the start of the run."""
-        raise NotImplementedError(f"{cls.__name__} has no draw(batches, number)")
 
 
 class Batches:

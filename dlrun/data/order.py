@@ -4,7 +4,6 @@
 batch of P classes with K images each.
 """
 
-from collections.abc import Callable
 from functools import lru_cache
 
 import torch
@@ -78,39 +77,3 @@ class GroupOrder(Order):
         jitter = torch.rand(len(self.turn), generator=random, dtype=torch.float64)
         order = ((self.turn + jitter) / self.turns).argsort()
         return by_class[self.members[order]].flatten()
-
-
-class WeightedOrder:
-    """Rows drawn with replacement by weights, which may change from batch to batch.
-
-    Args:
-        weights: gives the weights of all rows, (N,), on any device; asked for at each batch.
-        start: int64, the rows that are drawn uniformly while all weights are 0.
-        seed: the run's.
-        purpose: keeps two orders of one run apart.
-    """
-
-    def __init__(
-        self, weights: Callable[[], Tensor], start: Tensor, seed: int, purpose: str
-    ) -> None:
-        self.weights, self.start, self.seed, self.purpose = weights, start, seed, purpose
-        self._cumulated, self._version = torch.zeros(0), -1
-
-    def batch(self, number: int, size: int) -> Tensor:
-        """The rows of batch `number` counted from the start of the run, int64 (size,)."""
-        cumulated = self._sums()
-        random = generator(self.seed, self.purpose, number)
-        uniform = torch.rand(size, generator=random).double()
-        drawn = torch.searchsorted(cumulated, uniform * cumulated[-1], right=True)
-        return drawn.clamp_(max=len(cumulated) - 1)
-
-    def _sums(self) -> Tensor:
-        """On the CPU, so that every device draws alike; copied only when the weights changed."""
-        weights = self.weights()
-        if weights._version != self._version:
-            chances = weights.cpu()
-            if not weights.any():
-                chances = torch.zeros(len(weights), dtype=torch.float64)
-                chances[self.start.cpu()] = 1
-            self._cumulated, self._version = chances.cumsum(0), weights._version
-        return self._cumulated

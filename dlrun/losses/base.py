@@ -35,6 +35,9 @@ def loss(
         hints = get_type_hints(function, include_extras=True)
         parameters = signature(function).parameters.values()
         own = [p.name for p in parameters if p.kind is Parameter.KEYWORD_ONLY]
+        for name in own:
+            if name not in hints:
+                raise TypeError(f"option {name} has no type; write one, as {name}: NonNegative")
         namespace = {} if check is None else {"__post_init__": check}
         config = make_dataclass(
             "Config", [(name, hints[name]) for name in own],

@@ -8,6 +8,7 @@ Expect: squared error 4.78 an image on MNIST, 13.87 of 30 principal components: 
 recipe=mnist_autoencoder, 8 minutes of one core (docs/results.md).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -32,10 +33,8 @@ class CodeMethod(Method):
     decoder: nn.Module
     loss: Any
     code_dim: int
-
-    def embed(self, image: Tensor) -> Tensor:
-        """Codes (B, code_dim), float32."""
-        raise NotImplementedError
+    embed: Callable[[Tensor], Tensor]
+    """Codes (B, code_dim), float32."""
 
     def decode(self, code: Tensor) -> Tensor:
         """Images (B, C, H, W) in [0, 1] of codes (B, code_dim)."""

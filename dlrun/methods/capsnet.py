@@ -14,12 +14,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dlrun.data.batches import EvalBatch, Labelled
 from dlrun.methods.base import Builder, Method, Update
-from dlrun.models.capsnet import Decoder
+from dlrun.models.autoencoder import MLPDecoder
 from dlrun.options import NonNegative
 
 
@@ -45,10 +45,11 @@ class CapsNet(Method):
         self.config = config
         self.capsules = build.model()
         self.loss = build.loss()
-        self.decoder: Decoder | None = None
+        self.decoder: MLPDecoder | None = None
         if config.decoder:
             code_dim = self.capsules.num_classes * self.capsules.class_dim
-            self.decoder = Decoder(code_dim, build.image_shape)
+            options = MLPDecoder.Config(code_dim, (512, 1024))  # section 4.1
+            self.decoder = MLPDecoder(options, build.image_shape, 0)
             self.reconstruct = self._reconstruct
 
     def step(self, batch: Labelled, update: Update) -> dict[str, Tensor]:
@@ -58,7 +59,7 @@ class CapsNet(Method):
         loss = margin = self.loss(lengths, batch.label).mean()
         metrics = {"margin": margin}
         if self.decoder is not None:
-            error = _squared_error(self.decoder(_only(v, batch.label)), batch.image).mean()
+            error = _squared_error(_picture(self.decoder, v, batch.label), batch.image).mean()
             loss = margin + self.config.reconstruction_weight * error
             metrics["reconstruction"] = error
         update.minimize(loss)
@@ -82,7 +83,7 @@ class CapsNet(Method):
         """From the longest capsule, since the class is not known here."""
         assert self.decoder is not None
         v = self.capsules(image)
-        return self.decoder(_only(v, _lengths(v).argmax(1)))
+        return _picture(self.decoder, v, _lengths(v).argmax(1))
 
     def validate(self, batch: EvalBatch) -> dict[str, Tensor]:
         """Both losses apart; the squared error is that of `reconstruct`, summed over pixels."""
@@ -91,7 +92,7 @@ class CapsNet(Method):
         if batch.label is not None:
             metrics["margin"] = self.loss(lengths, batch.label)
         if self.decoder is not None:
-            picture = self.decoder(_only(v, lengths.argmax(1)))
+            picture = _picture(self.decoder, v, lengths.argmax(1))
             metrics["reconstruction"] = _squared_error(picture, batch.image)
         return metrics
 
@@ -101,9 +102,10 @@ def _lengths(v: Tensor) -> Tensor:
     return torch.linalg.vector_norm(v, dim=2)
 
 
-def _only(v: Tensor, chosen: Tensor) -> Tensor:
-    """Capsules (B, K, D) with all but the chosen one (B,) masked out, (B, K D)."""
-    return (v * F.one_hot(chosen, v.shape[1])[..., None]).flatten(1)
+def _picture(decoder: nn.Module, v: Tensor, chosen: Tensor) -> Tensor:
+    """Pixels in [0, 1], float32, of capsules (B, K, D), all but the chosen one (B,) masked out."""
+    masked = v * F.one_hot(chosen, v.shape[1])[..., None]
+    return torch.sigmoid(decoder(masked.flatten(1)).float())
 
 
 def _squared_error(picture: Tensor, image: Tensor) -> Tensor:

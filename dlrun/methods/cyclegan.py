@@ -163,7 +163,7 @@ class CycleGAN(Method):
                     "image's spread); lower method.identity or method.cycle"
                 )
         for name, loss in zip(names, self.recent_losses, strict=False):
-            if loss < SATURATED * self.guessing:
+            if 0 <= loss < SATURATED * self.guessing:
                 lines.append(
                     f"the discriminator of {name} is saturated (loss {float(loss):.2g}, guessing "
                     f"gives {self.guessing:.2g}), so its generator learns little; make it smaller, "

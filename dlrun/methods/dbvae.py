@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from dlrun.data.batches import Batches, EvalBatch, Labelled
-from dlrun.data.order import Order, WeightedOrder
+from dlrun.data.order import Order
 from dlrun.data.table import Table
 from dlrun.errors import UserError
 from dlrun.losses.classification import cross_entropy
@@ -32,6 +32,7 @@ from dlrun.methods.base import Builder, Section, Update
 from dlrun.methods.hooks import Over
 from dlrun.methods.resampling import (
     Combine,
+    WeightedOrder,
     balanced_weights,
     effective_sample_size,
     latent_weights,
@@ -58,7 +59,7 @@ class HalfWeighted(Labelled):
         """Of the images that are drawn by weight, and of the others, where there are any."""
         positives, others = positive_rows(batches.data.train, batches.data.positive)
         method: Any = batches.method
-        weighted = WeightedOrder(lambda: method.weights, positives, batches.seed, "by weight")
+        weighted = WeightedOrder(method.weights, positives, batches.seed, "by weight")
         if not len(others):
             return weighted, None
         if batches.size < 2:

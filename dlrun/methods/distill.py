@@ -71,10 +71,10 @@ class Distill(Method):
         image = torch.zeros(1, *build.image_shape)
         with torch.no_grad():
             given = tapped(self.student.eval(), self.student_tap, image)[1]
-            wanted = tapped(self.teacher, self.teacher_tap, image)[1]
+            output, wanted = tapped(self.teacher, self.teacher_tap, image)
         self.regressor = Regressor(given, wanted) if self.loss.regressor else nn.Identity()
         self.memory: Memory | None = None
-        numbers = self.teacher.num_outputs + (0 if self.teacher_tap is None else wanted.numel())
+        numbers = output.numel() + (0 if self.teacher_tap is None else wanted.numel())
         if not build.augmented and 4 * numbers * build.rows <= MEMORY_BYTES:
             self.memory = Memory(build.rows)
 

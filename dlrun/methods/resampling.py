@@ -14,6 +14,7 @@ from torch import Tensor
 
 from dlrun.data.table import Table
 from dlrun.errors import UserError
+from dlrun.randomness import generator
 
 Combine = Literal["max", "product", "topk", "mean"]
 
@@ -109,3 +110,37 @@ def balanced_weights(columns: list[Tensor]) -> Tensor:
 def effective_sample_size(weights: Tensor) -> Tensor:
     """1 / sum(w^2), (): as many images drawn uniformly are as varied as these."""
     return 1 / weights.double().square().sum()
+
+
+class WeightedOrder:
+    """Rows drawn with replacement by weights, which may change from batch to batch.
+
+    Args:
+        weights: of all rows, (N,), on any device; read again whenever they were written to.
+        start: int64, the rows that are drawn uniformly while all weights are 0.
+        seed: the run's.
+        purpose: keeps two orders of one run apart.
+    """
+
+    def __init__(self, weights: Tensor, start: Tensor, seed: int, purpose: str) -> None:
+        self.weights, self.start, self.seed, self.purpose = weights, start, seed, purpose
+        self._cumulated, self._version = torch.zeros(0), -1
+
+    def batch(self, number: int, size: int) -> Tensor:
+        """The rows of batch `number` counted from the start of the run, int64 (size,)."""
+        cumulated = self._sums()
+        random = generator(self.seed, self.purpose, number)
+        uniform = torch.rand(size, generator=random).double()
+        drawn = torch.searchsorted(cumulated, uniform * cumulated[-1], right=True)
+        return drawn.clamp_(max=len(cumulated) - 1)
+
+    def _sums(self) -> Tensor:
+        """On the CPU, so that every device draws alike; copied only when the weights changed."""
+        weights = self.weights
+        if weights._version != self._version:
+            chances = weights.cpu()
+            if not weights.any():
+                chances = torch.zeros(len(weights), dtype=torch.float64)
+                chances[self.start.cpu()] = 1
+            self._cumulated, self._version = chances.cumsum(0), weights._version
+        return self._cumulated

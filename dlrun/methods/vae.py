@@ -10,6 +10,7 @@ Expect: -log p(x) 90.9 nats on binarised MNIST: dlrun train recipe=mnist_vae, 32
 (docs/results.md).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 from typing import Literal
@@ -27,9 +28,8 @@ from dlrun.options import Count, Fraction, NonNegative, Positive, Whole
 class GaussianCodeMethod(CodeMethod):
     """Codes with a Gaussian posterior, and N(0, 1) as the prior."""
 
-    def posterior(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """mu and log sigma^2 of q(z|x), each (B, code_dim)."""
-        raise NotImplementedError
+    posterior: Callable[[Tensor], tuple[Tensor, Tensor]]
+    """mu and log sigma^2 of q(z|x), each (B, code_dim)."""
 
     def embed(self, image: Tensor) -> Tensor:
         """mu (B, code_dim)."""

@@ -19,16 +19,13 @@ class MLPDecoder(nn.Sequential):
     """Code (B, code_dim) to logits (B, C, H, W): fully connected layers with ReLU."""
 
     kind = "decoder"
-    channels_last = False
 
     @dataclass(frozen=True)
     class Config:
         code: Count
         hidden: tuple[Count, ...]
 
-    def __init__(
-        self, config: Config, image_shape: tuple[int, int, int], num_classes: int = 0
-    ) -> None:
+    def __init__(self, config: Config, image_shape: tuple[int, int, int], num_classes: int) -> None:
         widths = [config.code, *config.hidden]
         super().__init__(
             *fully_connected(widths),
@@ -54,9 +51,7 @@ class ConvDecoder(nn.Sequential):
         width: Count
         hidden: Count
 
-    def __init__(
-        self, config: Config, image_shape: tuple[int, int, int], num_classes: int = 0
-    ) -> None:
+    def __init__(self, config: Config, image_shape: tuple[int, int, int], num_classes: int) -> None:
         small = smallest_map(config.width, image_shape)
         super().__init__(
             nn.Linear(config.code, config.hidden),
@@ -90,7 +85,6 @@ class MLPAutoencoder(nn.Module):
     """
 
     kind = "autoencoder"
-    channels_last = False
 
     @dataclass(frozen=True)
     class Config:
@@ -105,14 +99,13 @@ class MLPAutoencoder(nn.Module):
 
     def decoder(self, code_dim: int) -> nn.Module:
         """Code (B, code_dim) to logits (B, C, H, W)."""
-        return MLPDecoder(MLPDecoder.Config(code_dim, self.hidden[::-1]), self.image_shape)
+        return MLPDecoder(MLPDecoder.Config(code_dim, self.hidden[::-1]), self.image_shape, 0)
 
 
 class ConvAutoencoder(nn.Module):
     """Two strided convolutions down, two transposed ones up; sides must be multiples of 4."""
 
     kind = "autoencoder"
-    channels_last = False
 
     @dataclass(frozen=True)
     class Config:
@@ -135,4 +128,4 @@ class ConvAutoencoder(nn.Module):
     def decoder(self, code_dim: int) -> nn.Module:
         """Code (B, code_dim) to logits (B, C, H, W)."""
         config = ConvDecoder.Config(code_dim, self.config.width, self.config.hidden)
-        return ConvDecoder(config, self.image_shape)
+        return ConvDecoder(config, self.image_shape, 0)

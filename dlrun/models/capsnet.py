@@ -78,7 +78,6 @@ class Capsules(nn.Module):
     """Image (B, C, H, W) to one capsule for each class (B, K, class_dim)."""
 
     kind = "capsules"
-    channels_last = False
 
     @dataclass(frozen=True)
     class Config:
@@ -119,22 +118,3 @@ class Capsules(nn.Module):
         # is 4 times faster by it.
         u_hat = torch.einsum("bne,nkde->bknd", u, self.weight).contiguous().transpose(1, 2)
         return route(u_hat, self.config.routing)
-
-
-class Decoder(nn.Module):
-    """Class capsules (B, K class_dim), all but one of them 0, to an image (section 4.1)."""
-
-    def __init__(self, code_dim: int, image_shape: tuple[int, int, int]) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.Linear(code_dim, 512),
-            nn.ReLU(),
-            nn.Linear(512, 1024),
-            nn.ReLU(),
-            nn.Linear(1024, prod(image_shape)),
-            nn.Unflatten(1, image_shape),
-        )
-
-    def forward(self, code: Tensor) -> Tensor:
-        """Pixels (B, C, H, W) in [0, 1], float32."""
-        return torch.sigmoid(self.layers(code).float())

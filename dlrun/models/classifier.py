@@ -17,22 +17,11 @@ class Classifier(nn.Module):
     Without classes the head is None, and the output is the features.
     """
 
-    def __init__(self, encoder: nn.Module, dropout: float, num_classes: int | None) -> None:
+    def __init__(self, encoder: Any, dropout: float, num_classes: int | None) -> None:
         super().__init__()
         self.encoder = encoder
         self.dropout = nn.Dropout(dropout)
-        self.head: nn.Module | None = None
-        if num_classes is not None:
-            width = encoder.feature_dim
-            assert isinstance(width, int)
-            self.head = nn.Linear(width, num_classes)
-
-    @property
-    def num_outputs(self) -> int:
-        """K, or the features' D without a head."""
-        width = self.encoder.feature_dim if self.head is None else self.head.out_features
-        assert isinstance(width, int)
-        return width
+        self.head = None if num_classes is None else nn.Linear(encoder.feature_dim, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (B, K)."""

@@ -21,7 +21,6 @@ class PatchGAN(nn.Sequential):
     """Image (B, C, H, W) to scores (B, 1, H', W'), high for real ones, without a sigmoid."""
 
     kind = "discriminator"
-    channels_last = False
 
     @dataclass(frozen=True)
     class Config:

@@ -114,7 +114,6 @@ class UNetGenerator(nn.Module):
     """Image to image, (B, C, H, W) in [-1, 1] both; sides are multiples of 2 to the depth."""
 
     kind = "generator"
-    channels_last = False
 
     @dataclass(frozen=True)
     class Config:

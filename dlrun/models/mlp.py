@@ -13,7 +13,6 @@ class MLP(nn.Sequential):
     """Image (B, C, H, W) to features (B, feature_dim), not negative: fully connected, with ReLU."""
 
     kind = "encoder"
-    channels_last = False
 
     @dataclass(frozen=True)
     class Config(EncoderConfig):

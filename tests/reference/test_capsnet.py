@@ -83,7 +83,7 @@ def literal_losses(method: CapsNet, batch: Labelled) -> tuple[Tensor, Tensor, fl
         margins.append(torch.stack(terms).sum())
         code = torch.cat([v[k] if k == label else torch.zeros(CLASS_DIM) for k in range(CLASSES)])
         assert method.decoder is not None
-        first, second, third = (m for m in method.decoder.layers if isinstance(m, nn.Linear))
+        first, second, third = (m for m in method.decoder if isinstance(m, nn.Linear))
         pixels = torch.sigmoid(third(F.relu(second(F.relu(first(code))))))
         errors.append(((pixels - image.flatten()) ** 2).sum())
         right += max(range(CLASSES), key=lambda k: lengths[k].item()) == label

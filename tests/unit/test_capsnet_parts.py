@@ -17,8 +17,9 @@ from dlrun.data.info import DataInfo
 from dlrun.errors import UserError
 from dlrun.losses.classification import margin
 from dlrun.methods.base import Builder
-from dlrun.methods.capsnet import CapsNet
-from dlrun.models.capsnet import Capsules, Decoder, as_capsules, route, squash
+from dlrun.methods.capsnet import CapsNet, _picture
+from dlrun.models.autoencoder import MLPDecoder
+from dlrun.models.capsnet import Capsules, as_capsules, route, squash
 
 margin_loss = partial(margin, upper=0.9, lower=0.1, down_weight=0.5)
 few = settings(deadline=None, max_examples=25, derandomize=True)
@@ -262,11 +263,11 @@ def test_capsules_that_are_zero_have_finite_gradients() -> None:
 
 def test_the_decoder_gives_pixels_between_0_and_1() -> None:
     torch.manual_seed(0)
-    decoder = Decoder(12, (3, 4, 5))
-    widths = [(m.in_features, m.out_features) for m in decoder.layers if isinstance(m, nn.Linear)]
+    decoder = MLPDecoder(MLPDecoder.Config(12, (512, 1024)), (3, 4, 5), 0)
+    widths = [(m.in_features, m.out_features) for m in decoder if isinstance(m, nn.Linear)]
     assert widths == [(12, 512), (512, 1024), (1024, 60)]
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        picture = decoder(1e3 * torch.randn(6, 12))
+        picture = _picture(decoder, 1e3 * torch.randn(6, 3, 4), torch.arange(6) % 3)
     assert picture.shape == (6, 3, 4, 5)
     assert picture.dtype == torch.float32
     assert 0 <= picture.min() < 0.01

@@ -43,13 +43,13 @@ X = torch.randn(5, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 
 def test_logits_are_the_linear_layer_of_the_features() -> None:
     made = network().eval()
-    assert made.head is not None and made.num_outputs == 3
+    assert made.head is not None and made.head.out_features == 3
     assert torch.equal(made(X), made.head(made.encoder(X)))
 
 
 def test_without_classes_the_features_are_the_output() -> None:
     made = network(None).eval()
-    assert made.head is None and made.num_outputs == 4
+    assert made.head is None and made(X).shape == (5, 4)
     assert torch.equal(made(X), made.encoder(X))
     assert not any(name.startswith("head") for name in made.state_dict())
 

@@ -23,6 +23,7 @@ from dlrun.config.compose import compose_plain
 from dlrun.config.schema import TrainConfig, check, check_without_torch, combination_problems
 from dlrun.config.signature import signature
 from dlrun.config.typed import to_plain_types
+from dlrun.data.batches import Batch
 from dlrun.errors import ConfigError
 from dlrun.methods.base import Method
 from dlrun.options import Choice, Duration, Group
@@ -258,12 +259,13 @@ class TestCombinations:
         ]
         check(right)
 
-    def test_a_view_that_is_none(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.mark.parametrize("view", ["labelled", type("Undrawn", (Batch,), {})])
+    def test_a_view_that_is_none(self, view: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         values = plain()
-        monkeypatch.setattr(lookup("method", "vae"), "view", "labelled")
+        monkeypatch.setattr(lookup("method", "vae"), "view", view)
         assert problems(values) == [
-            "method.name: the view of vae is 'labelled'; expected a class of dlrun.data.batches, "
-            "such as Labelled"
+            f"method.name: the view of vae is {view!r}; expected a class of dlrun.data.batches, "
+            "such as Labelled, or one that has draw(batches, number)"
         ]
 
     def test_the_kind_of_a_further_network(self, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -195,3 +195,11 @@ def test_wrong_options_of_a_function(given: dict[str, float], said: str) -> None
     typed.build(between.Config, given)
     (problem,) = typed.problems
     assert problem.startswith(said)
+
+
+def test_an_option_without_a_type_is_refused_by_name() -> None:
+    with pytest.raises(TypeError, match="option gamma has no type; write one, as gamma: NonNeg"):
+
+        @loss("logits")
+        def own(logits: Tensor, labels: Tensor, *, gamma=1.0) -> Tensor:  # type: ignore[no-untyped-def]
+            return logits

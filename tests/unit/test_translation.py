@@ -180,3 +180,11 @@ def test_the_report_before_training() -> None:
         "domains A and B: horse (30 images) and deer (20 images); generators' loss: adversarial + "
         "8 cycle + 2 identity"
     ]
+
+
+def test_a_loss_that_can_be_negative_is_not_called_saturated() -> None:
+    """A user's own Wasserstein loss, which does not say what guessing gives."""
+    method, _ = cyclegan()
+    method.guessing = 0.0
+    method.recent_losses.fill_(-0.7)
+    assert method.warnings({}, update_of(method)) == []
