@@ -78,15 +78,16 @@ def read_json(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """The objects in `path`, a line each, up to a line that was not finished; [] without a file."""
+def read_jsonl(path: Path, having: bytes = b"") -> list[dict[str, Any]]:
+    """The objects in `path`, a line each, up to one that is unfinished or damaged; [] without it.
+
+    Lines without the text `having` are passed over unread.
+    """
     rows: list[dict[str, Any]] = []
-    if path.exists():
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                rows.append(json.loads(line))
-            except ValueError:
-                break
+    with suppress(OSError, ValueError):
+        for line in path.read_bytes().splitlines():
+            if having in line:
+                rows.append(json.loads(line.decode()))
     return rows
 
 

@@ -127,7 +127,7 @@ def _values(action: Action, before: Sequence[str], word: str, given: dict[str, s
     if "RUN" in kinds:
         found += _runs(outputs)
     if "SWEEP" in kinds:
-        found += sorted(path.name for path in (outputs / "sweeps").glob("*"))
+        found += sorted(path.name for path in (outputs / "sweeps").glob("*/"))
     if "KEY=VALUE" in kinds:
         found += _overrides(before, word, given.get("config_dir"))
     return found

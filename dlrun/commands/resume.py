@@ -19,7 +19,7 @@ def run(arguments: list[str]) -> int:
 
     from dlrun.commands.start import resume
     from dlrun.config.schema import check
-    from dlrun.sweeps.launch import missing_processes, relaunch
+    from dlrun.training.launch import missing_processes, relaunch
 
     config = check(plain)
     if options.devices is not None:

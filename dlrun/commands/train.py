@@ -56,7 +56,7 @@ def _train(overrides: list[str], config_dir: str | None, arguments: list[str]) -
     config = check(plain, problems, keys)
 
     from dlrun.commands.start import start
-    from dlrun.sweeps.launch import missing_processes, relaunch
+    from dlrun.training.launch import missing_processes, relaunch
 
     count = missing_processes(config)
     if count > 1:

@@ -108,7 +108,7 @@ def key_metric(groups: Sequence[SeedGroup]) -> str:
     keys = [group.key_metric for group in groups for _ in group.complete if group.key_metric]
     if not keys:
         what = "has a key metric" if any(g.complete for g in groups) else "is complete"
-        names = dict.fromkeys(name for g in groups for run in g.runs for name in run.history)
+        names = metrics_logged(groups)
         raise UserError(
             f"none of these runs {what}; choose with --metric: {', '.join(names) or 'none yet'}"
         )

@@ -8,6 +8,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
+from dlrun.config.signature import computes
 from dlrun.errors import UserError
 from dlrun.files import atomic, read_jsonl, write_text
 from dlrun.options import Choice
@@ -17,12 +18,6 @@ from dlrun.runs.folder import RunFolder
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.utils.tensorboard import SummaryWriter
-
-# Options that are of no use in a table of runs.
-_ASIDE = (
-    "augment.", "hardware.", "logger.", "outputs", "data_dir", "log_every", "checkpoint_every",
-    "name",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -222,7 +217,7 @@ class Tracker:
 
 def is_logged(key: str) -> bool:
     """Whether an option is worth a column in a table of runs, which shows the first few by name."""
-    return not key.startswith(_ASIDE)
+    return computes(key) and not key.startswith(("augment.", "hardware."))
 
 
 def cut_back(path: Path, step: int) -> None:

@@ -1,6 +1,7 @@
 """Where a run's numbers come from: code, versions, machine, data."""
 
 import inspect
+import os
 import platform
 import secrets
 import shlex
@@ -19,6 +20,8 @@ from dlrun.runs.folder import RunFolder
 
 _PACKAGES = ("torch", "torchvision", "hydra-core", "omegaconf", "numpy", "pillow", "tensorboard")
 _LARGEST_DIFF = 200_000  # characters
+CGROUP = Path("/sys/fs/cgroup")
+"""What a Linux container may use."""
 
 
 def record(
@@ -85,6 +88,17 @@ def processor() -> str:
         return platform.processor()
     named = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     return next(named, platform.processor())
+
+
+def cores() -> int:
+    """Processor cores that this process may use, by its affinity and its container."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    count = len(affinity(0)) if affinity else os.cpu_count() or 1
+    try:
+        quota, period = (CGROUP / "cpu.max").read_text().split()
+        return min(count, max(1, int(quota) // int(period)))
+    except (OSError, ValueError):  # no such file, or no limit ("max")
+        return count
 
 
 def _git(folder: Path) -> dict[str, str] | None:

@@ -30,7 +30,8 @@ from dlrun.console import Console
 from dlrun.errors import ConfigError, Interrupted, UserError
 from dlrun.runs.select import settle
 from dlrun.sweeps.plan import Job, divide, plan, processes, read_references
-from dlrun.sweeps.pool import Pool, Starter
+from dlrun.sweeps.pool import Pool
+from dlrun.sweeps.process import Starter
 from dlrun.sweeps.view import SweepView, counted, print_table
 
 # They say how a sweep runs and not what it consists of.
@@ -212,7 +213,7 @@ class Batches(Launcher):
         if pool.signal is not None:
             again = "run the same command again to resume it"
             raise Interrupted(pool.signal, f"sweep stopped ({counted(self.jobs)}); {again}")
-        if self.settings.fail_fast and any(job.state == "failed" for job in jobs):
+        if self.settings.fail_fast and any(job.state in ("failed", "interrupted") for job in jobs):
             raise _FailedFast
         returns = []
         for job in jobs:

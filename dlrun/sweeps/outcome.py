@@ -17,8 +17,8 @@ from dlrun.files import read_json
 from dlrun.runs.curves import Curve
 from dlrun.runs.folder import RunFolder
 from dlrun.runs.statistics import spread
+from dlrun.sweeps.objective import Objective
 from dlrun.sweeps.plan import Job
-from dlrun.sweeps.space import Objective
 from dlrun.sweeps.study import Study
 from dlrun.sweeps.trials import counts
 from dlrun.sweeps.view import listed

@@ -1,6 +1,5 @@
 """What a sweep consists of: each job's settled config and folder, and its part of the machine."""
 
-import json
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -14,15 +13,15 @@ import psutil
 from dlrun.config.schema import SweepConfig, TrainConfig
 from dlrun.config.signature import signature
 from dlrun.config.typed import to_plain_types
-from dlrun.files import exclusive, read_json, write_json
+from dlrun.files import exclusive, read_json, read_jsonl, write_json
 from dlrun.runs.folder import RunFolder
+from dlrun.runs.provenance import CGROUP, cores
 
 State = Literal["waiting", "running", "elsewhere", "completed", "pruned", "interrupted", "failed"]
 """`waiting` has not started; `elsewhere`: another process trains it."""
 ENDED: tuple[State, ...] = ("completed", "pruned", "interrupted", "failed")
 _UNNAMED = re.compile("[0-9a-f]{8}")
 _JOB_MEMORY = 1.5 * 2**30  # bytes: torch, a small data set and a small network
-_CGROUP = Path("/sys/fs/cgroup")
 
 
 @dataclass
@@ -56,21 +55,11 @@ class Job:
 
 def evaluations(folder: RunFolder) -> list[tuple[int, dict[str, float]]]:
     """The steps at which a run was evaluated on val, each with its numbers, without `val/`."""
-    try:
-        lines = folder.metrics.read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return []
-    found = []
-    for line in lines:
-        if '"val/' not in line:  # most are of train, and this is read all the time
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError:  # being written
-            break
-        numbers = {key[4:]: value for key, value in row.items() if key.startswith("val/")}
-        found.append((int(row["step"]), numbers))
-    return found
+    rows = read_jsonl(folder.metrics, b'"val/')  # most are of train, and this is read all the time
+    return [
+        (row["step"], {key[4:]: value for key, value in row.items() if key.startswith("val/")})
+        for row in rows
+    ]
 
 
 def plan(
@@ -196,7 +185,7 @@ def processes(config: TrainConfig) -> int:
     """
     if config.hardware.devices == 1:
         return 1
-    from dlrun.sweeps.launch import missing_processes  # imports torch
+    from dlrun.training.launch import missing_processes  # imports torch
 
     return missing_processes(config)
 
@@ -208,18 +197,18 @@ def divide(settings: SweepConfig, configs: list[TrainConfig]) -> Slots:
     more from a second job than from a second thread. A job of several processes takes as many
     GPUs or cores. The result depends on all jobs of the sweep, not on those that are left.
     """
-    cores, gpus = _cores(), _gpus() if _any_gpu(configs) else ()
+    here, gpus = cores(), _gpus() if _any_gpu(configs) else ()
     devices = max(processes(config) for config in configs)
     threads = max(_threads(config) * processes(config) for config in configs)
-    why = f"{len(gpus)} GPUs" if gpus else f"{cores} cores"
+    why = f"{len(gpus)} GPUs" if gpus else f"{here} cores"
     if settings.jobs == "auto":
-        jobs = min(len(configs), max(1, len(gpus) // devices if gpus else cores // threads))
+        jobs = min(len(configs), max(1, len(gpus) // devices if gpus else here // threads))
         room = max(1, int(_free_memory() // (_JOB_MEMORY * devices)))
         if room < jobs:
             jobs, why = room, "as many as memory has room for"
     else:
         jobs = min(len(configs), settings.jobs)
-    each = max(1, cores // jobs)
+    each = max(1, here // jobs)
     own = max(1, each // devices)
     if all(config.hardware.threads != "auto" for config in configs):
         own = max(map(_threads, configs))
@@ -238,17 +227,6 @@ def _any_gpu(configs: list[TrainConfig]) -> bool:
     return any(config.hardware.device in ("auto", "cuda") for config in configs)
 
 
-def _cores() -> int:
-    """Those that this process may use, by its affinity and its container."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    count = len(affinity(0)) if affinity else os.cpu_count() or 1
-    try:
-        quota, period = (_CGROUP / "cpu.max").read_text().split()
-        return min(count, max(1, int(quota) // int(period)))
-    except (OSError, ValueError):  # no such file, or no limit ("max")
-        return count
-
-
 def _gpus() -> tuple[str, ...]:
     """Asks the driver only: initializes no GPU and takes none of its memory."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -263,15 +241,15 @@ def _free_memory() -> float:
     """Bytes available to new processes, on this machine or in this container."""
     free = float(psutil.virtual_memory().available)
     try:
-        limit = int((_CGROUP / "memory.max").read_text())
-        return min(free, limit - int((_CGROUP / "memory.current").read_text()))
+        limit = int((CGROUP / "memory.max").read_text())
+        return min(free, limit - int((CGROUP / "memory.current").read_text()))
     except (OSError, ValueError):  # no such file, or no limit ("max")
         return free
 
 
 def out_of_memory_kills() -> int:
     """How many processes the kernel has killed so far because memory ran out."""
-    for path in (_CGROUP / "memory.events", Path("/proc/vmstat")):
+    for path in (CGROUP / "memory.events", Path("/proc/vmstat")):
         try:
             rows = dict(line.split() for line in path.read_text().splitlines())
             return int(rows["oom_kill"])

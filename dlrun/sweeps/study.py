@@ -24,7 +24,8 @@ from optuna.trial import FrozenTrial, TrialState
 from dlrun.config.schema import TuneConfig
 from dlrun.errors import UserError
 from dlrun.files import exclusive
-from dlrun.sweeps.space import Objective, Space
+from dlrun.sweeps.objective import Objective
+from dlrun.sweeps.space import Space
 
 JOURNAL = "study.journal"
 _GENERATION = 20  # trials of one generation of NSGA-II; with Optuna's 50, 40 trials are all random

@@ -10,9 +10,10 @@ from optuna.trial import FrozenTrial, TrialState
 from dlrun.console import Console
 from dlrun.errors import UserError
 from dlrun.runs.status import note_end
+from dlrun.sweeps.objective import demand_measured, values
 from dlrun.sweeps.plan import Job, State, evaluations
-from dlrun.sweeps.pool import Pool, Process
-from dlrun.sweeps.space import demand_measured, values
+from dlrun.sweeps.pool import Pool
+from dlrun.sweeps.process import Process
 from dlrun.sweeps.study import Study
 from dlrun.sweeps.view import SweepView
 

@@ -17,10 +17,11 @@ from dlrun.methods.base import Method
 from dlrun.options import Choice, Metric
 from dlrun.registry import lookup
 from dlrun.sweeps.hydra import compose_job, compose_sweep, read_section
+from dlrun.sweeps.objective import read_objectives
 from dlrun.sweeps.outcome import report_study
 from dlrun.sweeps.plan import Job, divide, job_folders, read_references
-from dlrun.sweeps.pool import Starter
-from dlrun.sweeps.space import read_objectives, read_space
+from dlrun.sweeps.process import Starter
+from dlrun.sweeps.space import read_space
 from dlrun.sweeps.study import Study
 from dlrun.sweeps.trials import StudyView, Trials, counts
 from dlrun.sweeps.view import listed

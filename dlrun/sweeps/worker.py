@@ -20,6 +20,7 @@ from typing import Any, NoReturn, TypedDict
 from dlrun.console import Console
 from dlrun.errors import UserError
 from dlrun.exit import run_and_exit
+from dlrun.files import read_json, write_json
 from dlrun.registry import one_line
 from dlrun.runs.folder import RunFolder
 from dlrun.runs.status import Log, note_end, read_status
@@ -27,8 +28,6 @@ from dlrun.runs.status import Log, note_end, read_status
 # -P: as for the console script, a random.py in the user's folder does not hide Python's own.
 MODULE = ("-P", "-X", "faulthandler", "-m", "dlrun.sweeps.worker")
 """Arguments of Python for a job, or for one of the processes that train a job together."""
-BUSY = 75
-"""Exit code (EX_TEMPFAIL) where another process trains the job, or has just ended it."""
 _SPEC = "DLRUN_JOB"
 """The environment variable with the specification, for one of several processes."""
 
@@ -44,6 +43,10 @@ class Spec(TypedDict):
     """Processes that train it together."""
     began: float
     """When the sweep began, in seconds since 1970."""
+    threads: int
+    """CPU threads of each process; sums depend on them, so job.json keeps their number."""
+    token: str
+    """Put into job.json by the process that takes the folder: the sweep knows by it whose it is."""
 
 
 def main() -> None:
@@ -82,15 +85,15 @@ def _run(spec: Spec, pipe: int | None = None) -> NoReturn:
         threading.Thread(target=_stop_with_the_sweep, args=(pipe,), daemon=True).start()
         if spec["devices"] > 1:
             _run_together(spec)
-        if not _take(folder, spec["began"]):  # before torch is imported
-            sys.exit(BUSY)
+        if not _take(folder, spec):  # before torch is imported
+            sys.exit(0)
     sys.argv = ["dlrun", "train", *spec["overrides"]]
     run_and_exit(lambda: _train(spec, folder))
 
 
 def _run_together(spec: Spec) -> NoReturn:
     """Several processes train the job; ends as the first of them: for the sweep they are one."""
-    from dlrun.sweeps.launch import launch
+    from dlrun.training.launch import launch
 
     os.environ[_SPEC] = json.dumps(spec)
     code = launch(MODULE, spec["devices"])
@@ -103,15 +106,23 @@ def _run_together(spec: Spec) -> NoReturn:
     sys.exit(code)
 
 
-def _take(folder: RunFolder, began: float) -> bool:
-    """Locks the folder; False where the job is another sweep's, even if that has just ended it."""
+def _take(folder: RunFolder, spec: Spec) -> bool:
+    """Locks the folder and signs job.json; False where another sweep has the job or just ended it.
+
+    Only who holds the lock writes job.json, so it tells whether a process has worked on the job.
+    """
     try:
         folder.lock()
     except UserError:
         return False
-    status = read_status(folder)
-    failed = status is not None and status.state == "failed" and status.heartbeat >= began
-    return not failed and (status is None or status.state != "completed")
+    status, record = read_status(folder), folder.path / "job.json"
+    failed = status is not None and status.state == "failed" and status.heartbeat >= spec["began"]
+    other = read_json(record).get("threads", spec["threads"]) != spec["threads"]
+    if failed or other or (status is not None and status.state == "completed"):
+        return False
+    kept = {"overrides": spec["overrides"], "threads": spec["threads"], "token": spec["token"]}
+    write_json(record, kept)
+    return True
 
 
 def _stop_with_the_sweep(pipe: int) -> None:
@@ -135,8 +146,8 @@ def _train(spec: Spec, folder: RunFolder) -> int:
 
         config = check(spec["config"])
         with process_group(config.hardware) as ranks:
-            if not ranks.on_main_rank(lambda: _take(folder, spec["began"])):
-                return BUSY
+            if not ranks.on_main_rank(lambda: _take(folder, spec)):
+                return 0
             console = ranks.console()
             train_compared(ready(config, console, ranks), folder, console, ranks)
         if ranks.main:

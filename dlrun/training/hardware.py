@@ -93,25 +93,19 @@ def pick(asked: HardwareConfig, method: str, networks: list[nn.Module]) -> Hardw
     """
     device, device_why = pick_device(asked.device)
     precision, precision_why = pick_precision(asked.precision, device, method)
-    narrow = device.type == "cpu" and any(map(_is_narrow, networks))
-    if narrow and asked.memory_format == "channels_last":
+    layout = pick_layout(asked.memory_format, device, networks)
+    if asked.memory_format == "channels_last" and _is_unsafe(device, networks):
         raise UserError(
             "hardware.memory_format: got channels_last, but on the CPU torch writes out of bounds "
             f"in the backward pass of a strided 1 x 1 convolution with fewer than {_NARROW} input "
             "channels, which this network has; expected auto or contiguous"
         )
-    channels_last = asked.memory_format == "channels_last" or (
-        asked.memory_format == "auto"
-        and not narrow
-        and bool(networks)
-        and all(getattr(network, "channels_last", False) for network in networks)
-    )
     threads = torch.get_num_threads() if asked.threads == "auto" else asked.threads
     compiled, compile_why = _pick_compile(asked.compile, device)
     plural = "" if threads == 1 else "s"
     parts = [f"{device_why}, {threads} thread{plural}" if device.type == "cpu" else device_why]
     parts.append(f"{precision} ({precision_why})")
-    if channels_last:
+    if layout == torch.channels_last:
         parts.append("channels_last")
     if compile_why:
         parts.append(compile_why)
@@ -120,13 +114,24 @@ def pick(asked: HardwareConfig, method: str, networks: list[nn.Module]) -> Hardw
     return Hardware(
         device=device,
         precision=precision,
-        memory_format=torch.channels_last if channels_last else torch.contiguous_format,
+        memory_format=layout,
         threads=threads,
         compile=compiled,
         deterministic=asked.deterministic,
         anomaly=asked.anomaly,
         line=", ".join(parts),
     )
+
+
+def pick_layout(asked: str, device: torch.device, networks: list[nn.Module]) -> torch.memory_format:
+    """How images lie in memory; of a trained run the same as in its training."""
+    fits = bool(networks) and all(getattr(n, "channels_last", False) for n in networks)
+    auto = asked == "auto" and fits and not _is_unsafe(device, networks)
+    return torch.channels_last if auto or asked == "channels_last" else torch.contiguous_format
+
+
+def _is_unsafe(device: torch.device, networks: list[nn.Module]) -> bool:
+    return device.type == "cpu" and any(map(_is_narrow, networks))
 
 
 def _is_narrow(network: nn.Module) -> bool:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dlrun.config.typed import Typed
 from dlrun.data.open import open_dataset
+from dlrun.data.options import BiasConfig
 from dlrun.data.table import DataSet, Table
 from dlrun.errors import ConfigError, UserError
 from dlrun.methods.abilities import Predicts, PredictsTasks, TaskSpec, Translates
@@ -43,9 +44,13 @@ def open_data(
             section = {**section, key: value}
     typed = Typed(own_code=is_other or not model.is_file)  # else the file names it
     choice = typed.choice("dataset", section, "dataset")
+    bias = typed.build(BiasConfig, model.config["bias"], "bias")
+    groups = model.config["groups"]
     if typed.problems:
         raise ConfigError(typed.problems)
-    data = open_dataset(choice, data_dir or folder)
+    # Another data set is taken as it is.
+    changed = () if is_other else (bias, groups and tuple(groups))
+    data = open_dataset(choice, data_dir or folder, *changed)
     if data.image_shape != model.image_shape:
         own, known = (
             " x ".join(map(str, shape)) for shape in (data.image_shape, model.image_shape)

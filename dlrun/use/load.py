@@ -14,7 +14,7 @@ from dlrun.registry import lookup
 from dlrun.runs.folder import RunFolder
 from dlrun.runs.select import find_run
 from dlrun.training import checkpoint
-from dlrun.training.hardware import pick_device
+from dlrun.training.hardware import pick_device, pick_layout
 from dlrun.training.inputs import demand_run, info_in, trained_of
 from dlrun.use.model import TrainedModel
 
@@ -81,9 +81,8 @@ def load(
         first = " ".join(str(error).split())[:160]
         raise UserError(f"{source}: its weights do not fit the method's code ({first})") from None
     method.requires_grad_(False)
-    last = bool(build.built) and all(getattr(n, "channels_last", False) for n in build.built)
-    layout = torch.channels_last if last else torch.contiguous_format
     target = pick_device(device)[0]
+    layout = pick_layout(plain["hardware"]["memory_format"], target, build.built)
     method.eval().to(memory_format=layout).to(target)
     return TrainedModel(method, info, content, source, target, layout, is_file=folder is None)
 

@@ -1,8 +1,8 @@
 """What a job is to its sweep, without learning anything: a script that writes the files of a run.
 
 With what=... as its first override it does that at once: fine, fail, kill, crash, late (as if
-another process had just completed it), wait (until it is asked to stop), or silentN, which exits
-with code N. Any other job trains for six steps, each
+another process had just completed it), hangup, wait (until it is asked to stop), or silentN, which
+exits with code N. Any other job trains for six steps, each
 STAND_IN_PAUSE seconds; what it measures is a function of its learning rate.
 """
 
@@ -49,9 +49,9 @@ def note(state: str, step: int, reason: str = "") -> None:
     })  # fmt: skip
 
 
-def stopped(step: int) -> None:
+def stopped(step: int, code: int = 143) -> None:
     note("interrupted", step, f"stopped at step {step}, saved")
-    sys.exit(143)
+    sys.exit(code)
 
 
 def do(what: str) -> None:
@@ -69,14 +69,14 @@ def do(what: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     if what.startswith("crash"):
         os.kill(os.getpid(), signal.SIGABRT)
+    if what == "hangup":  # its terminal was closed
+        stopped(3, 129)
     if what.startswith("wait"):
         signal.signal(signal.SIGTERM, lambda number, frame: stopped(3))
         sys.stdin.read()
         stopped(3)
     write("summary.json", {"key_metric": "loss", "best": {"val": len(what), "step": 3}})
     note("completed", 3)
-    if what.startswith("late"):
-        sys.exit(75)
 
 
 def train() -> None:
@@ -117,8 +117,10 @@ def main() -> None:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        sys.exit(75)
+        sys.exit(0)
     first = SPEC["overrides"][0]
+    if first != "what=late":
+        write("job.json", {key: SPEC[key] for key in ("overrides", "threads", "token")})
     do(first.partition("=")[2]) if first.startswith("what=") else train()
 
 

@@ -22,9 +22,10 @@ from optuna.trial import FrozenTrial
 from dlrun.config.compose import compose_plain, composer
 from dlrun.config.schema import SweepConfig, TuneConfig, check
 from dlrun.console import Console
+from dlrun.sweeps.objective import Objective
 from dlrun.sweeps.plan import Job, Slots, job_folders
-from dlrun.sweeps.pool import Process, Starter
-from dlrun.sweeps.space import Objective, read_space
+from dlrun.sweeps.process import Process, Starter
+from dlrun.sweeps.space import read_space
 from dlrun.sweeps.study import Study
 from dlrun.sweeps.trials import StudyView, Trials
 

@@ -12,8 +12,10 @@ from studying import QUICK
 from dlrun.config.compose import compose_plain
 from dlrun.config.schema import SweepConfig, check
 from dlrun.console import Console
+from dlrun.runs.status import StatusWriter
 from dlrun.sweeps.plan import Job, Slots, divide, plan
 from dlrun.sweeps.pool import Pool
+from dlrun.sweeps.process import Process
 from dlrun.sweeps.view import SweepView, counted, print_table
 
 CONFIG = check(compose_plain(["hardware=cpu"], None))
@@ -42,17 +44,17 @@ def ran(jobs: list[Job], at_a_time: int = 2, **given: Any) -> tuple[Pool, str]:
 
 
 def test_every_job_is_reported_as_it_ended(tmp_path: Path) -> None:
-    whats = ["fine", "fail", "kill", "crash", "silent255", "silent0", "fine1", "fine2", "fine3"]
+    whats = ["fine", "fail", "kill", "crash", "silent75", "silent0", "hangup", "fine2", "fine3"]
     jobs = planned(tmp_path, *whats)
     _, out = ran(jobs, at_a_time=3)
     assert [job.state for job in jobs[:5]] == [
         "completed", "failed", "interrupted", "failed", "failed",
     ]  # fmt: skip
-    assert [job.reason.partition(";")[0] for job in jobs[:6]] == [
+    assert [job.reason.partition(";")[0] for job in jobs[:7]] == [
         "", "ValueError: as it was asked to", "killed by SIGKILL", "killed by SIGABRT",
-        "exited with code 255", "exited with code 0",
+        "exited with code 75", "exited with code 0", "stopped at step 3, saved",
     ]  # fmt: skip
-    assert counted(jobs) == "4 completed, 1 interrupted, 4 failed"
+    assert counted(jobs) == "3 completed, 2 interrupted, 4 failed"
     assert jobs[0].value == 4 and jobs[0].key_metric == "loss"
     assert "what=kill" in out and "killed by SIGKILL" in out
     assert json.loads(jobs[2].folder.status.read_text())["reason"] == "killed by SIGKILL"
@@ -130,7 +132,7 @@ def test_slots(monkeypatch: pytest.MonkeyPatch) -> None:
     from dlrun.sweeps import plan as slots
 
     free = 64 * 2.0**30
-    monkeypatch.setattr(slots, "_cores", lambda: 8)
+    monkeypatch.setattr(slots, "cores", lambda: 8)
     monkeypatch.setattr(slots, "_gpus", lambda: ("0", "1"))
     monkeypatch.setattr(slots, "_free_memory", lambda: free)
     auto = SweepConfig("auto", None, False)
@@ -179,3 +181,39 @@ def test_without_a_terminal_a_line_is_printed_when_something_has_changed(tmp_pat
     assert [" ".join(line.split()) for line in out.getvalue().splitlines()] == [
         "job 0 step 3/9", "job 0 step 9/9", "job 0 step 9/9 val loss 0.5",
     ]  # fmt: skip
+
+
+class Ended:
+    """As a process of multiprocessing: once it was closed, every call but for the first fails."""
+
+    def __init__(self, code: int) -> None:
+        self.exitcode, self.closed = code, False
+
+    def close(self) -> None:
+        self.closed = True
+
+    def terminate(self) -> None:
+        if self.closed:
+            raise ValueError("process object is closed")
+
+
+def test_two_jobs_that_end_in_one_look_do_not_disturb_a_sweep_that_fails_fast(
+    tmp_path: Path,
+) -> None:
+    jobs = planned(tmp_path, "a", "b")
+    view, settings = SweepView(Console(quiet=True), jobs, 2), SweepConfig(2, None, True)
+    Pool(jobs, Slots(2, 1), settings, view, time.time(), start=lambda *_: Ended(1)).run()
+    assert [job.state for job in jobs] == ["failed", "failed"]
+
+
+def test_the_time_left_is_counted_from_the_checkpoint_that_a_job_resumes(tmp_path: Path) -> None:
+    """And not from the step at which it was killed, which was later."""
+    (job,) = planned(tmp_path, "a")
+    job.step = 1000  # in status.json, from before
+    process = Process(job, 0, Slots(1, 1), time.time(), lambda *_: Ended(0))
+    StatusWriter(job.folder, 2000, 500)
+    process.look()
+    assert job.step == 500 and job.seconds_left is None
+    StatusWriter(job.folder, 2000, 600)
+    process.look()
+    assert job.seconds_left is not None and job.seconds_left < 60

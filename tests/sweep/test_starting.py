@@ -31,8 +31,8 @@ from dlrun.config.schema import check
 from dlrun.runs.folder import RunFolder
 from dlrun.runs.status import StatusWriter
 from dlrun.sweeps.plan import Slots, plan
-from dlrun.sweeps.pool import Fresh, Process, Starter
-from dlrun.sweeps.worker import BUSY, Spec
+from dlrun.sweeps.process import Fresh, Process, Starter
+from dlrun.sweeps.worker import Spec
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="jobs are forked on Linux only")
 
@@ -55,7 +55,10 @@ def exit_code(job: Fresh | BaseProcess) -> int:
 
 
 def spec(folder: Path) -> Spec:
-    return {"folder": str(folder), "config": {}, "overrides": [], "devices": 1, "began": 0.0}
+    return {
+        "folder": str(folder), "config": {}, "overrides": [], "devices": 1, "began": 0.0,
+        "threads": 1, "token": "",
+    }  # fmt: skip
 
 
 def test_a_job_trains_as_a_run_of_its_own_does(tmp_path: Path) -> None:
@@ -101,7 +104,7 @@ def test_a_long_path_for_temporary_files_takes_fresh_interpreters(tmp_path: Path
     folder = tmp_path / ("long" * 25)
     folder.mkdir()
     code = (
-        "import os, sys; from pathlib import Path; from dlrun.sweeps.pool import Starter\n"
+        "import os, sys; from pathlib import Path; from dlrun.sweeps.process import Starter\n"
         "start = Starter((sys.executable, '-c', 'print(input())'))\n"
         "job = start({'folder': 'x'}, Path('output.txt'), dict(os.environ), fresh=False)\n"
         "print(type(job).__name__, job.wait(60))"
@@ -134,7 +137,7 @@ def test_a_job_that_another_sweep_has_just_ended_is_left_to_it(tmp_path: Path, s
     StatusWriter(folder, 3, 3).end(state)
     typed = json.dumps(spec(tmp_path)).encode() + b"\n"
     done = subprocess.run(Starter().command, input=typed, capture_output=True, check=False)
-    assert (done.returncode, done.stderr) == (BUSY, b"")
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_which_jobs_are_forked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,7 +158,10 @@ def test_which_jobs_are_forked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         Process(job, 0, Slots(1, 4, gpus), 0.0, Recorder())
     assert begun == [("4", False), ("4", True), ("2", True)]
 
-    ignores = (sys.executable, "-c", "")  # that there is no such folder, which a job does not
+    done = tmp_path / "done"  # a job that has ended does nothing
+    done.mkdir()
+    StatusWriter(RunFolder(done), 3, 3).end("completed")
+    ignores = (sys.executable, "-c", "")
     for starter, threads, fresh, forked in (
         (forking := Starter(ignores), "1", False, True),
         (forking, "1", False, True),
@@ -164,5 +170,6 @@ def test_which_jobs_are_forked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         (Starter(ignores, fork=False), "1", False, False),
     ):
         environment = {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
-        job = starter(spec(tmp_path / "none"), tmp_path / "output.txt", environment, fresh)
-        assert (exit_code(job) != 0) == forked
+        job = starter(spec(done), tmp_path / "output.txt", environment, fresh)
+        assert isinstance(job, Fresh) != forked
+        assert exit_code(job) == 0

@@ -18,8 +18,8 @@ from studying import logged, opened, wait_for, worked
 from dlrun.console import Console
 from dlrun.errors import UserError
 from dlrun.runs.folder import RunFolder
+from dlrun.sweeps.objective import Objective
 from dlrun.sweeps.outcome import command, draw_study, history, importances, report_study
-from dlrun.sweeps.space import Objective
 from dlrun.sweeps.study import JOURNAL, Study, repair, sampler
 from dlrun.sweeps.trials import StudyView, counts
 

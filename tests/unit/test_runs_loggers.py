@@ -198,3 +198,11 @@ def test_a_logger_that_cannot_be_made_is_an_error_in_one_line(
 def test_which_options_are_columns_of_a_table() -> None:
     assert is_logged("optimizer.lr") and is_logged("method.name")
     assert not is_logged("logger.tensorboard.name") and not is_logged("hardware.device")
+
+
+def test_a_damaged_line_ends_what_is_read_of_the_metrics(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b'{"step": 1}\n{"step": 2, "val/a": 3}\n\xff\xfe\n{"step": 3}\n')
+    assert [row["step"] for row in read_jsonl(path)] == [1, 2]
+    assert read_jsonl(path, b'"val/') == [{"step": 2, "val/a": 3}]
+    assert read_jsonl(tmp_path / "none") == []

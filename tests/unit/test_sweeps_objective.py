@@ -8,8 +8,8 @@ import pytest
 from dlrun.errors import UserError
 from dlrun.options import Metric
 from dlrun.runs.folder import RunFolder
+from dlrun.sweeps.objective import Objective, demand_measured, read_objectives, values
 from dlrun.sweeps.plan import evaluations
-from dlrun.sweeps.space import Objective, demand_measured, read_objectives, values
 
 
 @pytest.mark.parametrize(

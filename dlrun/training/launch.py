@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from dlrun.config.schema import TrainConfig
+from dlrun.runs.provenance import cores
 from dlrun.runs.signals import LAUNCHER
 from dlrun.training.hardware import pick_device
 from dlrun.training.preflight import check_processes
@@ -54,7 +55,7 @@ def launch(command: Sequence[str], count: int) -> int:
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     logging.disable(logging.CRITICAL)  # torch gives each of its loggers a level of its own
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // count)))
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", _GRACE)
     os.environ[LAUNCHER] = str(os.getpid())
     config = LaunchConfig(
