@@ -169,6 +169,21 @@ class Labelled(Batch):
 
 
 @dataclass(frozen=True)
+class WithColumns(Batch):
+    """One augmented view of each image (B, C, H, W), its row (B,), and the table's columns (B,)."""
+
+    image: Tensor
+    index: Tensor
+    attributes: dict[str, Tensor]
+
+    @classmethod
+    def draw(cls, batches: Batches, number: int) -> Self:
+        """A batch."""
+        rows = batches.rows(number)
+        return cls(batches.images(rows), rows.to(batches.device), batches.attributes(rows))
+
+
+@dataclass(frozen=True)
 class Grouped(Labelled):
     """As `Labelled`, but four images of one class in turn, for positives in every batch."""
 

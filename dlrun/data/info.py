@@ -36,7 +36,8 @@ class DataInfo:
 
     `image_shape` is (C, H, W). `mean` and `std` are those of each channel in [0, 1]; `checksum` is
     of images, labels and attributes; `domains` are A and B, or none; `positive` is the class that
-    counts as positive; `value_names` name the values of an attribute by their number.
+    counts as positive; `value_names` name the values of an attribute by their number;
+    `doubts` are columns that may be classes or numbers, and why.
     """
 
     image_shape: tuple[int, int, int]
@@ -48,6 +49,7 @@ class DataInfo:
     domains: tuple[Domain, ...] = ()
     positive: int | None = None
     value_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    doubts: Mapping[str, str] = field(default_factory=dict)
 
 
 def info_of(data: DataSet) -> DataInfo:
@@ -62,6 +64,7 @@ def info_of(data: DataSet) -> DataInfo:
         _domains(data),
         data.positive,
         data.value_names,
+        data.doubts,
     )
 
 
@@ -80,6 +83,7 @@ def _column(data: DataSet, name: str) -> Column:
     classes = None
     if not is_number:
         tables = [table for table in (data.train, data.val, data.test) if len(table)]
-        classes = max(int(table.attributes[name].max()) for table in tables) + 1
+        largest = max(int(table.attributes[name].max()) for table in tables)
+        classes = len(data.value_names.get(name, ())) or largest + 1
     std = float(known.std()) if len(known) > 1 else 0.0
     return Column(classes, float(known.mean()) if len(known) else 0.0, std or 1.0)

@@ -1,11 +1,12 @@
 """A data set by its config: read, val split off, statistics of the train split."""
 
 import hashlib
+from collections.abc import Mapping
 
 from dlrun.data.bias import FREQUENCY, Biased, biased
 from dlrun.data.options import BiasConfig
 from dlrun.data.sources.base import SourceConfig, Splits
-from dlrun.data.table import DataSet, Table, hold_out, pixel_statistics
+from dlrun.data.table import LABEL, DataSet, Table, hold_out, no_column, pixel_statistics
 from dlrun.errors import UserError
 from dlrun.files import cache_folder
 from dlrun.options import Choice
@@ -61,9 +62,10 @@ def open_dataset(
         std=std,
         checksum=checksum,
         positive=positive,
-        groups=_groups(groups, train),
+        groups=_groups(groups, train, splits.doubts),
         value_names={**splits.value_names, **done.value_names},
-        report=done.report,
+        report=(*splits.notes, *done.report),
+        doubts=splits.doubts,
     )
     count = len(data.combinations()) if data.groups else 0
     if count > _MOST_GROUPS:  # a group of hardly an image says nothing
@@ -111,9 +113,10 @@ def _class_of(name: str, classes: tuple[str, ...], key: str) -> int:
     return classes.index(name)
 
 
-def _groups(names: tuple[str, ...], table: Table) -> tuple[str, ...]:
+def _groups(names: tuple[str, ...], table: Table, doubts: Mapping[str, str]) -> tuple[str, ...]:
     """The columns, all of them there and with classes. Raises UserError."""
-    classes = [name for name, column in table.attributes.items() if not column.is_floating_point()]
+    classes = [] if table.labels is None else [LABEL]
+    classes += [name for name, column in table.attributes.items() if not column.is_floating_point()]
     for index, name in enumerate(names):
         if name in names[:index]:
             raise UserError(f"groups: got {name!r} twice")
@@ -124,7 +127,5 @@ def _groups(names: tuple[str, ...], table: Table) -> tuple[str, ...]:
                 f"groups: the column {name!r} holds numbers, expected one with classes"
                 f"{': ' if classes else ''}{', '.join(sorted(classes))}"
             )
-        none = "; the images have none, give a table beside them (dataset.attributes) or a bias"
-        hint = suggest(name, classes) if classes else none
-        raise UserError(f"groups: {name!r} is not a column with classes{hint}")
+        raise no_column("groups", name, classes, doubts, "a column with classes")
     return names

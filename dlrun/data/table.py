@@ -1,7 +1,7 @@
 """Images as whole tensors: no loader, no workers, a batch is an index."""
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -10,10 +10,13 @@ from torch import Tensor
 
 from dlrun.errors import UserError
 from dlrun.randomness import permutation
+from dlrun.text import suggest
 
 Pixels = Literal["unit", "symmetric", "standardized"]
 """What a network sees: [0, 1], [-1, 1], or zero mean and unit variance over the train split."""
 
+LABEL = "label"
+"""What the labels are called where a column is named: the classes' own names are its values."""
 _SPLIT_SEED = 0  # fixed: runs with different seeds must be evaluated on the same images
 
 
@@ -64,6 +67,13 @@ class Table:
             {name: function(column) for name, column in self.attributes.items()},
         )
 
+    def column(self, name: str) -> Tensor:
+        """The labels or an attribute, (N,)."""
+        if name != LABEL:
+            return self.attributes[name]
+        assert self.labels is not None
+        return self.labels
+
     def checksum(self) -> str:
         """sha256 of shape, images, labels and attributes: the data that a run saw."""
         digest = hashlib.sha256(str(tuple(self.images.shape)).encode())
@@ -83,6 +93,7 @@ class DataSet:
     units of [0, 1], are those of the train split. `positive` is the class that counts as positive,
     None where none does. `groups` are the columns whose combinations the test is reported for.
     `value_names` name the values of a column, where they have names. `report` is for people.
+    `doubts` are columns that were not read, as they may be classes or numbers, and why.
     """
 
     name: str
@@ -98,6 +109,7 @@ class DataSet:
     groups: tuple[str, ...] = ()
     value_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     report: tuple[str, ...] = ()
+    doubts: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -116,7 +128,7 @@ class DataSet:
         Those of images of which a column is not known, -1, are left out.
         """
         columns = [
-            torch.stack([table.attributes[name].cpu() for name in self.groups], 1)
+            torch.stack([table.column(name).cpu() for name in self.groups], 1)
             for table in (self.train, self.val, self.test)
         ]
         found: Tensor = torch.cat(columns).unique(dim=0)
@@ -153,6 +165,20 @@ def domain_rows(data: DataSet, split: str = "train") -> tuple[Tensor, Tensor]:
                 f"dataset={data.name}: no {split} image of domain {data.class_names[domain]}"
             )
     return rows[0], rows[1]
+
+
+def no_column(
+    key: str, name: str, known: Sequence[str], doubts: Mapping[str, str], expected: str
+) -> UserError:
+    """What to say of the column `name`, which is not among the `known` ones that are `expected`."""
+    if name in doubts:
+        return UserError(
+            f"{key}: column {name} may be classes or numbers: {doubts[name]}; say which, "
+            f"dataset.categories=[{name}] or dataset.numbers=[{name}]"
+        )
+    none = " (none: give a table beside the images, dataset.attributes, or a bias)"
+    shown = suggest(name, list(known)) if known else none
+    return UserError(f"{key}: {name!r} is not {expected}{shown}")
 
 
 def hold_out(labels: Tensor | None, n: int, fraction: float, purpose: str) -> tuple[Tensor, Tensor]:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 import torch
 from torch import Tensor
 
-from dlrun.data.table import Table, domain_rows
+from dlrun.data.table import LABEL, Table, domain_rows
 from dlrun.errors import UserError
 from dlrun.evaluation.baselines import DomainNeighbours
 from dlrun.evaluation.features import (
@@ -29,10 +29,11 @@ from dlrun.methods.abilities import (
     HasPosterior,
     HasProjection,
     Predicts,
+    PredictsTasks,
     Reconstructs,
     Translates,
 )
-from dlrun.methods.hooks import HasTeacher, Validates
+from dlrun.methods.hooks import HasTeacher, Totals, Validates
 from dlrun.randomness import seed_everything
 
 # The variance of the posterior's mean: Burda et al. 2016, arXiv 1509.00519, section 5.2.
@@ -67,6 +68,8 @@ def evaluate(
     with inference.evaluating():
         if isinstance(method, Predicts) and method.classifies and table.labels is not None:
             numbers |= _predictions(inference, method, table, taught, full)
+        if isinstance(method, PredictsTasks) and inference.data.groups:
+            numbers |= _tasks_by_group(inference, method, table, full)
         if isinstance(method, Validates):
             numbers |= _validated(inference, method, table, numbers)
         wanted = full or not isinstance(method, Predicts)
@@ -110,7 +113,8 @@ def _validated(
                 )
             parts.setdefault(name, []).append(values.double())
     joined = {name: torch.cat(values) for name, values in parts.items()}
-    return {name: float(values.mean()) for name, values in joined.items() if len(values)}
+    means = {name: float(values.mean()) for name, values in joined.items() if len(values)}
+    return method.totals(means) | means if isinstance(method, Totals) else means
 
 
 def teacher_predictions(inference: Inference, table: Table) -> Tensor | None:
@@ -136,6 +140,22 @@ def _predictions(
     numbers = {"accuracy": share_equal(predicted, table.labels.cpu())}
     numbers |= group_numbers(inference.data, table, predicted, full)
     return numbers if taught is None else numbers | {"agreement": share_equal(predicted, taught)}
+
+
+def _tasks_by_group(
+    inference: Inference, method: PredictsTasks, table: Table, full: bool
+) -> dict[str, float]:
+    """Of the tasks that are classes; the label's own numbers come with its accuracy."""
+    names = [task.name for task in method.tasks if task.classes and task.name != LABEL]
+    parts: dict[str, list[Tensor]] = {name: [] for name in names}
+    for batch in inference.batches(table):
+        predicted = method.predict_tasks(batch.image)
+        for name in names:
+            parts[name].append(predicted[name].argmax(1))
+    numbers: dict[str, float] = {}
+    for name, found in parts.items():
+        numbers |= group_numbers(inference.data, table, torch.cat(found), full, name)
+    return numbers
 
 
 def _features(inference: Inference, method: Embeds, table: Table, probe: bool) -> dict[str, float]:

@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor
 
-from dlrun.data.table import DataSet, Table
+from dlrun.data.table import LABEL, DataSet, Table
 
 PREFIX = "group/"
 """The numbers of a single group are called group/NAME/KIND."""
@@ -25,8 +25,14 @@ def wilson(successes: int, n: int) -> tuple[float, float]:
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
-def group_numbers(data: DataSet, table: Table, predicted: Tensor, full: bool) -> dict[str, float]:
+def group_numbers(
+    data: DataSet, table: Table, predicted: Tensor, full: bool, task: str = LABEL
+) -> dict[str, float]:
     """Of int64 classes `predicted` (N,) for the images of `table`; {} without groups.
+
+    `task` is what was predicted: the label, or a column whose known values count; its name ends
+    those of its numbers, and begins those of its groups. A positive class is one of the label, and
+    does not count where the label itself makes the groups.
 
     `worst_group_recall` (or `_accuracy`) and `group_gap`, best minus worst, are fractions;
     `group_variance` over the groups, with n - 1, is in squared percentage points, as in papers.
@@ -34,28 +40,32 @@ def group_numbers(data: DataSet, table: Table, predicted: Tensor, full: bool) ->
     `outside_groups` counts the images that recall (or accuracy) is measured on and that are in no
     group because a value is missing, if there are any.
     """
-    if not data.groups or table.labels is None:
+    if not data.groups or (task == LABEL and table.labels is None):
         return {}
-    labels, predicted = table.labels.cpu(), predicted.cpu()
-    positive = data.positive
+    labels, predicted = table.column(task).cpu(), predicted.cpu()
+    positive = data.positive if task == LABEL and LABEL not in data.groups else None
     measure = "accuracy" if positive is None else "recall"
     if positive is None:
-        wanted, right = torch.ones_like(labels).bool(), predicted == labels
+        wanted, right = labels >= 0, predicted == labels
     else:
         wanted, right = labels == positive, predicted == positive
-    columns = torch.stack([table.attributes[name].cpu() for name in data.groups], 1)
+    columns = torch.stack([table.column(name).cpu() for name in data.groups], 1)
+    before, after = ("", "") if task == LABEL else (f"{task}: ", f"_{task}")
     each, outside = {}, wanted.clone()
     for values in data.combinations():
         group = (columns == values).all(1)
-        each[_name(data, values)] = _of_group(measure, right, wanted, group)
+        each[before + _name(data, values)] = _of_group(measure, right, wanted, group)
         outside &= ~group
     found = {} if positive is None else _of_positives(right, wanted, ~wanted)
     found |= _over_groups(measure, [group[measure] for group in each.values() if group["n"]])
     if not full:
         kept = ("recall", "false_positive_rate", f"worst_group_{measure}")
-        return {name: value for name, value in found.items() if name in kept}
-    if outside.any():
+        found = {name: value for name, value in found.items() if name in kept}
+    elif outside.any():
         found["outside_groups"] = int(outside.sum())
+    found = {f"{name}{after}": value for name, value in found.items()}
+    if not full:
+        return found
     for name, numbers in each.items():
         found |= {f"{PREFIX}{name}/{kind}": value for kind, value in numbers.items()}
     return found
@@ -65,7 +75,7 @@ def _name(data: DataSet, values: Tensor) -> str:
     """Such as 'gender=female race=2', from the value of each column (C,)."""
     parts = []
     for column, value in zip(data.groups, values.tolist(), strict=True):
-        names = data.value_names.get(column)
+        names = data.class_names if column == LABEL else data.value_names.get(column)
         parts.append(f"{column}={names[value] if names else value}")
     return " ".join(parts)
 

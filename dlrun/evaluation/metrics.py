@@ -62,7 +62,10 @@ METRICS = {
     "fid": Metric("FID", False, ".4g"),
     "taken": Metric("classified as target", True, ".3f"),
 }
-_BY_COLUMN = ("accuracy", "absolute_error", "loss")
+_BY_COLUMN = (
+    "accuracy", "absolute_error", "loss", "worst_group_accuracy", "group_gap", "group_variance",
+    "outside_groups",
+)  # fmt: skip
 """`accuracy_gender` is the accuracy of the attribute `gender`."""
 
 

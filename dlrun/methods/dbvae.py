@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from dlrun.data.batches import Batches, EvalBatch, Labelled
 from dlrun.data.order import Order
-from dlrun.data.table import Table
+from dlrun.data.table import LABEL, Table, no_column
 from dlrun.errors import UserError
 from dlrun.losses.classification import cross_entropy
 from dlrun.losses.reconstruction import gaussian_kl
@@ -41,8 +41,8 @@ from dlrun.methods.resampling import (
 )
 from dlrun.methods.vae import GaussianCodeMethod
 from dlrun.options import Count, Fraction, NonEmpty, NonNegative, Positive, Range, Whole
+from dlrun.text import suggest
 
-LABEL = "label"
 FEW = 0.1  # of the images that are drawn by weight; with fewer effective ones, warn
 
 
@@ -92,7 +92,7 @@ class DBVAE(GaussianCodeMethod):
         logvar_limit: Positive
         indicator: Literal["positive", "attribute", "unsure"]
         attribute: NonEmpty | None
-        value: Whole
+        value: Whole | NonEmpty
         confidence: Fraction
         resampling: Literal["latent", "attribute", "shuffled", "none"]
         alpha: Positive
@@ -111,6 +111,7 @@ class DBVAE(GaussianCodeMethod):
         super().__init__()
         self.config, self.positive = config, build.info.positive
         _demand_columns(config, build)
+        self.value = _code_of(config, build) if config.indicator == "attribute" else -1
         model = build.model()
         self.encoder = model.encoder
         self.binary = build.num_classes == 2 and self.positive is not None
@@ -216,7 +217,7 @@ class DBVAE(GaussianCodeMethod):
         config = self.config
         if config.indicator == "attribute":
             assert config.attribute is not None
-            return attributes[config.attribute] == config.value
+            return attributes[config.attribute] == self.value
         if config.indicator == "unsure":
             return logits.detach().softmax(1).amax(1) < config.confidence
         return torch.ones_like(y, dtype=torch.bool) if self.positive is None else y == self.positive
@@ -255,21 +256,31 @@ class DBVAE(GaussianCodeMethod):
 def _demand_columns(config: DBVAE.Config, build: Builder) -> None:
     """The table's columns that the options name. Raises UserError."""
     classes = [name for name, column in build.info.attributes.items() if column.classes]
+    doubts = build.info.doubts
     if config.indicator == "attribute" and config.attribute not in classes:
-        raise UserError(
-            f"method.attribute: got {config.attribute}, expected the column for "
-            f"method.indicator=attribute, one of {_listed(classes)}"
-        )
+        expected = "a column with classes, for method.indicator=attribute"
+        raise no_column("method.attribute", str(config.attribute), classes, doubts, expected)
     if config.resampling != "attribute":
         return
     known = [LABEL, *classes]
     wrong = [name for name in config.balance or () if name not in known]
-    if wrong or not config.balance:
+    if wrong:
+        raise no_column("method.balance", wrong[0], known, doubts, "a column with classes")
+    if not config.balance:
         raise UserError(
-            f"method.balance: got {repr(wrong[0]) if wrong else 'null'}, expected the columns that "
-            f"method.resampling=attribute balances, some of {_listed(known)}"
+            "method.balance: got null, expected the columns that method.resampling=attribute "
+            f"balances, some of {', '.join(known)}"
         )
 
 
-def _listed(names: list[str]) -> str:
-    return ", ".join(names) or "(the images have none: dataset.attributes, or a bias)"
+def _code_of(config: DBVAE.Config, build: Builder) -> int:
+    """The number of `method.value` among the attribute's classes. Raises UserError."""
+    assert config.attribute is not None
+    count = build.info.attributes[config.attribute].classes or 0
+    names = build.info.value_names.get(config.attribute) or tuple(map(str, range(count)))
+    if str(config.value) not in names:
+        raise UserError(
+            f"method.value: got {config.value}, expected a value of {config.attribute}"
+            f"{suggest(str(config.value), names)}"
+        )
+    return names.index(str(config.value))

@@ -1,6 +1,6 @@
 """What a method may do around its steps: the loop and the evaluation call these."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol, runtime_checkable
 
 from torch import Tensor, nn
@@ -21,6 +21,14 @@ class Validates(Protocol):
 
     def validate(self, batch: EvalBatch) -> dict[str, Tensor]:
         """Each (B,), or fewer where not every image has one; averaged over the split."""
+
+
+@runtime_checkable
+class Totals(Protocol):
+    """Has metrics that are no mean over images but follow from such means."""
+
+    def totals(self, means: Mapping[str, float]) -> dict[str, float]:
+        """Further metrics of a split, from the means of what `validate` gave."""
 
 
 @runtime_checkable

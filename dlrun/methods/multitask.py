@@ -7,22 +7,21 @@ its unit. Images whose value of a task is missing do not count for that task.
 Expect: with the label alone, what `supervised` reaches; several tasks have not been measured.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 
-from dlrun.data.batches import EvalBatch, Labelled
+from dlrun.data.batches import Batch, EvalBatch, Labelled, WithColumns
 from dlrun.data.info import Column
+from dlrun.data.table import LABEL, no_column
 from dlrun.errors import UserError
 from dlrun.losses.base import bind
 from dlrun.methods.base import Builder, Method, Update
 from dlrun.methods.supervised import penalty
 from dlrun.options import Choice, Group, NonEmpty, NonNegative, Range
 from dlrun.registry import lookup
-
-LABEL = "label"
 
 
 @dataclass(frozen=True)
@@ -50,12 +49,16 @@ class Task:
         name = "accuracy" if self.classes else "absolute_error"
         return name if self.name == LABEL else f"{name}_{self.name}"
 
-    def target(self, batch: Labelled | EvalBatch) -> tuple[Tensor, Tensor]:
+    def target(self, batch: Labelled | WithColumns | EvalBatch) -> tuple[Tensor, Tensor]:
         """The column of a batch and where it is known, each (B,).
 
         A missing class is -1, a missing number NaN or -1.
         """
-        target = batch.label if self.name == LABEL else batch.attributes[self.name]
+        if self.name == LABEL:
+            assert not isinstance(batch, WithColumns)
+            target = batch.label
+        else:
+            target = batch.attributes[self.name]
         assert target is not None
         return target, target >= 0 if not target.is_floating_point() else ~target.isnan()
 
@@ -124,6 +127,11 @@ class Multitask(Method):
         self.key_metric = self.key_metric_for(config)  # type: ignore[misc,assignment]
 
     @classmethod
+    def view_for(cls, config: Config) -> type[Batch]:
+        """Without the label among the tasks, the images need none."""
+        return Labelled if LABEL in config.tasks else WithColumns
+
+    @classmethod
     def key_metric_for(cls, config: Config) -> str | None:
         """Of the labels, where they are among the tasks."""
         return cls.key_metric if LABEL in config.tasks else "loss"
@@ -133,7 +141,7 @@ class Multitask(Method):
         features = self.dropout(self.encoder(x))
         return {task.name: self.heads[task.key](features) for task in self.tasks}
 
-    def step(self, batch: Labelled, update: Update) -> dict[str, Tensor]:
+    def step(self, batch: Labelled | WithColumns, update: Update) -> dict[str, Tensor]:
         """The weighted sum of the tasks' losses, each averaged over the images that have it."""
         outputs, metrics = self(batch.image), {}
         loss = penalty(self.parameters(), self.config.l1, self.config.l2)
@@ -171,35 +179,49 @@ class Multitask(Method):
     def validate(self, batch: EvalBatch) -> dict[str, Tensor]:
         """Loss and score of each task; the label's accuracy comes from `predict`."""
         outputs, metrics = self(batch.image), {}
-        total = torch.zeros(len(batch.image), device=batch.image.device)
         for task in self.tasks:
             values, (target, known) = outputs[task.name], task.target(batch)
-            losses = task.losses(values, target, known)
-            # As in a step, over the images whose value is known.
-            total = total + task.weight * losses * (len(known) / known.sum().clamp_min(1))
-            if len(self.tasks) > 1:
-                metrics[f"loss_{task.name}"] = losses[known]
+            losses = task.losses(values, target, known)[known]
+            if len(self.tasks) == 1:
+                losses = losses * task.weight
+            metrics[f"loss_{task.name}" if len(self.tasks) > 1 else "loss"] = losses
             if task.name != LABEL:
                 metrics[task.score_name] = task.scores(values, target, known)[known]
-        return {"loss": total, **metrics}
+        return metrics
+
+    def totals(self, means: Mapping[str, float]) -> dict[str, float]:
+        """The loss, as in a step: the weighted sum of the tasks' means over whom they are known."""
+        if len(self.tasks) == 1:
+            return {}
+        found = [(task.weight, means.get(f"loss_{task.name}", 0.0)) for task in self.tasks]
+        return {"loss": sum(weight * loss for weight, loss in found)}
 
 
 def _tasks(config: Multitask.Config, build: Builder) -> tuple[Task, ...]:
     """Raises UserError for a column that the data set does not have."""
-    columns = {LABEL: Column(build.num_classes, 0.0, 1.0), **build.info.attributes}
+    columns = dict(build.info.attributes)
+    if build.num_classes:
+        columns[LABEL] = Column(build.num_classes, 0.0, 1.0)
     weights = config.task_weights or (1.0,) * len(config.tasks)
     loss = build.loss()
     value_loss = bind(lookup("loss", config.value_loss.name), config.value_loss.options)
     tasks = []
     for name, weight in zip(config.tasks, weights, strict=True):
         if name not in columns:
-            raise UserError(
-                f"method.tasks: got {name!r}, expected one of {', '.join(columns)}, the columns "
-                "of the data set"
+            raise no_column(
+                "method.tasks", name, list(columns), build.info.doubts, "a column of the data set"
             )
         column = columns[name]
         if name in config.numbers:
+            if name in build.info.value_names:
+                raise UserError(
+                    f"method.numbers: column {name} holds classes, "
+                    f"{', '.join(build.info.value_names[name][:5])} ...; name it in dataset.numbers"
+                )
             column = replace(column, classes=None)
+        if column.classes is not None and column.classes < 2:
+            what = "the images have no classes" if name == LABEL else "all images have one value"
+            raise UserError(f"method.tasks: {name!r}: {what}, so there is nothing to learn")
         own = loss if column.classes or "values" in loss.kind else value_loss
         tasks.append(Task(name, column, weight, own))
     return tuple(tasks)

@@ -6,7 +6,7 @@ from dlrun.config.schema import TrainConfig
 from dlrun.data.table import DataSet, domain_rows
 from dlrun.errors import UserError
 from dlrun.evaluation.metrics import describe
-from dlrun.methods.abilities import Predicts, Translates
+from dlrun.methods.abilities import Predicts, PredictsTasks, Translates
 from dlrun.methods.base import Method
 from dlrun.registry import lookup
 from dlrun.training.hardware import pick_device
@@ -51,7 +51,8 @@ def check_labels(config: TrainConfig, data: DataSet) -> None:
     if cls.view_for(config.method.options).needs_labels and data.train.labels is None:
         raise UserError(
             f"dataset={config.dataset.name}: method {config.method.name} needs labels, but these "
-            "images have none; put the images of each class into a folder of its own"
+            "images have none; put the images of each class into a folder of its own, or name a "
+            "column of a table beside them: dataset.attributes=FILE.csv dataset.label=COLUMN"
         )
 
 
@@ -83,7 +84,9 @@ def check_method(config: TrainConfig, method: Method, data: DataSet, ranks: Rank
         for split in ("val", "test"):
             if len(getattr(data, split)):
                 domain_rows(data, split)
-    if config.groups and not (isinstance(method, Predicts) and method.classifies):
+    tasks = method.tasks if isinstance(method, PredictsTasks) else ()
+    classifies = isinstance(method, Predicts) and method.classifies
+    if config.groups and not (classifies or any(task.classes for task in tasks)):
         raise UserError(
             f"groups: method {name} predicts no classes, so there is nothing to report by group; "
             "expected null"

@@ -42,6 +42,11 @@ def open_data(
     for key, value in (("size", height), ("channels", channels)):
         if key in section and f"dataset.{key}" not in keys and height == width:
             section = {**section, key: value}
+    tasks = model.method.tasks if isinstance(model.method, PredictsTasks) else ()
+    if is_other and tasks and section.get("attributes") is not None:  # as they were learnt
+        for key, is_kind in (("numbers", False), ("categories", True)):
+            names = [task.name for task in tasks if bool(task.classes) == is_kind]
+            section = {**section, key: [name for name in names if name != LABEL]}
     typed = Typed(own_code=is_other or not model.is_file)  # else the file names it
     choice = typed.choice("dataset", section, "dataset")
     bias = typed.build(BiasConfig, model.config["bias"], "bias")

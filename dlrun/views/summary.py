@@ -112,10 +112,11 @@ def groups_table(summary: dict[str, Any]) -> Table | None:
     if of_positives and not shown:
         table.caption = "precision and false positives are above: negatives have no group"
     for name, numbers in best.items():
+        own = measure if measure in numbers else "accuracy"  # of a task that is not the label
         interval = f"{numbers['low']:.3f} - {numbers['high']:.3f}" if numbers["n"] else "no images"
         add_row(
-            table, name, f"{numbers['n']:,.0f}", cell(last[name].get(measure), ".3f"),
-            cell(numbers.get(measure), ".3f"), interval,
+            table, name, f"{numbers['n']:,.0f}", cell(last[name].get(own), ".3f"),
+            cell(numbers.get(own), ".3f"), interval,
             *(cell(numbers.get(key), ".3f") for key in shown),
         )  # fmt: skip
     return table

@@ -210,15 +210,15 @@ def test_classes_are_balanced_by_their_label_where_none_is_positive() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"indicator": "attribute"}, "method.attribute: got None, expected .* one of gender"),
-        ({"indicator": "attribute", "attribute": "age"}, "got age, expected .* one of gender"),
+        ({"indicator": "attribute"}, "method.attribute: 'None' is not .* one of gender"),
+        ({"indicator": "attribute", "attribute": "age"}, "'age' is not .* one of gender"),
         (
             {"resampling": "attribute"},
             "method.balance: got null, expected .* some of label, gender",
         ),
         (
             {"resampling": "attribute", "balance": "[race]"},
-            "method.balance: got 'race', expected .* some of label, gender",
+            "method.balance: 'race' is not .* one of label, gender",
         ),
     ],
 )

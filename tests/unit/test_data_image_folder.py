@@ -30,6 +30,7 @@ def options(root: Path, **changed: Any) -> ImageFolder.Config:
         "val_fraction": 0.1, "domains": None, "positive": None,
         "root": str(root), "size": 8, "channels": "auto",
         "test_fraction": 0.25, "bad_files": "error", "attributes": None,
+        "numbers": (), "categories": (), "label": None,
     }  # fmt: skip
     return ImageFolder.Config(**(standard | changed))
 

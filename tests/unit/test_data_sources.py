@@ -433,8 +433,11 @@ def test_positive_is_the_second_of_two_classes_or_the_one_asked_for(
     ("names", "message"),
     [
         (("gendr",), "'gendr' is not a column with classes. Did you mean gender?"),
-        (("zebra",), "'zebra' is not a column with classes; expected one of race, gender"),
-        (("age",), "the column 'age' holds numbers, expected one with classes: gender, race"),
+        (("zebra",), "'zebra' is not a column with classes; expected one of label, race, gender"),
+        (
+            ("age",),
+            "the column 'age' holds numbers, expected one with classes: gender, label, race",
+        ),
         (("race", "race"), "got 'race' twice"),
     ],
 )
@@ -451,6 +454,22 @@ def test_groups_that_are_no_columns_with_classes(
 
 
 def test_groups_where_there_is_no_column(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = Table(images(8), None)
+    with pytest.raises(UserError, match=r"^groups: 'race' is not a column .*dataset\.attributes"):
+        open_own(monkeypatch, Splits(table, table, ()), groups=("race",))
+
+
+def test_a_column_in_doubt_is_told_where_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     table = Table(images(8), torch.tensor([0, 1] * 4))
-    with pytest.raises(UserError, match=r"^groups: 'race' is not a column .* the images have none"):
-        open_own(monkeypatch, Splits(table, table, ("a", "b")), groups=("race",))
+    splits = Splits(table, table, ("a", "b"), doubts={"year": "it has 9 whole numbers"})
+    assert open_own(monkeypatch, splits).doubts == {"year": "it has 9 whole numbers"}
+    said = r"^groups: column year .*9 whole numbers.*dataset\.categories=\[year\]"
+    with pytest.raises(UserError, match=said):
+        open_own(monkeypatch, splits, groups=("year",))
+
+
+def test_the_label_makes_groups_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = torch.tensor([0, 1] * 4)
+    table = Table(images(8), labels, {"sex": torch.tensor([0, 0, 1, 1] * 2)})
+    data = open_own(monkeypatch, Splits(table, table, ("a", "b")), groups=("label", "sex"))
+    assert data.combinations().tolist() == [[0, 0], [0, 1], [1, 0], [1, 1]]

@@ -239,8 +239,8 @@ def test_a_task_that_there_is_not_is_told_with_those_there_are() -> None:
     with pytest.raises(UserError) as refusal:
         multitask("method.tasks=[label,hair]")
     assert str(refusal.value) == (
-        "method.tasks: got 'hair', expected one of label, colour, age, floors, type, the "
-        "columns of the data set"
+        "method.tasks: 'hair' is not a column of the data set; expected one of colour, age, "
+        "floors, type, label"
     )
 
 

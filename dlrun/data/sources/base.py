@@ -26,7 +26,8 @@ class Splits(NamedTuple):
     """What a data set gives: train and test with the same image shape, and the classes' names.
 
     `checksum` may be left None and is then computed. `value_names` name the values of an attribute
-    by their number, where they have names.
+    by their number, where they have names. `doubts` are columns that are no attributes because they
+    may be classes or numbers, and why. `notes` are lines for people.
     """
 
     train: "Table"
@@ -34,6 +35,8 @@ class Splits(NamedTuple):
     class_names: tuple[str, ...]
     checksum: str | None = None
     value_names: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+    doubts: Mapping[str, str] = MappingProxyType({})
+    notes: tuple[str, ...] = ()
 
 
 class DataSource(ABC):

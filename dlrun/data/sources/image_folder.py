@@ -12,16 +12,13 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
-from dlrun.data.sources.attributes import ValueNames, read_attributes
+from dlrun.data.sources.attributes import Asked, Attributes, read_attributes
 from dlrun.data.sources.base import DataSource, SourceConfig, Splits
 from dlrun.errors import UserError
 from dlrun.files import atomic
 from dlrun.options import NonEmpty, Range
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 _CACHE_FORMAT = 3  # goes into the cache's key: raise it when decoding changes
 _log = logging.getLogger("dlrun")
@@ -57,6 +54,9 @@ class ImageFolder(DataSource):
         test_fraction: Annotated[float, Range(0, 1, low_open=True, high_open=True)]
         bad_files: Literal["error", "skip"]
         attributes: NonEmpty | None
+        numbers: tuple[NonEmpty, ...]
+        categories: tuple[NonEmpty, ...]
+        label: NonEmpty | None
 
     def load(self, config: Any, data_dir: Path) -> Splits:
         """Decodes what was not decoded before, with the same options, in the same state."""
@@ -76,13 +76,24 @@ class ImageFolder(DataSource):
         kept = [
             path for (path, _), good in zip(files, stored["kept"].tolist(), strict=True) if good
         ]
-        attributes: dict[str, Tensor] = {}
-        value_names: ValueNames = {}
+        found = Attributes()
+        if config.attributes is None and config.label is not None:
+            raise UserError(
+                f"dataset.label: {config.label} is a column of a table, but there is none; give it "
+                "with dataset.attributes=FILE.csv"
+            )
         if config.attributes is not None:
-            attributes, value_names = read_attributes(root / config.attributes, root, kept)
-        labels = stored["labels"] if files.class_names else None
-        table = Table(stored["images"], labels, attributes)
-        is_test = stored["is_test"]
+            asked = Asked(config.numbers, config.categories, config.label)
+            found = read_attributes(root / config.attributes, root, kept, asked)
+        labels, class_names = stored["labels"] if files.class_names else None, files.class_names
+        if config.label is not None:
+            labels, class_names = (
+                found.columns.pop(config.label),
+                found.value_names.pop(config.label),
+            )
+        table, is_test = Table(stored["images"], labels, found.columns), stored["is_test"]
+        if labels is not None and not (known := labels >= 0).all():
+            table, is_test = table.subset(known.nonzero()[:, 0]), is_test[known]
         if files.test:
             train_rows, test_rows = (~is_test).nonzero()[:, 0], is_test.nonzero()[:, 0]
         else:
@@ -95,9 +106,11 @@ class ImageFolder(DataSource):
         return Splits(
             table.subset(train_rows),
             table.subset(test_rows),
-            files.class_names,
-            table.checksum() if attributes else stored["checksum"],
-            value_names,
+            class_names,
+            table.checksum() if config.attributes else stored["checksum"],
+            found.value_names,
+            found.doubts,
+            found.report,
         )
 
 
