@@ -1,5 +1,7 @@
 """Errors that a user sees as one line instead of a traceback, with their exit codes."""
 
+from typing import Any
+
 
 class UserError(Exception):
     """A mistake that the user can fix: printed without a traceback, exit code 2."""
@@ -19,6 +21,21 @@ class RunFailed(UserError):
     """The run itself went wrong (not finite, out of memory): exit code 1."""
 
     exit_code = 1
+
+
+class CodeError(RunFailed):
+    """A class or function that dlrun called gave it what it cannot use.
+
+    `registry.told` puts the file and line of the user's own code in front.
+
+    Args:
+        text: what was given, and what is expected.
+        code: the class or function, where it has returned before the mistake is noticed.
+    """
+
+    def __init__(self, text: str, code: Any = None) -> None:
+        self.code = code
+        super().__init__(text)
 
 
 class Interrupted(BaseException):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn, TextIO
 
-from dlrun.errors import ConfigError, Interrupted, UserError
+from dlrun.errors import CodeError, ConfigError, Interrupted, UserError
 
 
 def run_and_exit(command: Callable[[], int]) -> NoReturn:
@@ -15,7 +15,8 @@ def run_and_exit(command: Callable[[], int]) -> NoReturn:
         code = command()
         sys.stdout.flush()
     except (UserError, Interrupted) as error:
-        lines = error.problems if isinstance(error, ConfigError) else str(error).splitlines()
+        text = _told(error) if isinstance(error, CodeError) else str(error)
+        lines = error.problems if isinstance(error, ConfigError) else str(text).splitlines()
         if isinstance(error, ConfigError) and len(lines) > 1:
             count = f"{len(lines)} things are wrong with the configuration"
             lines = [f"{count}; nothing was started", *lines]
@@ -28,7 +29,9 @@ def run_and_exit(command: Callable[[], int]) -> NoReturn:
         _discard(sys.stdout)
         code = 0
     except Exception as error:
-        line = _one_line(error)
+        line = _told(error)
+        if line is None and isinstance(error, OSError) and error.errno is not None:
+            line = str(error)
         if line is None:  # a bug in dlrun itself
             raise
         _complain(line)
@@ -36,14 +39,10 @@ def run_and_exit(command: Callable[[], int]) -> NoReturn:
     sys.exit(code)
 
 
-def _one_line(error: Exception) -> str | None:
-    """The message of an error in the user's own code or of the machine; None for a bug in dlrun."""
-    from dlrun.registry import one_line, own_line
+def _told(error: Exception) -> str | None:
+    from dlrun.registry import told
 
-    line = own_line(error)
-    if line is not None:
-        return f"{line}: {one_line(error)} (the run's log.txt has the whole traceback)"
-    return str(error) if isinstance(error, OSError) and error.errno is not None else None
+    return told(error)
 
 
 def _complain(head: str, *lines: str) -> None:

@@ -10,12 +10,12 @@ import inspect
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib.metadata import EntryPoints, entry_points
 from pathlib import Path
 from typing import Any
 
-from dlrun.errors import UserError
+from dlrun.errors import CodeError, UserError
 from dlrun.text import short, suggest
 
 _BUILT_IN: dict[str, dict[str, str]] = {
@@ -125,6 +125,17 @@ _CONTRACTS: dict[str, tuple[str, ...]] = {
         "close(self)",
     ),
 }
+CALLS = {
+    "logits": "logits, labels",
+    "values": "output, target",
+    "vectors": "p, z",
+    "triplets": "anchor, positive, negative",
+    "images": "output, image",
+    "lengths": "lengths, labels",
+    "distillation": "student, teacher, labels",
+    "scores": "scores, real=True, for_generator=False",
+}
+"""How methods call a loss of each kind."""
 _ABSENT: Any = object()
 
 
@@ -177,25 +188,27 @@ def verified(group: str, name: str, cls: Any) -> Any:
                 f'{name} is not a loss yet; put @loss("logits"), or another kind, in front of it '
                 "(from dlrun.losses.base import loss)"
             )
+        for arguments in _calls(cls):
+            _demand_call(name, f"{cls.__name__}({arguments})", cls)
         return cls
     target, *parts = _CONTRACTS[group]
+    if group == "loss":
+        parts += [f"forward(self, {arguments})" for arguments in _calls(cls)]
+        parts += ["mean(self, output)"] if "images" in _kinds(cls) else []
     base = _load(target)
     if not (isinstance(cls, type) and issubclass(cls, base)):
         wanted = "a class" if base is object else f"a subclass of {target.replace(':', '.')}"
         raise UserError(f"{name} is not {_a(group)}; expected {wanted}")
     for part in parts:
-        attribute, brackets, arguments = part.partition("(")
+        attribute, brackets, _ = part.partition("(")
         own = getattr(cls, attribute, _ABSENT)
         # A subclass of torch's Module inherits an __init__ that takes nothing of ours.
         if own is getattr(base, attribute, _ABSENT):
             raise UserError(f"{name} is not {_a(group)} yet; add {part}")
         if attribute == "kind" and not isinstance(own, str | tuple):
             raise UserError(f"{name}: its kind is {own!r}, expected text such as 'encoder'")
-        try:
-            if brackets:
-                inspect.signature(own).bind(*arguments.split(","))
-        except (TypeError, ValueError) as error:
-            raise UserError(f"{name}: expected {part}, got {error}") from error
+        if brackets:
+            _demand_call(name, part, own)
     options = getattr(base, "Config", object)
     config = getattr(cls, "Config", options)
     if isinstance(config, type) and not issubclass(config, options):
@@ -203,6 +216,33 @@ def verified(group: str, name: str, cls: Any) -> Any:
             f"{name}: its Config must derive from {options.__name__} in {base.__module__}"
         )
     return cls
+
+
+def _kinds(cls: Any) -> tuple[str, ...]:
+    kind = getattr(cls, "kind", ())
+    return (kind,) if isinstance(kind, str) else kind
+
+
+def _calls(cls: Any) -> list[str]:
+    """How methods call a loss: its arguments, for each of its kinds that dlrun knows."""
+    return [CALLS[kind] for kind in _kinds(cls) if kind in CALLS]
+
+
+def _demand_call(name: str, call: str, function: Any) -> None:
+    """Raises UserError where a function cannot be called as in 'step(self, batch, update)'."""
+    words = call.partition("(")[2].rstrip(")").split(", ")
+    named = dict(word.split("=") for word in words if "=" in word)
+    plain = [word for word in words if "=" not in word]
+    try:
+        signature = inspect.signature(function)
+        needed = [  # the options of a loss that is a function are given by keyword
+            p
+            for p in signature.parameters.values()
+            if p.kind is not p.KEYWORD_ONLY or p.name in named or not hasattr(function, "options")
+        ]
+        signature.replace(parameters=needed).bind(*plain, **named)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{name}: expected {call}, got {error}") from error
 
 
 def own_line(error: BaseException) -> str | None:
@@ -213,6 +253,42 @@ def own_line(error: BaseException) -> str | None:
         if not _is_installed(frame.filename):
             return f"{short(frame.filename)}:{frame.lineno}"
     return None
+
+
+def place(code: Any) -> str | None:
+    """'my.py:12', where a class or function of the user's own begins; None for any other."""
+    try:
+        code = inspect.unwrap(code)
+        file, line = inspect.getsourcefile(code), inspect.getsourcelines(code)[1]
+    except (TypeError, OSError):  # written in C, or typed at a prompt
+        return None
+    return None if file is None or _is_installed(file) else f"{short(file)}:{line}"
+
+
+def told(error: BaseException, names: Iterable[str] = ()) -> str | None:
+    """The message of an error for people, in front of it the line of the user's own code.
+
+    Args:
+        error: of any kind.
+        names: classes of the user's own that were in use, as `my_file:MyClass`. They are named
+            where dlrun or torch failed on what one of them gave, after it had returned.
+
+    Returns:
+        None for what no code of the user's own has to do with.
+    """
+    if isinstance(error, UserError) and not isinstance(error, CodeError):
+        return str(error)
+    text = str(error) if isinstance(error, CodeError) else one_line(error)
+    where = own_line(error) or place(getattr(error, "code", None))
+    if where is not None:
+        return f"{where}: {text}"
+    if isinstance(error, CodeError):
+        return text
+    used = ", ".join(f"{name.partition(':')[2]} at {place(_own_class(name))}" for name in names)
+    if not used:
+        return None
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{used}: what it gave led to {text}, at {short(last.filename)}:{last.lineno}"
 
 
 def one_line(error: BaseException) -> str:

@@ -3,7 +3,7 @@
 import difflib
 import os
 import string
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -70,6 +70,20 @@ def flatten(tree: Mapping[str, Any]) -> dict[str, Any]:
 
     add(tree, "")
     return flat
+
+
+def given(value: Any) -> str:
+    """What own code gave, for a message: 'a tensor (4, 3)', 'a tuple', '0.5', 'None'."""
+    shape = getattr(value, "shape", None)
+    kind = type(value).__name__.lower()
+    if shape is not None:
+        return f"a {kind} {tuple(shape)}"
+    return repr(value) if isinstance(value, int | float | None) else f"a {kind}"
+
+
+def some(names: Sequence[str], of: str = "parameters") -> str:
+    """'5 parameters (a, b, c ...)'."""
+    return f"{len(names)} {of} ({', '.join(names[:3])}{' ...' if len(names) > 3 else ''})"
 
 
 def letters(count: int) -> list[str]:

@@ -3,15 +3,17 @@
 import hashlib
 from collections.abc import Mapping
 
+import torch
+
 from dlrun.data.bias import FREQUENCY, Biased, biased
 from dlrun.data.options import BiasConfig
 from dlrun.data.sources.base import SourceConfig, Splits
 from dlrun.data.table import LABEL, DataSet, Table, hold_out, no_column, pixel_statistics
-from dlrun.errors import UserError
+from dlrun.errors import CodeError, UserError
 from dlrun.files import cache_folder
 from dlrun.options import Choice
 from dlrun.registry import lookup
-from dlrun.text import suggest
+from dlrun.text import given, suggest
 
 _MOST_GROUPS = 64  # a table that a person reads
 
@@ -34,8 +36,10 @@ def open_dataset(
         UserError: it cannot be had or read, or the options do not fit it.
     """
     options: SourceConfig = choice.options
-    splits = lookup("dataset", choice.name)().load(options, cache_folder(data_dir))
-    _check(choice.name, splits)
+    source = lookup("dataset", choice.name)()
+    splits = source.load(options, cache_folder(data_dir))
+    if wrong := _wrong(splits):
+        raise CodeError(f"load() returned {wrong}", source.load)
     whole = splits.train
     stays, held = hold_out(whole.labels, len(whole), options.val_fraction, "val")
     tables = (whole.subset(stays), whole.subset(held), splits.test)
@@ -76,17 +80,35 @@ def open_dataset(
     return data
 
 
-def _check(name: str, splits: Splits) -> None:
-    """Of a data set of the user's own, which may break the contract. Raises UserError."""
-    train, test, classes = splits.train, splits.test, splits.class_names
+def _wrong(splits: object) -> str | None:
+    """What breaks the contract, which a data set of the user's own may do."""
+    if not isinstance(splits, Splits):
+        return f"{given(splits)}, expected Splits(train, test, class_names)"
+    train, test, classes = splits[:3]
+    for name, table in (("train", train), ("test", test)):
+        if not isinstance(table, Table):
+            return f"{given(table)} for {name}, expected a Table(images, labels)"
+    if not isinstance(classes, tuple) or not all(isinstance(name, str) for name in classes):
+        return f"{classes!r} for class_names, expected a tuple of texts, such as ('cat', 'dog')"
+    if len(set(classes)) < len(classes):
+        return f"a class name twice, in {classes}"
+    if not len(train):
+        return "no train images"
     if train.images.shape[1:] != test.images.shape[1:]:
         shapes = " and ".join(str(tuple(table.images.shape[1:])) for table in (train, test))
-        raise UserError(f"dataset={name}: train and test images differ in shape, {shapes}")
+        return f"train and test images that differ in shape, {shapes}"
+    if train.attributes.keys() != test.attributes.keys():
+        columns = " and ".join(f"[{', '.join(table.attributes)}]" for table in (train, test))
+        return f"other attributes for train than for test, {columns}"
     for table in (train, test):
-        if table.labels is not None and not bool(
-            ((table.labels >= 0) & (table.labels < len(classes))).all()
-        ):
-            raise UserError(f"dataset={name}: a label is not in [0, {len(classes)}), the classes")
+        labels = torch.zeros(0) if table.labels is None else table.labels
+        found = labels[(labels < 0) | (labels >= len(classes))]
+        if len(found):
+            return (
+                f"the label {int(found[0])}, expected labels in [0, {len(classes)}), one for each "
+                "of class_names"
+            )
+    return None
 
 
 def _domains(names: tuple[str, str] | None, classes: tuple[str, ...]) -> tuple[int, int] | None:

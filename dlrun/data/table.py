@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dlrun.errors import UserError
 from dlrun.randomness import permutation
-from dlrun.text import suggest
+from dlrun.text import given, suggest
 
 Pixels = Literal["unit", "symmetric", "standardized"]
 """What a network sees: [0, 1], [-1, 1], or zero mean and unit variance over the train split."""
@@ -27,7 +27,7 @@ class Table:
     Attributes:
         images: uint8 (N, C, H, W), 0 to 255.
         labels: int64 (N,) class indices, or None where the images have none.
-        attributes: further columns, each (N,).
+        attributes: further columns, each (N,): integers are classes, floats numbers.
     """
 
     images: Tensor
@@ -36,13 +36,28 @@ class Table:
 
     def __post_init__(self) -> None:
         """Raises TypeError where a tensor is not as stated above."""
-        if self.images.dtype != torch.uint8 or self.images.ndim != 4:
-            found = f"{self.images.dtype} {tuple(self.images.shape)}"
-            raise TypeError(f"Table.images: got {found}, expected uint8 (N, C, H, W)")
-        labels = self.labels
-        if labels is not None and (labels.dtype, labels.shape) != (torch.int64, (len(self),)):
-            found = f"{labels.dtype} {tuple(labels.shape)}"
-            raise TypeError(f"Table.labels: got {found}, expected int64 ({len(self)},)")
+        images, labels = self.images, self.labels
+        if not _is(images, torch.uint8) or images.ndim != 4:
+            raise TypeError(
+                f"Table.images: got {_typed(images)}, expected a tensor uint8 (N, C, H, W); of "
+                "floats in [0, 1] that is (images * 255).round().byte()"
+            )
+        if labels is not None and not (_is(labels, torch.int64) and labels.shape == (len(self),)):
+            raise TypeError(
+                f"Table.labels: got {_typed(labels)}, expected a tensor int64 ({len(self)},), or "
+                "None"
+            )
+        for name, column in self.attributes.items():
+            if not isinstance(column, Tensor) or column.shape != (len(self),):
+                raise TypeError(
+                    f"Table.attributes: got {_typed(column)} for {name!r}, expected a tensor "
+                    f"({len(self)},)"
+                )
+            if column.dtype == torch.bool or column.is_complex():
+                raise TypeError(
+                    f"Table.attributes: got {_typed(column)} for {name!r}, expected integers for "
+                    "classes, such as column.long(), or floats for numbers"
+                )
 
     def __len__(self) -> int:
         return len(self.images)
@@ -83,6 +98,15 @@ class Table:
                 digest.update(name.encode())
                 digest.update(column.cpu().contiguous().numpy().data)
         return digest.hexdigest()
+
+
+def _is(value: object, dtype: torch.dtype) -> bool:
+    return isinstance(value, Tensor) and value.dtype == dtype
+
+
+def _typed(value: object) -> str:
+    dtype = getattr(value, "dtype", None)
+    return given(value) + (f" of {dtype}" if dtype is not None else "")
 
 
 @dataclass(frozen=True)

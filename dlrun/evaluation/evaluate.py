@@ -1,13 +1,13 @@
 """Every number that applies to a method on a split, by what the method can do."""
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 from dlrun.data.table import LABEL, Table, domain_rows
-from dlrun.errors import UserError
+from dlrun.errors import CodeError
 from dlrun.evaluation.baselines import DomainNeighbours
 from dlrun.evaluation.features import (
     full_precision,
@@ -35,6 +35,7 @@ from dlrun.methods.abilities import (
 )
 from dlrun.methods.hooks import HasTeacher, Totals, Validates
 from dlrun.randomness import seed_everything
+from dlrun.text import given
 
 # The variance of the posterior's mean: Burda et al. 2016, arXiv 1509.00519, section 5.2.
 _ACTIVE = 1e-2
@@ -62,16 +63,18 @@ def evaluate(
     if not len(table):
         return {}
     seed_everything(seed, "evaluation", split)
+    predicted: dict[str, float] = {}
+    own: dict[str, float] = {}
     numbers: dict[str, float] = {}
     if taught is None and full:
         taught = teacher_predictions(inference, table)
     with inference.evaluating():
         if isinstance(method, Predicts) and method.classifies and table.labels is not None:
-            numbers |= _predictions(inference, method, table, taught, full)
+            predicted = _predictions(inference, method, table, taught, full)
         if isinstance(method, PredictsTasks) and inference.data.groups:
-            numbers |= _tasks_by_group(inference, method, table, full)
+            predicted |= _tasks_by_group(inference, method, table, full)
         if isinstance(method, Validates):
-            numbers |= _validated(inference, method, table, numbers)
+            own = validated(inference, method, table)
         wanted = full or not isinstance(method, Predicts)
         if isinstance(method, Embeds) and table.labels is not None and wanted:
             numbers |= _features(inference, method, table, full)
@@ -88,28 +91,43 @@ def evaluate(
                 numbers["squared_error"] = numbers["reconstruction_error"] * of_image
         if isinstance(method, Translates):
             numbers |= _translation(inference, method, split)
-    return numbers
+    for name in own.keys() & (predicted.keys() | numbers.keys()):
+        raise CodeError(
+            f"validate() returned {name!r}, which dlrun measures itself; give yours another name",
+            type(method).validate,  # type: ignore[attr-defined]
+        )
+    return predicted | own | numbers
 
 
-def _validated(
-    inference: Inference, method: Validates, table: Table, measured: Collection[str]
+def validated(
+    inference: Inference, method: Validates, table: Table, rows: Tensor | None = None
 ) -> dict[str, float]:
-    """The method's own metrics. Raises UserError where they are not what `Validates` says."""
+    """The method's own metrics, averaged over a table, or over some rows of it.
+
+    Raises:
+        CodeError: they are not what `Validates` says.
+    """
     parts: dict[str, list[Tensor]] = {}
-    for batch in inference.batches(table):
+    for number, batch in enumerate(inference.batches(table, rows)):
         found = method.validate(batch)
         if not isinstance(found, Mapping):
-            raise UserError(f"validate(): got {type(found).__name__}, expected a dict of tensors")
+            raise CodeError(
+                f"validate() returned {given(found)}, expected a dict of tensors (B,)",
+                method.validate,
+            )
+        if number and found.keys() != parts.keys():
+            raise CodeError(
+                f"validate() returned {', '.join(found) or 'nothing'}, but {', '.join(parts)} for "
+                "the batch before; expected the same names for every batch",
+                method.validate,
+            )
         for name, values in found.items():
-            if name in measured:
-                raise UserError(
-                    f"validate(): dlrun measures {name!r} itself; give yours another name"
-                )
-            if not isinstance(values, Tensor) or values.ndim != 1:
-                given = tuple(values.shape) if isinstance(values, Tensor) else values
-                raise UserError(
-                    f"validate(): got {given} for {name!r}, expected a tensor (B,) with one value "
-                    "for each image"
+            of_images = isinstance(values, Tensor) and values.ndim == 1
+            if not of_images or len(values) > len(batch.image):
+                raise CodeError(
+                    f"validate() returned {given(values)} for {name!r}, expected a tensor "
+                    f"({len(batch.image)},) with one value for each image",
+                    method.validate,
                 )
             parts.setdefault(name, []).append(values.double())
     joined = {name: torch.cat(values) for name, values in parts.items()}

@@ -6,6 +6,10 @@ from functools import partial, update_wrapper
 from inspect import Parameter, signature
 from typing import Any, TypeVar, get_type_hints
 
+from dlrun.errors import CodeError
+from dlrun.registry import CALLS, place
+from dlrun.text import given
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -59,9 +63,40 @@ def bind(formula: Any, options: Any) -> Any:
             `__init__(self, config)`: an nn.Module, where the loss has something to learn.
         options: of its `Config`; they become the attribute `config`.
     """
+    own = place(formula) is not None
     if isinstance(formula, type):
-        return formula(options)
-    bound = partial(formula, **{name: getattr(options, name) for name in formula.options})
+        built: Any = formula(options)
+        if own:
+            built.register_forward_hook(
+                lambda _, x, found: _check_losses(type(built).forward, built.kind, x, found)
+            )
+        return built
+    bound: Any = partial(formula, **{name: getattr(options, name) for name in formula.options})
+    if own:
+        bound = _checked(bound, formula)
     update_wrapper(bound, formula)
-    bound.config = options  # type: ignore[attr-defined]
+    bound.config = options
     return bound
+
+
+def _checked(bound: Callable[..., Any], formula: Any) -> Callable[..., Any]:
+    def called(*arguments: Any, **named: Any) -> Any:
+        found = bound(*arguments, **named)
+        _check_losses(formula, formula.kind, arguments, found)
+        return found
+
+    return called
+
+
+def _check_losses(code: Any, kind: Any, arguments: tuple[Any, ...], found: Any) -> None:
+    """What a loss of the user's own gives is what its kind says. Raises CodeError."""
+    shape = getattr(found, "shape", None)
+    if kind == "scores":
+        if shape != ():
+            raise CodeError(f"returned {given(found)}, expected a tensor ()", code)
+    elif kind in CALLS and (shape is None or tuple(shape) != (len(arguments[0]),)):
+        raise CodeError(
+            f"{code.__name__} returned {given(found)}, expected ({len(arguments[0])},), one loss "
+            "for each image: it is averaged later",
+            code,
+        )

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self, get_args
 
 from torch import Tensor, nn
 
@@ -12,6 +12,7 @@ from dlrun.data.table import Pixels
 from dlrun.errors import UserError
 from dlrun.losses.base import bind
 from dlrun.models.pretrained import Pretrained, freeze, load_backbone
+from dlrun.models.rehearsal import check_network
 from dlrun.options import Choice, Metric
 from dlrun.registry import lookup
 
@@ -92,6 +93,7 @@ class Builder:
         """
         model = lookup("model", choice.name)
         network: nn.Module = model(choice.options, self.image_shape, self.num_classes)
+        check_network(network, self.image_shape)
         init_from = getattr(choice.options, "init_from", None)
         if init_from is not None:
             self.report += load_backbone(network, self.pretrained(init_from), self.info)
@@ -140,6 +142,20 @@ class Method(nn.Module):
     """Prefixes of the names in its state that its abilities need; the rest only trains."""
     classifies: bool = True
     """Whether `predict`, where there is one, gives the data set's classes."""
+
+    def __init_subclass__(cls, **more: Any) -> None:
+        """Raises TypeError where a class attribute is not what is stated above."""
+        super().__init_subclass__(**more)
+        if cls.pixels not in get_args(Pixels):
+            raise TypeError(f"pixels is {cls.pixels!r}, expected one of {get_args(Pixels)}")
+        if not isinstance(cls.key_metric, str | None):
+            raise TypeError(f"key_metric is {cls.key_metric!r}, expected a metric's name or None")
+        described = isinstance(cls.metrics, dict)
+        if not described or not all(isinstance(m, Metric) for m in cls.metrics.values()):
+            raise TypeError(
+                f"metrics is {cls.metrics!r}, expected a dict from a name to a Metric of "
+                "dlrun.options"
+            )
 
     @classmethod
     def view_for(cls, config: Any) -> type[Batch]:

@@ -21,7 +21,7 @@ from dlrun.console import Console
 from dlrun.errors import UserError
 from dlrun.exit import run_and_exit
 from dlrun.files import read_json, write_json
-from dlrun.registry import one_line
+from dlrun.registry import one_line, told
 from dlrun.runs.folder import RunFolder
 from dlrun.runs.status import Log, note_end, read_status
 
@@ -157,8 +157,7 @@ def _train(spec: Spec, folder: RunFolder) -> int:
         if is_first() and (status is None or status.state != "failed" or status.heartbeat < began):
             # It went wrong before the training began, which would have recorded it.
             Log(folder.log, Console()).keep_failure(error)
-            reason = str(error) if isinstance(error, UserError) else one_line(error)
-            note_end(folder, "failed", reason)
+            note_end(folder, "failed", told(error) or one_line(error))
         raise
     return 0
 

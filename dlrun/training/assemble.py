@@ -1,9 +1,11 @@
 """From a config to everything that a run consists of."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from dlrun.config.schema import TrainConfig
 from dlrun.data.augment import is_random
@@ -11,11 +13,13 @@ from dlrun.data.batches import Batches
 from dlrun.data.info import info_of
 from dlrun.data.open import open_dataset
 from dlrun.data.table import DataSet, PixelScale
+from dlrun.errors import CodeError
 from dlrun.methods.base import Builder, Method
 from dlrun.models.pretrained import Pretrained
 from dlrun.options import Duration
 from dlrun.randomness import seed_everything
-from dlrun.registry import lookup
+from dlrun.registry import lookup, place
+from dlrun.text import given, some
 from dlrun.training.hardware import Hardware, compile_networks, data_device, pick
 from dlrun.training.optimizers import build_optimizers
 from dlrun.training.preflight import check_before_data, check_labels, check_method
@@ -65,7 +69,14 @@ def build_method(
     build = Builder(
         config.model, config.loss, info_of(data), epochs, len(data.train), augmented, trained
     )
-    return cls(config.method.options, build), build
+    method = cls(config.method.options, build)
+    if lazy := [name for name, p in method.named_parameters() if is_lazy(p)]:
+        raise CodeError(
+            f"{cls.__name__} has lazy layers ({lazy[0]}), whose shapes are not known; call them "
+            "once in __init__, with torch.zeros(1, *build.image_shape)",
+            cls.__init__,
+        )
+    return method, build
 
 
 def _length(config: TrainConfig, data: DataSet) -> tuple[int, int]:
@@ -96,6 +107,7 @@ def assemble(
     check_method(config, method, data, ranks)
     hardware = pick(config.hardware, config.method.name, build.built)
     method = _placed(method, config, hardware)
+    groups = parameter_groups(method)
     data = data.to(data_device(config.hardware.data, hardware.device, data.bytes))
     return Experiment(
         config,
@@ -103,12 +115,12 @@ def assemble(
         method,
         hardware,
         Batches(data, method, config, hardware, ranks),
-        _update(config, method, hardware, ranks, steps_per_epoch, total),
+        _update(config, method, groups, hardware, ranks, steps_per_epoch, total),
         total,
         steps_per_epoch,
         trained,
         ranks,
-        [*data.report, *build.report, *_left_out(method)],
+        [*data.report, *build.report, *_left_out(method, groups)],
     )
 
 
@@ -122,19 +134,63 @@ def _placed(method: Method, config: TrainConfig, hardware: Hardware) -> Method:
     return method
 
 
-def _left_out(method: Method) -> list[str]:
-    """A line where a parameter could be trained and no optimizer has it."""
-    held = {id(p) for group in method.parameter_groups().values() for p in group}
-    names = [n for n, p in method.named_parameters() if p.requires_grad and id(p) not in held]
-    if not names:
-        return []
-    shown = ", ".join(names[:3]) + (" ..." if len(names) > 3 else "")
-    return [f"NOT trained, in none of parameter_groups(): {len(names)} parameters ({shown})"]
+Groups = dict[str, list[nn.Parameter]]
+
+
+def parameter_groups(method: Method) -> Groups:
+    """Those of the method, each as a list.
+
+    Raises:
+        CodeError: they are no parameters of the method, none, or one twice.
+    """
+    known = {id(p): name for name, p in method.named_parameters()}
+    code = method.parameter_groups
+    if not known:
+        raise CodeError(
+            f"{type(method).__name__} has no parameters to train; networks in a list or a dict are "
+            "not seen, expected nn.ModuleList or nn.ModuleDict",
+            type(method),
+        )
+    given_groups = method.parameter_groups()
+    if not isinstance(given_groups, dict) or not given_groups:
+        raise CodeError(
+            f"parameter_groups() returned {given(given_groups)}, expected a dict from a name to "
+            "parameters",
+            code,
+        )
+    groups = {name: list(group) for name, group in given_groups.items()}
+    for name, group in groups.items():
+        foreign = next((p for p in group if id(p) not in known), None)
+        if foreign is not None:
+            raise CodeError(
+                f"parameter_groups() has {given(foreign)} in {name!r}, which is no parameter of "
+                "the method; expected those of its attributes, or of networks in an nn.ModuleList",
+                code,
+            )
+        twice = [known[key] for key, n in Counter(map(id, group)).items() if n > 1]
+        if twice or (not group and place(code)):
+            what = f"{twice[0]} twice" if twice else "nothing"
+            raise CodeError(
+                f"parameter_groups() has {what} in {name!r}, expected each parameter once", code
+            )
+    return groups
+
+
+def _left_out(method: Method, groups: Groups) -> list[str]:
+    """A line where a parameter could be trained and no optimizer has it, or several have it."""
+    held = Counter(id(p) for group in groups.values() for p in group)
+    named = [(name, held[id(p)]) for name, p in method.named_parameters() if p.requires_grad]
+    lines = {
+        "NOT trained, in none of parameter_groups()": [name for name, n in named if not n],
+        "trained by several optimizers": [name for name, n in named if n > 1],
+    }
+    return [f"{text}: {some(names)}" for text, names in lines.items() if names]
 
 
 def _update(
     config: TrainConfig,
     method: Method,
+    groups: Groups,
     hardware: Hardware,
     ranks: Ranks,
     steps_per_epoch: int,
@@ -144,7 +200,7 @@ def _update(
     own = method.optimizers()
     optimizers = build_optimizers(
         config.optimizer,
-        method.parameter_groups(),
+        groups,
         config.batch_size * config.accumulate,
         fused=hardware.device.type in ("cpu", "cuda"),
         own=own,

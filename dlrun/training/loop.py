@@ -2,15 +2,16 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from dlrun.errors import RunFailed, UserError
+from dlrun.errors import CodeError, RunFailed
 from dlrun.evaluation.evaluate import evaluate
+from dlrun.evaluation.features import queries
 from dlrun.evaluation.inference import Inference
 from dlrun.evaluation.metrics import describe
 from dlrun.evaluation.pictures import pictures, view_picture
@@ -21,6 +22,7 @@ from dlrun.runs.loggers import Tracker
 from dlrun.runs.progress import ProgressView
 from dlrun.runs.signals import StopRequest
 from dlrun.runs.status import StatusWriter
+from dlrun.text import given, some
 from dlrun.training import checkpoint
 from dlrun.training.assemble import Experiment
 
@@ -34,34 +36,58 @@ def take_step(experiment: Experiment, step: int) -> list[dict[str, Tensor]]:
         The metrics of each batch, tensors () on the device.
     """
     accumulate, update, metrics = experiment.config.accumulate, experiment.update, []
+    method, device = experiment.method, experiment.hardware.device
+    known = None if step else method.state_dict().keys()
     for part in range(accumulate):
         number = step * accumulate + part
         seed_everything(experiment.config.seed, "step", number, *experiment.ranks.purpose)
         batch = experiment.batches.draw(number)
         update.begin(step, last_batch=part == accumulate - 1)
         with experiment.hardware.autocast():
-            found = experiment.method.step(batch, update)
-        _check_metrics(found)
+            found = method.step(batch, update)
+        _check_metrics(found, method.step, device)
         metrics.append({name: value.detach() for name, value in found.items()})
-    if not step and not update.has_stepped:
-        raise UserError("step(): did not call update.minimize, so no weight would ever change")
-    update.finish()
+    update.finish(method.step)
     with torch.no_grad():
-        experiment.method.after_update(update)
+        method.after_update(update)
+    if known is not None and (new := [name for name in method.state_dict() if name not in known]):
+        raise CodeError(
+            f"step() made new parameters or buffers ({', '.join(new[:3])}), which no optimizer "
+            "trains and no checkpoint fits; expected all of them from __init__",
+            method.step,
+        )
     return metrics
 
 
-def _check_metrics(found: object) -> None:
-    """What a step returned is a dict of scalar tensors. Raises UserError."""
-    if not isinstance(found, dict):
-        raise UserError(
-            f"step(): returned {type(found).__name__}; expected a dict of scalar tensors, such as "
-            '{"loss": loss}'
+def _check_metrics(found: object, code: object, device: torch.device) -> None:
+    """What a step returned is a dict of scalar tensors. Raises CodeError."""
+    if not isinstance(found, dict) or not found:
+        what = "an empty dict" if isinstance(found, dict) else given(found)
+        raise CodeError(
+            f'step() returned {what}, expected a dict of scalar tensors, such as {{"loss": loss}}',
+            code,
         )
     for name, value in found.items():
-        if not isinstance(value, Tensor) or value.ndim:
-            given = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)
-            raise UserError(f"step(): returned {given} for {name!r}; expected a scalar tensor")
+        if not isinstance(value, Tensor) or value.ndim or value.device.type != device.type:
+            on = f" on {value.device}" if isinstance(value, Tensor) else ""
+            raise CodeError(
+                f"step() returned {given(value)}{on} for {name!r}, expected a scalar tensor on "
+                f"{device.type}; give the tensor, without item(), or its mean()",
+                code,
+            )
+        if name == "lr":
+            raise CodeError("step() returned 'lr', which is the learning rate's name", code)
+
+
+def _check_names(rows: Sequence[Mapping[str, Tensor]], code: object) -> None:
+    """Every step gave the same names. Raises CodeError."""
+    for row in rows:
+        if row.keys() != rows[0].keys():
+            raise CodeError(
+                f"step() returned {', '.join(row)}, but {', '.join(rows[0])} before; expected the "
+                "same names at every step",
+                code,
+            )
 
 
 def before_epoch(experiment: Experiment, inference: Inference, step: int) -> dict[str, Tensor]:
@@ -133,6 +159,7 @@ class Loop:
         self.save_seconds = config.checkpoint_every.seconds
         self.save_steps = 0 if self.save_seconds else experiment.steps(config.checkpoint_every)
         self._saved_at = time.monotonic()
+        self._saved_step = progress.step
         self._clock = time.monotonic()
 
     def run(self, stop: StopRequest) -> bool:
@@ -142,7 +169,9 @@ class Loop:
         if not self.progress.step:
             self._before_epoch()
         while not self.finished:
-            self.progress.pending += take_step(self.experiment, self.progress.step)
+            found = take_step(self.experiment, self.progress.step)
+            _check_names([*self.progress.pending[:1], *found], self.experiment.method.step)
+            self.progress.pending += found
             self.progress.step += 1
             self._after_step()
             (signal,) = self.ranks.all_reduce_max(stop.signal or 0)
@@ -173,6 +202,7 @@ class Loop:
             self._log()
         if step == 1:
             self._show_views()
+            self._warn_of_unreached()
         if step % self.experiment.steps_per_epoch == 0 and not last:
             self._before_epoch()  # now, so that the checkpoint holds what it found
         if evaluated:
@@ -201,6 +231,15 @@ class Loop:
         seed_everything(self.experiment.config.seed, "step", 0)
         batch = self.experiment.batches.draw(0)
         self.tracker.picture(0, "views", view_picture(batch, self.experiment.scale))
+
+    def _warn_of_unreached(self) -> None:
+        """Of what the first step could not train: often something was detached by mistake."""
+        update = self.experiment.update
+        held = {id(p) for group in update.parameters.values() for p in group}
+        missed = held - update.reached
+        names = [name for name, p in self.experiment.method.named_parameters() if id(p) in missed]
+        if names:
+            self.view.warn([f"without a gradient in the first step, so not trained: {some(names)}"])
 
     def _seconds(self) -> float:
         """Training time of this run so far, over all resumes."""
@@ -240,7 +279,7 @@ class Loop:
         accumulate = self.experiment.config.accumulate
         step = self.progress.step - (len(table) - 1 - row) // accumulate
         value = table[row, column].item()
-        before = checkpoint_step(self.folder)
+        before = self._saved_step
         kept = (
             f"the checkpoint of step {before} is kept" if before else "no checkpoint was saved yet"
         )
@@ -266,13 +305,20 @@ class Loop:
             self.tracker.picture(progress.step, name, picture)
         method = experiment.method
         key, own = method.key_metric, method.metrics
+        labels = experiment.data.val.labels
         # Without labels there may be none: then the last weights count as the best.
-        expected = key in own or (key is not None and experiment.data.val.labels is not None)
+        expected = key in own or (key is not None and labels is not None)
         if expected and numbers and key not in numbers:
-            raise UserError(
-                f"key_metric: {key!r} is not among the metrics of val; expected one of "
-                f"{', '.join(numbers)}, or one that validate() returns"
-            )
+            if key != "recall_at_1" or labels is None or queries(labels).any():
+                raise CodeError(
+                    f"key_metric {key!r} has no value in the val split; expected one of "
+                    f"{', '.join(numbers)}, or one that validate() returns",
+                    type(method),
+                )
+            self.view.warn(
+                ["no two images of the val split have the same class, so recall@1 has no value "
+                 "there: the last weights count as the best"]
+            )  # fmt: skip
         if key in numbers and describe(key, own).better(numbers[key], progress.best_value):
             progress.best_value, progress.best_step = numbers[key], progress.step
             if main:
@@ -301,27 +347,13 @@ class Loop:
         if self.ranks.main:
             self.tracker.sync()
             checkpoint.save(self.folder.last, self.content())
-        self._saved_at = time.monotonic()
+        self._saved_at, self._saved_step = time.monotonic(), self.progress.step
 
     def content(self) -> dict[str, Any]:
         """Everything that a checkpoint holds."""
-        progress = self.progress
         return {
             **self.described,
-            "run": progress.run,
-            "step": progress.step,
-            "seconds": progress.seconds,
-            "best_value": progress.best_value,
-            "best_step": progress.best_step,
-            "val": progress.val,
-            "val_step": progress.val_step,
-            "warnings": progress.warnings,
-            "pending": progress.pending,
+            **vars(self.progress),
             "method": self.experiment.method.state_dict(),
             **self.experiment.update.state_dict(),
         }
-
-
-def checkpoint_step(folder: RunFolder) -> int | None:
-    """The step of last.pt, or None without one."""
-    return int(checkpoint.load(folder.last)["step"]) if folder.last.exists() else None

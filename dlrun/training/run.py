@@ -5,7 +5,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -16,8 +16,10 @@ from dlrun.config.schema import TrainConfig
 from dlrun.config.typed import to_plain_types
 from dlrun.console import Console
 from dlrun.data.info import info_of
-from dlrun.errors import Interrupted, RunFailed, UserError
+from dlrun.errors import CodeError, Interrupted, RunFailed, UserError
+from dlrun.evaluation.rehearsal import rehearse
 from dlrun.files import write_json
+from dlrun.registry import told
 from dlrun.runs import provenance
 from dlrun.runs.folder import RunFolder
 from dlrun.runs.loggers import LoggedRun, Tracker, is_logged, open_loggers
@@ -146,6 +148,7 @@ def _fit(
     """Trains from `progress` to the end. Raises Interrupted where it is asked to stop."""
     config = experiment.config
     inference = inference_of(experiment, experiment.method)
+    rehearse(inference)
     if not progress.step and (verified := verify_teacher(inference)):
         log.say(verified)
     described = describe(to_plain_types(config), experiment)
@@ -171,7 +174,10 @@ def _fit(
 
 @contextmanager
 def _failure_recorded(config: TrainConfig, status: StatusWriter, log: Log) -> Iterator[None]:
-    """status.json and log.txt say how a run ended; memory errors say what to lower."""
+    """status.json and log.txt say how a run ended.
+
+    Memory errors say what to lower, mistakes in the user's own code at which line they are.
+    """
     try:
         yield
         return
@@ -179,19 +185,28 @@ def _failure_recorded(config: TrainConfig, status: StatusWriter, log: Log) -> It
         status.end("interrupted", str(stopped))
         log.keep(str(stopped))
         raise
-    except UserError as error:
-        status.end("failed", str(error))
-        log.keep(str(error))
-        raise
     except Exception as error:
+        if isinstance(error, UserError) and not isinstance(error, CodeError):
+            status.end("failed", str(error))
+            log.keep(str(error))
+            raise
         log.keep_failure(error)
-        if not _is_out_of_memory(error):
+        if _is_out_of_memory(error):
+            reason = _out_of_memory(config, error)
+        elif said := told(error, _own_names(config)):
+            reason = f"{said} (the run's log.txt has the whole traceback)"
+        else:
             status.end("failed", f"{type(error).__name__}: {error}")
             raise
-        reason = _out_of_memory(config, error)
         status.end("failed", reason)
     # Raised outside of the except block: the old exception's traceback would keep the model alive.
     raise RunFailed(reason)
+
+
+def _own_names(config: TrainConfig) -> list[str]:
+    """The classes of the user's own that the config names, as my_file:MyClass."""
+    plain = flatten(to_plain_types(config))
+    return [value for key, value in plain.items() if key.endswith(".name") and ":" in value]
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
@@ -225,17 +240,7 @@ def _restore(experiment: Experiment, folder: RunFolder) -> Progress:
         raise UserError(
             f"{folder.last}: does not fit the method as its code is now ({first})"
         ) from error
-    return Progress(
-        content["step"],
-        content["seconds"],
-        content["best_value"],
-        content["best_step"],
-        content.get("val", {}),
-        content.get("val_step"),
-        content.get("warnings", []),
-        content["pending"],
-        content.get("run"),
-    )
+    return Progress(**{one.name: content[one.name] for one in fields(Progress)})
 
 
 def describe(plain: dict[str, Any], experiment: Experiment) -> dict[str, Any]:

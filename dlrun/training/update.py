@@ -1,12 +1,14 @@
 """The one way to train: backward, scaling, accumulation, clipping, step."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from dlrun.errors import UserError
+from dlrun.errors import CodeError
+from dlrun.text import given
 from dlrun.training.hardware import Hardware
 from dlrun.training.ranks import SINGLE, Ranks
 
@@ -43,9 +45,12 @@ class Update:
         self.scaler = hardware.scaler()
         self.step = 0
         self._last_batch = True
+        self._minimized: set[str] = set()  # with this batch
         self._stepped: set[str] = set()
+        self.reached: set[int] = set()
+        """The ids of the parameters that had a gradient in the run's first step."""
         self._base_rates = {name: _rates(optimizer) for name, optimizer in optimizers.items()}
-        self._parameters: dict[str, list[nn.Parameter]] = {
+        self.parameters: dict[str, list[nn.Parameter]] = {
             name: [p for group in optimizer.param_groups for p in group["params"]]
             for name, optimizer in optimizers.items()
         }
@@ -63,6 +68,7 @@ class Update:
     def begin(self, step: int, last_batch: bool = True) -> None:
         """Before a batch of optimizer step `step`; only its last batch moves the weights."""
         self.step, self._last_batch = step, last_batch
+        self._minimized.clear()
         factor = self.rate(step)
         for name, optimizer in self.optimizers.items():
             for group, base in zip(optimizer.param_groups, self._base_rates[name], strict=True):
@@ -72,37 +78,85 @@ class Update:
         """Backward into optimizer `name`'s parameters alone, and its step.
 
         `inputs=` keeps a generator's loss out of the discriminators' gradients without switching
-        `requires_grad` back and forth, and saves computing them.
+        `requires_grad` back and forth, and saves computing them. An optimizer may take several
+        steps with one batch, as a critic's does, unless gradients are accumulated.
+
+        Raises:
+            CodeError: the loss is no number that depends on these parameters, or the gradients
+                would not be this loss's alone.
         """
+        self._check(loss, name)
+        with torch.autocast(self.hardware.device.type, enabled=False):
+            part = loss if self.accumulate == 1 else loss / self.accumulate
+            torch.autograd.backward(self.scaler.scale(part), inputs=self.parameters[name])
+        self._minimized.add(name)
+        if not self.step:
+            reached = {id(p) for p in self.parameters[name] if p.grad is not None}
+            if not reached:
+                raise CodeError(
+                    f"update.minimize: the loss depends on no parameter of {name!r}, so none of "
+                    "them would change; was something detached, or is another optimizer meant?"
+                )
+            self.reached |= reached
+        if self._last_batch:
+            self.ranks.average_gradients(self.parameters[name])
+            self._take_step(name)
+
+    def _check(self, loss: object, name: str) -> None:
         if name not in self.optimizers:
-            raise UserError(
+            raise CodeError(
                 f"update.minimize: no optimizer {name!r}; the method's parameter_groups() has "
                 f"{', '.join(self.optimizers)}"
             )
-        with torch.autocast(self.hardware.device.type, enabled=False):
-            part = loss if self.accumulate == 1 else loss / self.accumulate
-            torch.autograd.backward(self.scaler.scale(part), inputs=self._parameters[name])
-        if self._last_batch:
-            self.ranks.average_gradients(self._parameters[name])
-            self._take_step(name)
+        if not isinstance(loss, Tensor) or loss.numel() != 1:
+            raise CodeError(
+                f"update.minimize: got {given(loss)}, expected a tensor with one number; give the "
+                "mean() of the images' losses, without item() or float()"
+            )
+        if not loss.requires_grad:
+            raise CodeError(
+                "update.minimize: the loss has no gradient; it was detached, computed without "
+                "gradients, or does not depend on any parameter"
+            )
+        if self.accumulate > 1 and name in self._minimized:
+            raise CodeError(
+                f"update.minimize: called twice for {name!r} with one batch, whose gradients are "
+                f"added to those of others; expected accumulate=1, got {self.accumulate}"
+            )
+        fresh = not self.step and not self.reached.intersection(map(id, self.parameters[name]))
+        if fresh and any(p.grad is not None for p in self.parameters[name]):
+            raise CodeError(
+                f"update.minimize: parameters of {name!r} have gradients already, which would be "
+                "added; leave out loss.backward()"
+            )
 
-    @property
-    def has_stepped(self) -> bool:
-        """Whether an optimizer has moved weights in this optimizer step."""
-        return bool(self._stepped)
+    def finish(self, code: Any = None) -> None:
+        """After an optimizer step: the loss scale is adapted.
 
-    def finish(self) -> None:
-        """After an optimizer step: the loss scale is adapted."""
+        Args:
+            code: the method's `step`, for the message.
+
+        Raises:
+            CodeError: nothing has been minimized in the run's first step.
+        """
         if self._stepped:
             self.scaler.update()
+        elif not self.step:
+            raise CodeError(
+                "step() did not call update.minimize(loss), so no weight has changed; expected in "
+                "the first step, too (loss.backward() alone trains nothing)",
+                code,
+            )
         self._stepped.clear()
 
     def _take_step(self, name: str) -> None:
         optimizer = self.optimizers[name]
         clip_norm = self.clip_norms[name]
+        if name in self._stepped:  # before its next step the scaler has to forget its last one
+            self.scaler.update()
         if clip_norm is not None:
             self.scaler.unscale_(optimizer)
-            nn.utils.clip_grad_norm_(self._parameters[name], clip_norm)
+            nn.utils.clip_grad_norm_(self.parameters[name], clip_norm)
         self.scaler.step(optimizer)
         self._stepped.add(name)
         optimizer.zero_grad(set_to_none=True)

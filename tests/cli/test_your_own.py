@@ -111,7 +111,7 @@ def test_a_metric_that_nobody_has_described_may_not_choose(guide: Path) -> None:
 def test_a_metric_that_is_described_and_never_measured_is_told(guide: Path) -> None:
     path = guide / "confident.py"
     path.write_text(path.read_text().replace('return {"certainty": true,', "return {"))
-    with pytest.raises(UserError, match="'certainty' is not among the metrics of val"):
+    with pytest.raises(UserError, match="'certainty' has no value in the val split"):
         run(["train", *SMALL, "method=confident", "model=flat", "dataset=stripes", "steps=4"])
 
 

@@ -390,15 +390,31 @@ def test_a_data_set_without_labels(monkeypatch: pytest.MonkeyPatch) -> None:
         open_own(monkeypatch, splits, domains=("a", "b"))
 
 
-def test_a_data_set_that_breaks_the_contract(monkeypatch: pytest.MonkeyPatch) -> None:
-    good = Table(images(8), torch.tensor([0, 1] * 4))
-    with pytest.raises(UserError, match=r"dataset=own: .* differ in shape, \(1, 4, 4\) and \(1, 5"):
-        open_own(monkeypatch, Splits(good, Table(images(2, 5), None), ("a", "b")))
-    with pytest.raises(UserError, match=r"dataset=own: a label is not in \[0, 1\)"):
-        open_own(monkeypatch, Splits(good, good, ("a",)))
-    negative = Table(images(8), torch.tensor([-1, 1] * 4))
-    with pytest.raises(UserError, match="a label is not in"):
-        open_own(monkeypatch, Splits(good, negative, ("a", "b")))
+GOOD = Table(images(8), torch.tensor([0, 1] * 4))
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ((GOOD, GOOD, ("a", "b")), r"a tuple, expected Splits\(train, test, class_names\)"),
+        (Splits(GOOD, images(2), ("a", "b")), r"a tensor \(2, 1, 4, 4\) for test, expected"),
+        (Splits(GOOD, Table(images(2, 5), None), ("a", "b")),
+         r"train and test images that differ in shape, \(1, 4, 4\) and \(1, 5, 5\)"),
+        (Splits(GOOD, GOOD, ("a",)), r"the label 1, expected labels in \[0, 1\)"),
+        (Splits(GOOD, Table(images(8), torch.tensor([-1, 1] * 4)), ("a", "b")), "the label -1"),
+        (Splits(GOOD, GOOD, "ab"), "'ab' for class_names, expected a tuple of texts"),
+        (Splits(GOOD, GOOD, (0, 1)), r"\(0, 1\) for class_names, expected a tuple of texts"),
+        (Splits(GOOD, GOOD, ("a", "a")), "a class name twice"),
+        (Splits(Table(images(0), None), GOOD, ("a", "b")), "no train images"),
+        (Splits(GOOD, Table(images(8), GOOD.labels, {"age": torch.zeros(8)}), ("a", "b")),
+         r"other attributes for train than for test, \[\] and \[age\]"),
+    ],
+)  # fmt: skip
+def test_a_data_set_that_breaks_the_contract(
+    monkeypatch: pytest.MonkeyPatch, given: Any, said: str
+) -> None:
+    with pytest.raises(UserError, match=rf"load\(\) returned {said}"):
+        open_own(monkeypatch, given)
 
 
 def test_a_source_without_load() -> None:

@@ -1,5 +1,7 @@
 """Tables, pixel statistics and pixel scales."""
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -72,7 +74,7 @@ def test_checksum_tells_pixels_labels_and_shape_apart() -> None:
     "images", [torch.zeros(2, 3, 4, 4), torch.zeros(2, 4, 4, dtype=torch.uint8)]
 )
 def test_images_that_are_no_table_are_refused(images: Tensor) -> None:
-    with pytest.raises(TypeError, match=r"Table.images: got .*, expected uint8 \(N, C, H, W\)"):
+    with pytest.raises(TypeError, match=r"Table.images: got .*, expected a tensor uint8 \(N"):
         Table(images, None)
 
 
@@ -80,8 +82,21 @@ def test_images_that_are_no_table_are_refused(images: Tensor) -> None:
     "labels", [torch.zeros(2), torch.zeros(3, dtype=torch.long), torch.zeros(2, 1).long()]
 )
 def test_labels_that_do_not_fit_are_refused(labels: Tensor) -> None:
-    with pytest.raises(TypeError, match=r"Table.labels: got .*, expected int64 \(2,\)"):
+    with pytest.raises(TypeError, match=r"Table.labels: got .*, expected a tensor int64 \(2,\)"):
         Table(torch.zeros(2, 3, 4, 4, dtype=torch.uint8), labels)
+
+
+@pytest.mark.parametrize(
+    ("column", "said"),
+    [
+        (torch.zeros(3), r"a tensor \(3,\) of torch.float32 for 'age', expected a tensor \(2,\)"),
+        ([1, 2], r"got a list for 'age', expected a tensor \(2,\)"),
+        (torch.tensor([True, False]), r"torch.bool for 'age', expected integers for classes"),
+    ],
+)
+def test_attributes_that_do_not_fit_are_refused(column: Any, said: str) -> None:
+    with pytest.raises(TypeError, match=said):
+        Table(torch.zeros(2, 3, 4, 4, dtype=torch.uint8), None, {"age": column})
 
 
 def test_a_data_set_knows_its_shape_classes_and_size() -> None:

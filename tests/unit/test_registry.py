@@ -233,6 +233,12 @@ class TestContract:
              "is not a model yet; add __init__(self, config, image_shape, num_classes)"),
             ("model", "kind = None", ": its kind is None, expected text such as 'encoder'"),
             ("loss", "kind = 'logits'", "is not a loss yet; add __init__(self, config)"),
+            ("loss", "kind = 'logits'\n    def __init__(self, config): pass",
+             "is not a loss yet; add forward(self, logits, labels)"),
+            ("loss", "kind = 'scores'\n    def __init__(self, config): pass\n"
+                     "    def forward(self, scores, real): pass",
+             ": expected forward(self, scores, real=True, for_generator=False), "
+             "got got an unexpected keyword argument 'for_generator'"),
             ("dataset", "", "is not a dataset yet; add load(self, config, data_dir)"),
             ("dataset", "class Config: pass\n    def load(self, config, data_dir): pass",
              ": its Config must derive from SourceConfig in dlrun.data.sources.base"),
@@ -253,7 +259,8 @@ class TestContract:
                        "    def step(self, *given): pass"),
             ("method", "def __init__(self, c, b, extra=1): pass\n    def step(self, b, u): pass"),
             ("model", "kind = ('encoder', 'generator')\n    def __init__(self, *given): pass"),
-            ("loss", "kind = 'images'\n    def __init__(self, options): pass"),
+            ("loss", "kind = 'images'\n    def __init__(self, options): pass\n"
+                     "    def forward(self, made, wanted): pass\n    def mean(self, made): pass"),
             ("dataset", "def load(self, config, data_dir): pass"),
             ("optimizer", "reference_batch = 256\n    @staticmethod\n"
                           "    def build(groups, config, lr, fused): pass"),

@@ -27,9 +27,11 @@ def replaced(step: Callable[..., Any], changed: Callable[[Any], Any]) -> Callabl
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        (lambda metrics: None, r"step\(\): returned NoneType; expected a dict of scalar tensors"),
-        (lambda metrics: {"loss": 0.5}, r"step\(\): returned 0.5 for 'loss'; expected a scalar"),
-        (lambda metrics: {"a": torch.ones(3)}, r"step\(\): returned shape \(3,\) for 'a'"),
+        (lambda metrics: None, r"step\(\) returned None, expected a dict of scalar tensors"),
+        (lambda metrics: {}, r"step\(\) returned an empty dict, expected a dict of scalar tensors"),
+        (lambda metrics: {"loss": 0.5}, r"step\(\) returned 0.5 for 'loss', expected a scalar"),
+        (lambda metrics: {"a": torch.ones(3)}, r"returned a tensor \(3,\) on cpu for 'a'"),
+        (lambda metrics: {"lr": torch.ones(())}, r"returned 'lr', which is the learning rate's"),
     ],
 )
 def test_what_a_step_returns(made: Experiment, changed: Any, said: str) -> None:
@@ -47,10 +49,17 @@ def test_a_step_that_trains_nothing_is_refused_at_once(made: Experiment) -> None
 @pytest.mark.parametrize(
     ("found", "said"),
     [
-        (torch.ones(3), r"validate\(\): got Tensor, expected a dict"),
-        ({"loss": torch.ones(())}, r"got \(\) for 'loss', expected a tensor \(B,\)"),
-        ({"loss": 0.5}, r"got 0.5 for 'loss', expected a tensor \(B,\)"),
-        ({"accuracy": torch.ones(3)}, "dlrun measures 'accuracy' itself; give yours another name"),
+        (torch.ones(3), r"validate\(\) returned a tensor \(3,\), expected a dict"),
+        (
+            {"loss": torch.ones(())},
+            r"returned a tensor \(\) for 'loss', expected a tensor \(250,\)",
+        ),
+        ({"loss": torch.ones(300)}, r"returned a tensor \(300,\) for 'loss', expected"),
+        ({"loss": 0.5}, r"returned 0.5 for 'loss', expected a tensor \(250,\)"),
+        (
+            {"accuracy": torch.ones(3)},
+            "'accuracy', which dlrun measures itself; give yours another",
+        ),
     ],
 )
 def test_what_validate_returns(made: Experiment, found: Any, said: str) -> None:
@@ -65,7 +74,7 @@ def test_parameters_that_no_optimizer_has_are_named(
     assert not any("NOT trained" in line for line in made.report)
     groups = {"main": list(made.method.parameters())[1:]}
     monkeypatch.setattr(type(made.method), "parameter_groups", lambda self: groups)
-    (line,) = assemble._left_out(made.method)
+    (line,) = assemble._left_out(made.method, assemble.parameter_groups(made.method))
     name = next(iter(dict(made.method.named_parameters())))
     assert line == f"NOT trained, in none of parameter_groups(): 1 parameters ({name})"
 

@@ -223,11 +223,71 @@ def test_fp16_accumulates_before_the_scale_is_taken_off() -> None:
     torch.testing.assert_close(halves.weight, whole.weight)
 
 
-def test_finish_without_a_step_is_allowed() -> None:
-    """A method may leave a step out; the scaler would refuse to be updated after none."""
+def test_a_step_may_be_left_out_but_not_the_first() -> None:
+    """The scaler would refuse to be updated after none."""
     update = update_of(linear(), precision="fp16")
-    update.begin(0)
+    update.begin(1)
     update.finish()
+    update.begin(0)
+    with pytest.raises(UserError, match=r"did not call update\.minimize\(loss\)"):
+        update.finish()
+
+
+@pytest.mark.parametrize("clip_norm", [None, 1e9])
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_an_optimizer_may_step_twice_with_one_batch(
+    precision: str, clip_norm: float | None
+) -> None:
+    """As a critic's does; the same as two steps."""
+    critic, other = linear(), linear()
+    twice = update_of(critic, precision=precision, clip_norm=clip_norm)
+    once = update_of(other, precision=precision, clip_norm=clip_norm)
+    twice.begin(0)
+    for step in range(2):
+        twice.minimize(critic(X).square().mean(), "0")
+        once.begin(step)
+        once.minimize(other(X).square().mean(), "0")
+        once.finish()
+    twice.finish()
+    torch.testing.assert_close(critic.weight, other.weight)
+
+
+@pytest.mark.parametrize(
+    ("loss", "said"),
+    [
+        (lambda network: 0.5, r"got 0\.5, expected a tensor with one number; give the mean\(\)"),
+        (lambda network: network(X), r"got a tensor \(4, 2\), expected a tensor with one number"),
+        (lambda network: network(X).mean().detach(), "the loss has no gradient; it was detached"),
+        (lambda network: linear()(X).mean(), "the loss depends on no parameter of '0'"),
+    ],
+)
+def test_what_cannot_be_minimized(loss: Callable[[nn.Module], Tensor], said: str) -> None:
+    network = linear()
+    update = update_of(network)
+    update.begin(0)
+    with pytest.raises(UserError, match=said):
+        update.minimize(loss(network), "0")
+
+
+def test_gradients_that_are_there_already() -> None:
+    network = linear()
+    update = update_of(network)
+    update.begin(0)
+    loss = network(X).mean()
+    loss.backward(retain_graph=True)
+    with pytest.raises(UserError, match=r"gradients already.*leave out loss\.backward\(\)"):
+        update.minimize(loss, "0")
+
+
+def test_twice_with_one_batch_whose_gradients_are_accumulated() -> None:
+    network = linear()
+    update = update_of(network, accumulate=2)
+    update.begin(0, last_batch=False)
+    update.minimize(network(X).mean(), "0")
+    with pytest.raises(UserError, match=r"twice for '0' with one batch.*accumulate=1, got 2"):
+        update.minimize(network(X).mean(), "0")
+    update.begin(0, last_batch=True)
+    update.minimize(network(X).mean(), "0")
 
 
 # --- state ---------------------------------------------------------------------------------------
