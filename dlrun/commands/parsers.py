@@ -254,13 +254,17 @@ def resume(parser: Parser) -> None:
     """Resume an interrupted, killed or failed run at its last checkpoint.
 
     It continues at the exact step, with the same result as an uninterrupted run (on the CPU to the
-    last bit). It keeps its config; to change it, start a new run.
+    last bit). It keeps its config; to change it, start a new run. Only where its data lie can be
+    given anew: they have to be the same.
 
     Examples:
       dlrun resume last
       dlrun resume 261126-1015
+      dlrun resume last dataset.root=/moved/pictures
     """
     parser.add("run", _RUN, metavar="RUN")
+    places = "dataset.root=... or data_dir=..., where the data lie elsewhere now"
+    parser.add("places", places, nargs="*", metavar="KEY=FOLDER")
     devices = "train in N processes (default: as many as before)"
     parser.add("--devices", devices, type=at_least(1), metavar="N")
     _outputs(parser)

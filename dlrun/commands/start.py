@@ -1,12 +1,13 @@
 """Starting and resuming a run: what it needs first, then the run in its own folder."""
 
-import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from dlrun.config.schema import TrainConfig
 from dlrun.console import Console
 from dlrun.errors import UserError
 from dlrun.runs.folder import RunFolder, claim
+from dlrun.runs.removal import Item, remove
 from dlrun.runs.run import Run
 from dlrun.runs.status import read_status
 from dlrun.training.prerequisites import ready, train_compared
@@ -27,7 +28,8 @@ def start(config: TrainConfig) -> None:
             result = train_compared(config, folder, console, ranks)
         except UserError as error:
             if ranks.main and error.exit_code == UserError.exit_code and _is_empty(folder):
-                shutil.rmtree(folder.path)  # refused before its first step: there is no run
+                with suppress(UserError):  # refused before its first step: there is no run
+                    remove(Item(folder.path, "refused run"))
             raise
         _show(result, ranks, console)
 

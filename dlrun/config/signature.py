@@ -20,6 +20,13 @@ def computes(key: str) -> bool:
     return key.partition(".")[0] not in _NOT_PART
 
 
+def is_place(key: str) -> bool:
+    """Whether a key says where something lies, such as `dataset.root`."""
+    section, _, inner = key.partition(".")
+    named = inner.rpartition(".")[2] in ("root", "path")
+    return key in ("outputs", "data_dir") or (section == "dataset" and named)
+
+
 def signature(plain: dict[str, Any]) -> str:
     """Eight hexadecimal digits of a run's config, however it was written.
 

@@ -144,7 +144,7 @@ def _facts(run: Run) -> dict[str, str]:
     commit = git.get("commit", "")
     facts = {
         "data set": run.dataset,
-        "data checksum": p.get("data_checksum", ""),
+        "data checksum": (p.get("data") or {}).get("checksum", ""),
         "hardware": p.get("hardware", ""),
         "processor": p.get("processor", ""),
         "platform": p.get("platform", ""),

@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dlrun.config.signature import is_place
 from dlrun.errors import UserError
 from dlrun.files import load_yaml, read_json, write_text
 from dlrun.text import short
@@ -70,11 +71,21 @@ class RunFolder:
             for unfinished in folder.glob(".*.tmp"):  # of a process that was killed while writing
                 unfinished.unlink()
         if not self.config.exists():
-            from omegaconf import OmegaConf
+            self._write_config(plain)
 
-            write_text(self.config, OmegaConf.to_yaml(OmegaConf.create(plain)))
-            checksum = zlib.crc32(self.config.read_bytes())
-            write_text(self.parsed, json.dumps({"crc32": checksum, "config": plain}))
+    def _write_config(self, plain: dict[str, Any]) -> None:
+        from omegaconf import OmegaConf
+
+        write_text(self.config, OmegaConf.to_yaml(OmegaConf.create(plain)))
+        checksum = zlib.crc32(self.config.read_bytes())
+        write_text(self.parsed, json.dumps({"crc32": checksum, "config": plain}))
+
+    def record_places(self, plain: dict[str, Any]) -> None:
+        """Writes where things lie now into the config, if it says otherwise."""
+        known = self.config_here()
+        moved = {key: plain[key] for key in ("dataset", "data_dir") if plain[key] != known.get(key)}
+        if moved:
+            self._write_config(self.read_config() | moved)
 
     def read_config(self) -> dict[str, Any]:
         """The config as config.yaml has it.
@@ -96,6 +107,27 @@ class RunFolder:
         if not isinstance(plain, dict) or not isinstance(plain.get("method"), dict):
             raise UserError(f"{self.config}: not the config of a run")
         return {str(key): value for key, value in plain.items()}
+
+    def config_here(self) -> dict[str, Any]:
+        """`read_config`, with relative paths as they were meant where the run began.
+
+        What does not lie there any more stays relative: then the whole project was moved.
+
+        Raises:
+            UserError: as `read_config`.
+        """
+        plain, began = self.read_config(), read_json(self.provenance).get("working_folder")
+        if not isinstance(began, str) or began == os.getcwd():
+            return plain
+
+        def placed(key: str, value: Any) -> Any:
+            if isinstance(value, dict):
+                return {name: placed(f"{key}.{name}", item) for name, item in value.items()}
+            if not is_place(key) or not isinstance(value, str) or os.path.isabs(value):
+                return value
+            return meant if os.path.exists(meant := f"{began}/{value}") else value
+
+        return {key: placed(key, value) for key, value in plain.items()}
 
     def _read_yaml(self) -> Any:
         from yaml import YAMLError

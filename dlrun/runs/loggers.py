@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from dlrun.config.signature import computes
 from dlrun.errors import UserError
@@ -58,6 +58,14 @@ class Logger(Protocol):
         """The end of the training, whether it is complete or not."""
 
 
+@runtime_checkable
+class Flushes(Protocol):
+    """A logger that keeps what it was given in memory for a while."""
+
+    def flush(self) -> None:
+        """Writes it, before a checkpoint says that it was logged."""
+
+
 class TensorBoard:
     """The logger that every run has by default.
 
@@ -89,6 +97,11 @@ class TensorBoard:
         """On the Text page."""
         self.writer.add_text(name, text, step)
 
+    def flush(self) -> None:
+        """Writes what is queued, so that a killed run has every step up to its checkpoint."""
+        if self._writer is not None:
+            self._writer.flush()
+
     def close(self) -> None:
         """Flushes and closes."""
         if self._writer is not None:
@@ -100,8 +113,11 @@ class TensorBoard:
         if self._writer is None:
             from torch.utils.tensorboard import SummaryWriter
 
+            folder = self.run.folder / "tensorboard"
+            cut_back_events(folder, self.run.step)
+            # Tells a TensorBoard that shows the run right now to forget the later steps, too.
             purge = self.run.step + 1 if self.run.step else None
-            self._writer = SummaryWriter(str(self.run.folder / "tensorboard"), purge_step=purge)
+            self._writer = SummaryWriter(str(folder), purge_step=purge)
             if not self.run.step:
                 self._write_hparams(self._writer)
         return self._writer
@@ -207,6 +223,9 @@ class Tracker:
     def sync(self) -> None:
         """To the disk, before a checkpoint says that these lines exist."""
         os.fsync(self._file.fileno())
+        for logger in self.loggers:
+            if isinstance(logger, Flushes):
+                logger.flush()
 
     def close(self) -> None:
         """Flushes and closes."""
@@ -225,6 +244,23 @@ def cut_back(path: Path, step: int) -> None:
     if path.exists():
         rows = takewhile(lambda row: row["step"] <= step, read_jsonl(path))
         write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
+
+
+def cut_back_events(folder: Path, step: int) -> None:
+    """Drops what TensorBoard's files hold of later steps than `step`, and all of it at 0."""
+    from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.summary.writer.record_writer import RecordWriter
+
+    for path in folder.glob("events.out.tfevents.*"):
+        if not step:  # what comes before the first step is repeated
+            path.unlink()
+            continue
+        with atomic(path) as temporary, open(temporary, "wb") as file:
+            writer = RecordWriter(file)
+            for record in RawEventFileLoader(str(path)).Load():
+                if Event.FromString(record).step <= step:
+                    writer.write(record)
 
 
 def _save_png(image: "Tensor", path: Path) -> None:

@@ -25,16 +25,22 @@ CGROUP = Path("/sys/fs/cgroup")
 
 
 def record(
-    folder: RunFolder, hardware: str, checksum: str, plain: dict[str, Any], run: str | None = None
+    folder: RunFolder,
+    hardware: str,
+    data: dict[str, Any],
+    length: dict[str, int],
+    plain: dict[str, Any],
+    run: str | None = None,
 ) -> str:
     """Writes provenance.json, or where the run is resumed adds to it what has changed.
 
     Args:
         folder: the run's.
         hardware: in a line.
-        checksum: of the data.
+        data: what is to be the same when it is resumed.
+        length: its optimizer steps: `total`, and those of an `epoch`.
         plain: the config.
-        run: which run the checkpoint that it is resumed from is of, where that says so.
+        run: which run the checkpoint that it is resumed from is of; None where it has none.
 
     Returns:
         Which run this is: the name that its folder began with, and digits that no other run has.
@@ -46,12 +52,16 @@ def record(
         "platform": platform.platform(),
         "processor": processor(),
         "hardware": hardware,
-        "data_checksum": checksum,
+        "data": data,
+        "length": length,
         "git": _git(Path.cwd()),
         "own_code": _own_code(plain),
     }
     before = read_json(folder.provenance)
-    run = folder.identity() or run or f"{folder.name}#{secrets.token_hex(4)}"
+    if run is None:  # it starts, or starts anew
+        run = folder.identity() or f"{folder.name}#{secrets.token_hex(4)}"
+        write_json(folder.provenance, {"run": run, "working_folder": os.getcwd()} | now)
+        return run
     changed = {key: value for key, value in now.items() if before.get(key) != value}
     if not before:
         write_json(folder.provenance, {"run": run} | now)

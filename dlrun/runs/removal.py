@@ -144,7 +144,7 @@ def garbage(
 
 def _is_empty(run: Run) -> bool:
     begun = run.status.step or any((run.path / "checkpoints").glob("*.pt"))
-    return run.state in ("interrupted", "unknown") and not begun
+    return run.state in ("interrupted", "lost", "unknown") and not begun
 
 
 def _is_old(run: Run, days: float) -> bool:

@@ -14,7 +14,7 @@ from dlrun.runs.folder import RunFolder
 from dlrun.runs.status import UNKNOWN, Status, read_status
 from dlrun.text import flatten
 
-STATES = ("running", "completed", "pruned", "interrupted", "failed", "unknown")
+STATES = ("running", "completed", "pruned", "interrupted", "lost", "failed", "unknown")
 TESTED = ("trivial", "untrained", "last", "best")
 _PICTURES = (
     "reconstructions", "translations", "predictions", "samples", "samples_mixture", "traversals",
@@ -69,7 +69,7 @@ class Run:
 
     @cached_property
     def status(self) -> Status:
-        """status.json; a run whose process has died says `interrupted`."""
+        """status.json; a run whose process has died says `interrupted` or `lost`."""
         return read_status(self.folder) or UNKNOWN
 
     @cached_property
@@ -119,7 +119,7 @@ class Run:
     @property
     def can_resume(self) -> bool:
         """Whether `dlrun resume` has something to do."""
-        return self.state in ("pruned", "interrupted", "failed")
+        return self.state in ("pruned", "interrupted", "lost", "failed")
 
     @property
     def reason(self) -> str:

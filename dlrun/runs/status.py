@@ -2,8 +2,10 @@
 
 import os
 import socket
+import threading
 import time
 import traceback
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,10 +18,11 @@ from dlrun.runs.folder import RunFolder
 if TYPE_CHECKING:
     from dlrun.console import Console
 
-State = Literal["running", "completed", "pruned", "interrupted", "failed", "unknown"]
-"""`pruned`: stopped by a study that had seen better ones, with a checkpoint; `unknown`: status.json
-cannot be read."""
-_BEAT = 2.0  # seconds between heartbeats, so that a tight loop does not write all the time
+State = Literal["running", "completed", "pruned", "interrupted", "lost", "failed", "unknown"]
+"""`pruned`: stopped by a study that had seen better ones, with a checkpoint; `lost`: without a
+heartbeat for minutes; `unknown`: status.json cannot be read."""
+_BEAT = 2.0  # seconds between heartbeats
+_SILENT = 300.0  # seconds without one; clocks of two machines may differ by so much
 
 
 @dataclass
@@ -40,24 +43,38 @@ UNKNOWN = Status("unknown", 0, 0, 0.0, 0.0, 0, "", "status.json cannot be read")
 
 
 class StatusWriter:
-    """Keeps the file up to date."""
+    """Keeps the file up to date; within it, a thread writes a heartbeat, however long a step is."""
 
     def __init__(self, folder: RunFolder, total: int, step: int) -> None:
         now = time.time()
         self.folder = folder
         self.status = Status("running", step, total, now, now, os.getpid(), socket.gethostname())
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._beat, daemon=True)
         self._write()
 
-    def beat(self, step: int) -> None:
-        """Still alive; writes at most every few seconds."""
-        self.status.step = step
-        if time.time() - self.status.heartbeat >= _BEAT:
-            self._write()
+    def __enter__(self) -> "StatusWriter":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stop()
 
     def end(self, state: State, reason: str = "") -> None:
         """Writes how the run ended."""
+        self._stop()
         self.status.state, self.status.reason = state, reason
         self._write()
+
+    def _beat(self) -> None:
+        while not self._ended.wait(_BEAT):
+            with suppress(OSError):  # a full disk, say, is told by what needs it
+                self._write()
+
+    def _stop(self) -> None:
+        self._ended.set()
+        if self._thread.is_alive():
+            self._thread.join()
 
     def _write(self) -> None:
         self.status.heartbeat = time.time()
@@ -68,13 +85,19 @@ def read_status(folder: RunFolder) -> Status | None:
     """The run's status, or None where it cannot be read.
 
     A run that says it is running while no process holds its lock was killed: it is `interrupted`.
+    The lock of another machine may not be seen from here: it is `lost` where its heartbeat is old.
     """
     try:
         status = Status(**read_json(folder.status))
     except TypeError:
         return None
-    if status.state == "running" and status.host == socket.gethostname() and not folder.in_use():
-        status.state, status.reason = "interrupted", "killed"
+    if status.state == "running" and not folder.in_use():
+        if status.host == socket.gethostname():
+            status.state, status.reason = "interrupted", "killed"
+        elif abs(time.time() - status.heartbeat) > _SILENT:
+            since = datetime.fromtimestamp(status.heartbeat)
+            status.state = "lost"
+            status.reason = f"no sign of life from {status.host} since {since:%Y-%m-%d %H:%M}"
     return status
 
 

@@ -9,12 +9,10 @@ from types import FrameType
 from dlrun.config.schema import SweepConfig
 from dlrun.runs.run import Run
 from dlrun.runs.signals import handled, write_to_stderr
-from dlrun.runs.status import Status, read_status
+from dlrun.runs.status import read_status
 from dlrun.sweeps.plan import ENDED, Job, Slots
 from dlrun.sweeps.process import Process, Starter
 from dlrun.sweeps.view import SweepView
-
-_SILENT = 120.0  # seconds without a heartbeat, of a run on another machine, whose lock is not seen
 
 
 class Pool:
@@ -134,7 +132,7 @@ class Pool:
             job.step, job.total = status.step, status.total
         if status is not None and status.state == "completed":
             job.state, job.value = "completed", best(job)
-        elif job.folder.in_use() or _on_another_machine(status):
+        elif job.folder.in_use() or (status is not None and status.state == "running"):
             job.state = "elsewhere"
         elif status is not None and status.state == "failed":
             again = self.settings.retry == "failed" and status.heartbeat < self.began
@@ -150,7 +148,8 @@ class Pool:
         """As `read`, of a job that another launcher had: what was interrupted is not waiting."""
         self.read(job)
         status = read_status(job.folder)
-        if job.state == "waiting" and status is not None and status.state == "interrupted":
+        ended = status is not None and status.state in ("interrupted", "lost")
+        if job.state == "waiting" and status is not None and ended:
             job.state, job.reason = "interrupted", status.reason
             self._changed(job)
 
@@ -191,12 +190,3 @@ def best(job: Job) -> float | None:
     run = Run(job.folder.path)
     job.key_metric = run.key_metric or job.key_metric
     return run.best_val
-
-
-def _on_another_machine(status: Status | None) -> bool:
-    """Whether one is training it: a process of this machine would hold the folder's lock."""
-    return (
-        status is not None
-        and status.state == "running"
-        and time.time() - status.heartbeat < _SILENT
-    )

@@ -1,8 +1,10 @@
 """From a config to everything that a run consists of."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
 
 from torch import nn
 from torch.nn.parameter import is_lazy
@@ -10,10 +12,10 @@ from torch.nn.parameter import is_lazy
 from dlrun.config.schema import TrainConfig
 from dlrun.data.augment import is_random
 from dlrun.data.batches import Batches
-from dlrun.data.info import info_of
+from dlrun.data.info import change, facts_of, info_of, sizes_of
 from dlrun.data.open import open_dataset
 from dlrun.data.table import DataSet, PixelScale
-from dlrun.errors import CodeError
+from dlrun.errors import CodeError, UserError
 from dlrun.methods.base import Builder, Method
 from dlrun.models.pretrained import Pretrained
 from dlrun.options import Duration
@@ -49,6 +51,11 @@ class Experiment:
     def scale(self) -> PixelScale:
         """Between the table's bytes and the method's range."""
         return self.batches.scale
+
+    @property
+    def length(self) -> dict[str, int]:
+        """Optimizer steps of the run and of an epoch, which stay when it is resumed."""
+        return {"total": self.total_steps, "epoch": self.steps_per_epoch}
 
     def steps(self, duration: Duration) -> int:
         """A duration of the config in optimizer steps."""
@@ -87,8 +94,33 @@ def _length(config: TrainConfig, data: DataSet) -> tuple[int, int]:
     return max(1, batches // config.accumulate), min(total, config.steps or total)
 
 
+def facts(data: DataSet) -> dict[str, Any]:
+    """What of its data a run records, to know them again."""
+    return facts_of(info_of(data), sizes_of(data))
+
+
+def _opened(config: TrainConfig, began: Mapping[str, Any]) -> DataSet:
+    """The data; those that the run began with, if it has begun. Raises UserError."""
+    try:
+        data = open_dataset(config.dataset, config.data_dir, config.bias, config.groups)
+    except UserError as error:
+        if not began or not hasattr(config.dataset.options, "root"):
+            raise
+        moved = "where its folder was moved: dlrun resume RUN dataset.root=FOLDER"
+        raise UserError(f"{error}; {moved}") from None
+    if began and (changed := change(began["data"], facts(data))):
+        raise UserError(
+            f"dataset={config.dataset.name}: not the data that this run began with ({changed}); "
+            "restore them, or start a new run, for which model.init_from=RUN takes its weights"
+        )
+    return data
+
+
 def assemble(
-    config: TrainConfig, trained: Callable[[str], Pretrained], ranks: Ranks = SINGLE
+    config: TrainConfig,
+    trained: Callable[[str], Pretrained],
+    ranks: Ranks = SINGLE,
+    began: Mapping[str, Any] = MappingProxyType({}),
 ) -> Experiment:
     """Opens the data, builds the method, picks the hardware.
 
@@ -96,13 +128,16 @@ def assemble(
         config: of the run.
         trained: looks up weights that the config names.
         ranks: the processes that train it together.
+        began: provenance.json of a run that is resumed: its data and its length stay.
 
     Raises:
         UserError: any of them cannot be had as asked.
     """
     check_before_data(config, ranks)
-    data = open_dataset(config.dataset, config.data_dir, config.bias, config.groups)
+    data = _opened(config, began)
     steps_per_epoch, total = _length(config, data)
+    if began:
+        steps_per_epoch, total = began["length"]["epoch"], began["length"]["total"]
     method, build = build_method(config, data, trained, total / steps_per_epoch)
     check_method(config, method, data, ranks)
     hardware = pick(config.hardware, config.method.name, build.built)

@@ -11,7 +11,7 @@ from typing import IO, Any
 
 import torch
 
-from dlrun.config.signature import computes
+from dlrun.config.signature import computes, is_place
 from dlrun.errors import UserError
 from dlrun.files import atomic
 from dlrun.runs.folder import RunFolder
@@ -92,11 +92,11 @@ def load_state_dict(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _difference(there: dict[str, Any], here: dict[str, Any]) -> str | None:
-    """The first difference in a key that changes what a run computes."""
+    """The first difference in a key that changes what a run computes, wherever its data lie."""
     ours, theirs = flatten(here), flatten(there)
     first = ("method.name", "dataset.name", "model.name", "seed")
     for key in (*first, *ours):
-        if computes(key) and ours.get(key) != theirs.get(key):
+        if computes(key) and not is_place(key) and ours.get(key) != theirs.get(key):
             return f"{key}={str(theirs.get(key))[:40]} there, {str(ours.get(key))[:40]} here"
     return None
 

@@ -184,7 +184,7 @@ class Loop:
     @property
     def finished(self) -> bool:
         """At the end, or out of patience: a function of what a checkpoint holds."""
-        return self.progress.step == self.experiment.total_steps or self.stopped_early
+        return self.progress.step >= self.experiment.total_steps or self.stopped_early
 
     @property
     def stopped_early(self) -> bool:
@@ -213,7 +213,7 @@ class Loop:
         # Several processes are more easily lost: there is a checkpoint from the first step on.
         if due or self.finished or (step == 1 and self.ranks.size > 1):
             self.save()
-        self.status.beat(step)
+        self.status.status.step = step
 
     def _before_epoch(self) -> None:
         step = self.progress.step

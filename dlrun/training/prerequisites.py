@@ -140,7 +140,7 @@ def train_shared(
             measured = "" if accuracy is None else f"; test accuracy {accuracy:.4f} (best)"
             say(f"{folder}, trained{measured}")
             return
-        if not in_use:
+        if not in_use and (status is None or status.state != "running"):  # on another machine
             if status is None:
                 say(f"not trained yet, training it first ({config.model.name})")
             else:

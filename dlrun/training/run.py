@@ -18,7 +18,7 @@ from dlrun.console import Console
 from dlrun.data.info import info_of
 from dlrun.errors import CodeError, Interrupted, RunFailed, UserError
 from dlrun.evaluation.rehearsal import rehearse
-from dlrun.files import write_json
+from dlrun.files import read_json, write_json
 from dlrun.registry import told
 from dlrun.runs import provenance
 from dlrun.runs.folder import RunFolder
@@ -28,7 +28,7 @@ from dlrun.runs.signals import StopRequest
 from dlrun.runs.status import Log, StatusWriter
 from dlrun.text import flatten
 from dlrun.training import checkpoint
-from dlrun.training.assemble import Experiment, assemble
+from dlrun.training.assemble import Experiment, assemble, facts
 from dlrun.training.final_test import final_test, inference_of
 from dlrun.training.inputs import Inputs
 from dlrun.training.loop import Loop, Progress
@@ -104,17 +104,23 @@ def _train(
     plain = to_plain_types(config)
     own.prepare(plain)
     own.add_command(provenance.command_line())
-    status, log = StatusWriter(own, 0, 0), Log(own.log, console)
-    with _failure_recorded(config, status, log), torch.random.fork_rng(devices=[]):
+    log = Log(own.log, console)
+    with (
+        StatusWriter(own, 0, 0) as status,
+        _failure_recorded(config, status, log),
+        torch.random.fork_rng(devices=[]),
+    ):
         with ranks.main_first():
             inputs = Inputs(folder, Path(config.outputs), plain["dataset"])
-            experiment = assemble(config, inputs, ranks)
+            began = read_json(folder.provenance) if folder.last.exists() else {}
+            experiment = assemble(config, inputs, ranks, began)
+            own.record_places(plain)
         with experiment.hardware.applied():
             progress = _restore(experiment, folder)
             hardware = experiment.hardware.line
             hardware += f", {ranks.size} processes" if ranks.size > 1 else ""
             progress.run = provenance.record(
-                own, hardware, experiment.data.checksum, plain, progress.run
+                own, hardware, facts(experiment.data), experiment.length, plain, progress.run
             )
             status.status.step, status.status.total = progress.step, experiment.total_steps
             logged = {key: value for key, value in flatten(plain).items() if is_logged(key)}
@@ -272,5 +278,7 @@ def _announce(
     lines += experiment.report
     if progress.step:
         lines.append(f"resumed at step {progress.step} of {experiment.total_steps}")
+    elif len(folder.typed_commands()) > 1:
+        lines.append("no checkpoint had been saved yet: it starts anew")
     for line in lines:
         log.say(line)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from dlrun.config.typed import Typed
+from dlrun.data.info import change, facts_of, info_of
 from dlrun.data.open import open_dataset
 from dlrun.data.options import BiasConfig
 from dlrun.data.table import DataSet, Table
@@ -33,7 +34,8 @@ def open_data(
 
     Raises:
         ConfigError: as for training.
-        UserError: it cannot be opened, or its images have another shape.
+        UserError: it cannot be opened, its images have another shape, or it is the model's own and
+            has changed since.
     """
     keys = [word.lstrip("+").partition("=")[0] for word in overrides]
     is_other = any(key == "dataset" or "@" in key for key in keys)
@@ -62,6 +64,12 @@ def open_data(
         )
         raise UserError(
             f"dataset={choice.name}: its images are {own}, those of {model.source} {known}"
+        )
+    difference = change(facts_of(model.info, {}), facts_of(info_of(data), {}))
+    if difference and not overrides:
+        raise UserError(
+            f"dataset={choice.name}: not the data of {model.source} any more ({difference}); "
+            "to evaluate on what is there now, say so: dataset.KEY=VALUE, such as dataset.root"
         )
     is_same_split = section["val_fraction"] == model.config["dataset"]["val_fraction"]
     return data, is_same_split and data.checksum == model.info.checksum

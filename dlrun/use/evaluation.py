@@ -50,8 +50,6 @@ def evaluate_model(
         raise UserError(f"{data.name}: has no {split} split; set --split or dataset.val_fraction")
     known, is_known = matched(model, data)
     numbers = evaluate(model.inference(known), split, int(model.config["seed"]))
-    if not is_same and not overrides:
-        notes.append("the data set is no longer the one that the run was trained on")
     if not is_known:  # the linear probe has learned other classes
         numbers.pop("probe_accuracy", None)
         notes.append(f"its classes are not those of {model.source}; no class was predicted")

@@ -53,6 +53,9 @@ def load(
     demand_run(content, str(path))
     source = str(path if folder is None else folder)
     plain = content["config"]
+    if folder is not None:  # which says where the data lie now
+        here = folder.config_here()
+        plain |= {"dataset": here["dataset"], "data_dir": here["data_dir"]}
     typed = Typed(own_code=folder is not None)
     choices = {
         group: typed.choice(group, _without_weights(plain[group]), group)

@@ -9,7 +9,9 @@ from dlrun.runs.run import Run
 
 _HEAD = ("run", "status", "method", "data set", "seed", "best on val")
 _CUT = _HEAD.index("data set")
-_COLOURS = {"completed": 32, "running": 36, "pruned": 34, "interrupted": 33, "failed": 31}  # ANSI
+_COLOURS = {
+    "completed": 32, "running": 36, "pruned": 34, "interrupted": 33, "lost": 33, "failed": 31,
+}  # fmt: skip  # ANSI
 
 
 def print_runs(runs: Sequence[Run], console: Console) -> None:

@@ -33,7 +33,7 @@ def test_a_trained_run_is_reported(dlrun: Dlrun, tmp_path: Path) -> None:
     command = (made.parent / "command.txt").read_text().strip()
     assert command.partition(" dlrun ")[2] in content
     provenance = json.loads((made.parent / "provenance.json").read_text())
-    assert provenance["data_checksum"] in content
+    assert provenance["data"]["checksum"] in content
     kinds = {path.stem.rpartition("-")[0] for path in (made.parent / "samples").iterdir()}
     assert kinds == {"translations", "views"}
     assert content.count('role="tabpanel"') == len(kinds)

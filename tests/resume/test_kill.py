@@ -14,19 +14,15 @@ from project import (
     command,
     make_project,
     only_run,
+    rows,
     start,
+    tensorboard,
     train_teacher,
 )
 
 from dlrun.training import checkpoint
 
 STEPS = 24
-
-
-def rows(run: Path) -> list[dict[str, float]]:
-    """metrics.jsonl apart from its times."""
-    lines = (run / "metrics.jsonl").read_text().splitlines()
-    return [{k: v for k, v in json.loads(line).items() if k != "time"} for line in lines]
 
 
 def kill_at_random(project: Path, arguments: list[str], chance: random.Random) -> None:
@@ -79,6 +75,7 @@ def test_killed_run_ends_as_the_undisturbed_one(
                 name,
             )
     assert rows(whole) == rows(killed)
+    assert tensorboard(whole) == tensorboard(killed)
     summaries = [json.loads((run / "summary.json").read_text()) for run in (whole, killed)]
     assert summaries[0]["test"] == summaries[1]["test"]
     pictures = [sorted((run / "samples").iterdir()) for run in (whole, killed)]

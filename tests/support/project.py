@@ -1,11 +1,13 @@
 """A small project in a folder: a data set of a few real clothes, and runs of every method on it."""
 
+import json
 import os
 from pathlib import Path
 from typing import Any
 
 import torch
 from forked import Forked
+from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
 DATA_SOURCE = '''
 from dlrun.data.sources.base import DataSource, Splits
@@ -86,6 +88,23 @@ def only_run(outputs: Path) -> Path:
     """The folder of the one run below `outputs`."""
     (config,) = outputs.rglob("config.yaml")
     return config.parent
+
+
+def rows(run: Path) -> list[dict[str, float]]:
+    """metrics.jsonl apart from its times."""
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if k != "time"} for line in lines]
+
+
+def tensorboard(run: Path) -> list[tuple[str, int, bytes]]:
+    """Every value in the run's files for TensorBoard, apart from those of the clock, sorted."""
+    found = [
+        (value.tag, event.step, value.SerializeToString())
+        for path in (run / "tensorboard").glob("events*")
+        for event in EventFileLoader(str(path)).Load()
+        for value in event.summary.value
+    ]
+    return sorted(one for one in found if "second" not in one[0] and "hparams" not in one[0])
 
 
 def assert_same(a: Any, b: Any, where: str = "") -> None:

@@ -1,6 +1,7 @@
 """Run folders as training leaves them, made in a moment."""
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -57,12 +58,12 @@ def make_run(
     (path / "command.txt").write_text("2026-01-02 03:04:05 dlrun train method=supervised\n")
     status = {
         "state": state, "step": steps[-1] if steps else 0, "total": total, "started": started,
-        "heartbeat": started, "pid": 1, "host": "elsewhere", "reason": reason,
+        "heartbeat": time.time(), "pid": 1, "host": "elsewhere", "reason": reason,
     }  # fmt: skip
     write_json(path / "status.json", status)
     provenance = {
         "dlrun": "0.1.0", "python": "3.12", "packages": {"torch": "2.9"}, "hardware": "CPU",
-        "data_checksum": "abc123", "git": {"commit": "f00d", "diff": ""},
+        "data": {"checksum": "abc123"}, "git": {"commit": "f00d", "diff": ""},
     }  # fmt: skip
     write_json(path / "provenance.json", provenance)
     top = 0.5 if accuracy is None else accuracy

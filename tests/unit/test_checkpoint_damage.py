@@ -212,7 +212,7 @@ def a_run(path: Path) -> RunFolder:
     """Of one config, with what `dlrun train` writes of its identity."""
     folder, plain = RunFolder(path), content()["config"]
     folder.prepare(plain)
-    run = provenance.record(folder, "cpu", "0", plain)
+    run = provenance.record(folder, "cpu", {}, {}, plain)
     for file in (folder.last, folder.best):
         checkpoint.save(file, content() | {"run": run})
     return folder
@@ -235,7 +235,7 @@ def test_a_run_is_known_wherever_it_lies(tmp_path: Path) -> None:
         folder = RunFolder(tmp_path / name)
         run = checkpoint.load_own(folder, folder.best)["run"]
         assert run.startswith("one#")
-        assert provenance.record(folder, "gpu", "0", {}) == run == folder.identity()
+        assert provenance.record(folder, "gpu", {}, {}, {}) == run == folder.identity()
 
 
 @pytest.mark.parametrize("number", [FORMAT + 1, FORMAT + 100, 0, -1, "2", None, True])

@@ -10,11 +10,15 @@ import time
 from pathlib import Path
 
 import pytest
+from run_folders import make_run
 
 from dlrun.errors import UserError
 from dlrun.files import read_json, write_json
+from dlrun.runs import status
 from dlrun.runs.folder import RunFolder, claim
+from dlrun.runs.removal import selected_items
 from dlrun.runs.run import Run
+from dlrun.runs.select import Selection
 from dlrun.runs.status import StatusWriter
 
 
@@ -92,22 +96,50 @@ def test_a_run_that_was_killed_here_is_not_called_running(tmp_path: Path) -> Non
     assert Run(folder.path).state == "running"
     folder.unlock()  # as the kernel does for a process that dies
     assert (Run(folder.path).state, Run(folder.path).reason) == ("interrupted", "killed")
-    write_json(folder.status, read_json(folder.status) | {"host": "elsewhere"})
-    assert Run(folder.path).state == "running"  # the lock of another machine is not seen
+
+
+@pytest.mark.parametrize(
+    ("seconds", "state"), [(0, "running"), (-120, "running"), (200, "running"), (400, "lost")]
+)
+def test_a_run_of_another_machine_is_lost_when_its_heartbeat_is_old(
+    tmp_path: Path, seconds: int, state: str
+) -> None:
+    """The lock of another machine is not seen, and its clock may be minutes off."""
+    run = Run(make_run(tmp_path / "one", state="running"))
+    heartbeat = {"host": "boxA", "heartbeat": time.time() - seconds}
+    write_json(run.folder.status, read_json(run.folder.status) | heartbeat)
+    assert run.state == state
+    assert run.can_resume == (state == "lost")
+    assert ("no sign of life from boxA since" in run.reason) == (state == "lost")
+    if state == "lost":
+        assert selected_items(Selection([run], [run.path], []), [run])[0][0].kind == "lost run"
+    else:
+        with pytest.raises(UserError, match="being trained right now"):
+            selected_items(Selection([run], [run.path], []), [run])
 
 
 def test_status_says_how_a_run_ended(tmp_path: Path) -> None:
     folder = claim(tmp_path, "d", "m", None)
-    writer = StatusWriter(folder, total=10, step=0)
-    before = read_json(folder.status)
-    writer.beat(5)  # too soon after the last one to be written
-    assert read_json(folder.status) == before
-    writer.status.heartbeat -= 5
-    writer.beat(6)
-    assert read_json(folder.status)["step"] == 6
-    assert abs(read_json(folder.status)["heartbeat"] - time.time()) < 5
-    writer.end("failed", "out of memory")
+    StatusWriter(folder, total=10, step=0).end("failed", "out of memory")
     assert (Run(folder.path).state, Run(folder.path).reason) == ("failed", "out of memory")
+
+
+def test_the_heart_beats_however_long_a_step_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(status, "_BEAT", 0.01)
+    folder = claim(tmp_path, "d", "m", None)
+    with StatusWriter(folder, total=10, step=0) as writer:
+        began = read_json(folder.status)["heartbeat"]
+        writer.status.step = 6
+        deadline = time.monotonic() + 5
+        while read_json(folder.status)["step"] == 0 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        found = read_json(folder.status)
+        assert found["step"] == 6 and found["heartbeat"] > began
+    ended = read_json(folder.status)
+    time.sleep(0.05)
+    assert read_json(folder.status) == ended
 
 
 def test_a_reader_never_sees_half_a_file(tmp_path: Path) -> None:
