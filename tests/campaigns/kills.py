@@ -34,7 +34,7 @@ _CLOCK = ("seconds", "test_seconds", "images_per_second", "peak_memory_bytes")
 
 
 def campaign(rng: random.Random, size: int, folder: Path) -> Iterator[str | None]:
-    project = make_project(folder)
+    project = make_project(folder, images=80)
     train_teacher(project)
     kinds = list(product(METHODS, ("fp32", "bf16")))
     rng.shuffle(kinds)

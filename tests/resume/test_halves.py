@@ -126,7 +126,7 @@ def test_a_lost_end_is_in_no_file(
 ) -> None:
     """Lines and events after the checkpoint come again; without one the run starts anew."""
     every = f"checkpoint_every={5 if saves else 100}"
-    folder = train_until(7, RuntimeError("lost"), every)
+    folder = train_until(7, SystemExit(1), every)
     assert run(["resume", "last"]) == 0
     told = "resumed at step 5 of 15" if saves else "no checkpoint had been saved yet"
     assert told in capsys.readouterr().out

@@ -19,7 +19,7 @@ class Few(DataSource):
 
     def load(self, config, data_dir):
         whole = FashionMini().load(config, data_dir)
-        few = [table.subset(list(range(160))) for table in (whole.train, whole.test)]
+        few = [table.subset(list(range({images}))) for table in (whole.train, whole.test)]
         return Splits(few[0], few[1], whole.class_names)
 '''
 COMMON = ["dataset=few", "log_every=3", "eval_every=7", "checkpoint_every=4", "batch_size=16"]
@@ -56,10 +56,10 @@ METHODS = {
 }  # fmt: skip
 
 
-def make_project(folder: Path) -> Path:
-    """Writes the data set and its config."""
+def make_project(folder: Path, images: int = 160) -> Path:
+    """Writes the data set, of so many train and test images, and its config."""
     (folder / "conf" / "dataset").mkdir(parents=True)
-    (folder / "few.py").write_text(DATA_SOURCE)
+    (folder / "few.py").write_text(DATA_SOURCE.replace("{images}", str(images)))
     (folder / "conf" / "dataset" / "few.yaml").write_text(
         "name: few:Few\nval_fraction: 0.2\ndomains: [Sneaker, Ankle boot]\npositive: null\n"
     )
