@@ -182,6 +182,8 @@ def verified(group: str, name: str, cls: Any) -> Any:
     Raises:
         UserError: it derives from something else or lacks a part; says which.
     """
+    if (where := place(cls)) is not None:
+        name = f"{name} ({where})"
     if group == "loss" and inspect.isfunction(cls):
         if not hasattr(cls, "kind"):
             raise UserError(
@@ -279,7 +281,7 @@ def told(error: BaseException, names: Iterable[str] = ()) -> str | None:
     if isinstance(error, UserError) and not isinstance(error, CodeError):
         return str(error)
     text = str(error) if isinstance(error, CodeError) else one_line(error)
-    where = own_line(error) or place(getattr(error, "code", None))
+    where = place(getattr(error, "code", None)) or own_line(error)
     if where is not None:
         return f"{where}: {text}"
     if isinstance(error, CodeError):

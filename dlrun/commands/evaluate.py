@@ -33,20 +33,21 @@ def run(arguments: list[str]) -> int:
     console = Console()
     if not options.json:
         log_to(console)
-    found = []
+    found, described = [], []
     for name in runs:
         folder = locate(name, options.which, options.outputs)[1]
         if options.tensorboard and folder is None:
             raise UserError(f"--tensorboard: {name} is a file, and has no TensorBoard folder")
         model = load(name, options.which, outputs=options.outputs, device=options.device)
         found.append(evaluate_model(model, folder, options.split, overrides))
+        described.append(model.method.metrics)
         if options.tensorboard and folder is not None:
             write_tensorboard(found[-1], folder.tensorboard)
     if options.json:
         print(json.dumps([asdict(evaluation) for evaluation in found], indent=2))
         return 0
-    for evaluation in found:
-        console.print(_table(evaluation, model.method.metrics))
+    for evaluation, own in zip(found, described, strict=True):
+        console.print(_table(evaluation, own))
         console.say(*(f"note: {note}" for note in evaluation.notes))
     return 0
 

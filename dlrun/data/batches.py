@@ -83,8 +83,8 @@ class Batches:
         return self.kind.order(self)
 
     def rows(self, number: int) -> Tensor:
-        """The rows of batch `number` that this process trains on, int64."""
-        return self.shard(self.order.batch(number, self.size))
+        """The rows of batch `number` that this process trains on, int64, a copy of its own."""
+        return self.shard(self.order.batch(number, self.size)).clone()
 
     def images(self, rows: Tensor, second: bool = False) -> Tensor:
         """Augmented images of `rows`, float32 (B, C, H, W) in the method's range."""

@@ -29,6 +29,18 @@ _TUNED_BY_USER = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TO
 _ROOM = 3  # a data set lies on the GPU where this many times its size is free
 
 
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """Operations at `precision`; switched off at fp32."""
+    dtype = _DTYPES.get(precision)
+    return torch.autocast(device.type, dtype=dtype, enabled=dtype is not None)
+
+
+def synchronize(device: torch.device) -> None:
+    """Waits until the device has finished its work; a CPU has."""
+    if device.type != "cpu":
+        torch.get_device_module(device).synchronize()
+
+
 @dataclass(frozen=True)
 class Hardware:
     """The decisions, and `line`, which says them."""
@@ -43,9 +55,8 @@ class Hardware:
     line: str
 
     def autocast(self) -> torch.autocast:
-        """The precision of a step; switched off at fp32."""
-        dtype = _DTYPES.get(self.precision)
-        return torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None)
+        """The precision of a step."""
+        return autocast(self.device, self.precision)
 
     def scaler(self) -> torch.amp.GradScaler:
         """Loss scaling, which only fp16 needs."""
@@ -244,7 +255,7 @@ def measure(device: torch.device) -> dict[str, str]:
         dtypes["bf16"] = torch.bfloat16
     for name, dtype in dtypes.items():
         a = torch.randn(_SIDE, _SIDE, device=device, dtype=dtype)
-        rate = _rate(lambda a=a: a @ a)  # type: ignore[misc]
+        rate = _rate(lambda a=a: a @ a, device)  # type: ignore[misc]
         speeds[f"matrix product, {name}"] = f"{rate * 2 * _SIDE**3 / 1e9:,.0f} GFLOP/s"
     resnet20 = options("model", "resnet20").options
     network = ResNet(resnet20, (3, 32, 32), 10).to(device)
@@ -258,18 +269,17 @@ def measure(device: torch.device) -> dict[str, str]:
         loss.backward()
         network.zero_grad()
 
-    images_per_second = f"{_rate(step) * _BATCH:,.0f} images/s"
+    images_per_second = f"{_rate(step, device) * _BATCH:,.0f} images/s"
     speeds[f"resnet20 training, {list(dtypes)[-1]}, batch {_BATCH}"] = images_per_second
     return speeds
 
 
-def _rate(work: Callable[[], object]) -> float:
+def _rate(work: Callable[[], object], device: torch.device) -> float:
     """Calls per second."""
 
     def call() -> None:
         work()
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
+        synchronize(device)
 
     call()
     start, calls = time.perf_counter(), 0

@@ -113,13 +113,19 @@ def _prefixed(state: dict[str, Tensor]) -> dict[str, Tensor]:
 def _model(plain: dict[str, Any], reference: str, is_file: bool) -> Choice:
     """The typed options of the network that was trained."""
     typed = Typed(own_code=not is_file)
-    # It is rebuilt to be filled; what it was initialised from does not matter now.
-    fresh = {key: None if key in ("init_from", "freeze") else item for key, item in plain.items()}
-    choice = typed.choice("model", fresh, "model")
+    choice = typed.choice("model", fresh(plain), "model")
     if typed.problems:
         raise UserError(f"{reference}: its model cannot be rebuilt ({typed.problems[0]})")
     assert isinstance(choice, Choice)
     return choice
+
+
+def fresh(plain: Any) -> Any:
+    """The options of a network without the weights it started from: a checkpoint has its own."""
+    if not isinstance(plain, dict):
+        return plain
+    skipped = ("init_from", "freeze")
+    return {key: None if key in skipped else fresh(item) for key, item in plain.items()}
 
 
 def demand_run(content: dict[str, Any], source: str) -> None:

@@ -79,12 +79,12 @@ def _check_metrics(found: object, code: object, device: torch.device) -> None:
             raise CodeError("step() returned 'lr', which is the learning rate's name", code)
 
 
-def _check_names(rows: Sequence[Mapping[str, Tensor]], code: object) -> None:
-    """Every step gave the same names. Raises CodeError."""
+def _check_names(names: Sequence[str], rows: Sequence[Mapping[str, Tensor]], code: object) -> None:
+    """Every step gives what the first one gave. Raises CodeError."""
     for row in rows:
-        if row.keys() != rows[0].keys():
+        if row.keys() != set(names):
             raise CodeError(
-                f"step() returned {', '.join(row)}, but {', '.join(rows[0])} before; expected the "
+                f"step() returned {', '.join(row)}, but {', '.join(names)} before; expected the "
                 "same names at every step",
                 code,
             )
@@ -160,6 +160,7 @@ class Loop:
         self.save_steps = 0 if self.save_seconds else experiment.steps(config.checkpoint_every)
         self._saved_at = time.monotonic()
         self._saved_step = progress.step
+        self._names: list[str] = []  # that the first step gave
         self._clock = time.monotonic()
 
     def run(self, stop: StopRequest) -> bool:
@@ -170,7 +171,8 @@ class Loop:
             self._before_epoch()
         while not self.finished:
             found = take_step(self.experiment, self.progress.step)
-            _check_names([*self.progress.pending[:1], *found], self.experiment.method.step)
+            self._names = self._names or list(found[0])
+            _check_names(self._names, found, self.experiment.method.step)
             self.progress.pending += found
             self.progress.step += 1
             self._after_step()

@@ -27,6 +27,7 @@ from dlrun.registry import lookup
 from dlrun.runs.folder import RunFolder
 from dlrun.runs.status import read_status
 from dlrun.training.assemble import build_method
+from dlrun.training.preflight import check_before_data, check_method
 from dlrun.training.ranks import SINGLE, Ranks
 from dlrun.training.run import Result, train
 
@@ -68,14 +69,14 @@ def folder_of(role: str, config: TrainConfig) -> RunFolder:
     return RunFolder((parent / f"{role}-{signature(to_plain_types(config))}").absolute())
 
 
-def train_first(config: TrainConfig, console: Console) -> dict[str, str]:
+def train_first(config: TrainConfig, console: Console, ranks: Ranks = SINGLE) -> dict[str, str]:
     """Trains what a run needs first, unless it is trained already; gives the folders by role.
 
     Raises:
         UserError: a prerequisite cannot be trained, or the run cannot use it.
     """
     needed = prerequisites(config)
-    _rehearse(config, needed)
+    _rehearse(config, needed, ranks)
     for one in needed:
         train_shared(one.role, one.config, one.folder, console)
     return {one.role: str(one.folder) for one in needed}
@@ -88,7 +89,8 @@ def ready(config: TrainConfig, console: Console, ranks: Ranks = SINGLE) -> Train
     """
     plain = ranks.from_main(to_plain_types(config))
     config = config if ranks.main else check(plain)
-    return filled(config, ranks.on_main_rank(lambda: train_first(config, console)))
+    check_before_data(config, ranks)
+    return filled(config, ranks.on_main_rank(lambda: train_first(config, console, ranks)))
 
 
 def train_compared(
@@ -161,7 +163,7 @@ def _is_open(options: Any, role: str) -> bool:
     return hasattr(options, role) and getattr(options, role) is None
 
 
-def _rehearse(config: TrainConfig, needed: list[Prerequisite]) -> None:
+def _rehearse(config: TrainConfig, needed: list[Prerequisite], ranks: Ranks) -> None:
     """Builds the method once on untrained prerequisites, before hours of training them.
 
     So a path or a loss that does not fit is found at once. Raises UserError.
@@ -185,7 +187,8 @@ def _rehearse(config: TrainConfig, needed: list[Prerequisite]) -> None:
         )
 
     student = filled(config, {one.role: one.role for one in needed})
-    build_method(_from_scratch(student), data, untrained, 1.0)
+    method = build_method(_from_scratch(student), data, untrained, 1.0)[0]
+    check_method(config, method, data, ranks)
 
 
 def _from_scratch(config: TrainConfig) -> TrainConfig:

@@ -13,6 +13,7 @@ from dlrun.evaluation.evaluate import teacher_predictions
 from dlrun.evaluation.features import share_equal
 from dlrun.evaluation.inference import BATCH, Inference
 from dlrun.methods.hooks import HasTeacher
+from dlrun.training.hardware import synchronize
 
 _ROUNDS = 5  # of timing
 _TOLERANCE = 0.01  # another precision or machine turns a few images in a thousand
@@ -98,18 +99,10 @@ def _images_per_second(inference: Inference, networks: dict[str, nn.Module]) -> 
     with inference.evaluating():
         for number in range(_ROUNDS + 1):
             for name, network in networks.items():
-                _wait(image)
+                synchronize(inference.device)
                 start = time.perf_counter()
                 network(image)
-                _wait(image)
+                synchronize(inference.device)
                 if number:  # the first warms up
                     seconds[name].append(time.perf_counter() - start)
     return {name: len(rows) / statistics.median(times) for name, times in seconds.items()}
-
-
-def _wait(image: torch.Tensor) -> None:
-    """Until the device has finished its work."""
-    if image.is_cuda:
-        torch.cuda.synchronize()
-    elif image.device.type == "mps":
-        torch.mps.synchronize()

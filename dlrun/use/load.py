@@ -2,7 +2,7 @@
 
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 
@@ -15,7 +15,7 @@ from dlrun.runs.folder import RunFolder
 from dlrun.runs.select import find_run
 from dlrun.training import checkpoint
 from dlrun.training.hardware import pick_device, pick_layout
-from dlrun.training.inputs import demand_run, info_in, trained_of
+from dlrun.training.inputs import demand_run, fresh, info_in, trained_of
 from dlrun.use.model import TrainedModel
 
 Which = Literal["best", "last"]
@@ -58,7 +58,7 @@ def load(
         plain |= {"dataset": here["dataset"], "data_dir": here["data_dir"]}
     typed = Typed(own_code=folder is not None)
     choices = {
-        group: typed.choice(group, _without_weights(plain[group]), group)
+        group: typed.choice(group, fresh(plain[group]), group)
         for group in ("method", "model", "loss")
     }
     if typed.problems:
@@ -110,11 +110,3 @@ def locate(
     way = "wait for it" if folder.in_use() else f"train it with `dlrun resume {folder.name}`"
     state = "is still training and " if folder.in_use() else ""
     raise UserError(f"{folder}: {state}has no checkpoint yet; {way}")
-
-
-def _without_weights(part: Any) -> Any:
-    """The options of a network without the weights it started from: the checkpoint has its own."""
-    if isinstance(part, dict):
-        skipped = ("init_from", "freeze")
-        return {k: None if k in skipped else _without_weights(v) for k, v in part.items()}
-    return part

@@ -26,7 +26,7 @@ from dlrun.methods.abilities import (
 from dlrun.methods.base import Method
 from dlrun.randomness import seed_everything
 from dlrun.registry import lookup, names
-from dlrun.training.hardware import pick_precision
+from dlrun.training.hardware import autocast, pick_precision
 from dlrun.use.images import Image, to_bytes
 
 LABEL = "label"
@@ -338,10 +338,9 @@ class TrainedModel:
         hardware = self.config["hardware"]["precision"]
         asked = "auto" if hardware == "fp16" and self.device.type == "cpu" else hardware
         precision, _ = pick_precision(asked, self.device, self.config["method"]["name"])
-        dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
         return Inference(
             self.method, data, self.scale, self.device, self.memory_format,
-            lambda: torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None),
+            lambda: autocast(self.device, precision),
         )  # fmt: skip
 
     @contextmanager

@@ -20,7 +20,7 @@ def test_the_guide_has_an_example_of_everything() -> None:
     found = examples()
     assert {
         "rotation.py", "gan.py", "own_losses.py", "own_models.py", "stripes.py", "confident.py",
-        "csv_logger.py",
+        "csv_logger.py", "own_decoders.py",
     } == {name for name in found if name.endswith(".py")}  # fmt: skip
     folders = {name.split("/")[1] for name in found if name.endswith(".yaml")}
     assert folders == {"method", "loss", "model", "dataset", "logger"}
@@ -60,7 +60,7 @@ def test_a_gan(guide: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert list((folder / "samples").glob("samples-*.png"))
     assert run(["sample", "mine", "-n", "4", "-o", "made.png"]) == 0
     assert Path("made.png").is_file()
-    for option in ("model=mlp_decoder", "loss=hinge_gan"):
+    for option in ("model=mlp_decoder", "loss=hinge_gan", "model=upsampling"):
         assert run(["train", *SMALL, "method=gan", option, "steps=2", "dataset=stripes"]) == 0
 
 
@@ -113,6 +113,40 @@ def test_a_metric_that_is_described_and_never_measured_is_told(guide: Path) -> N
     path.write_text(path.read_text().replace('return {"certainty": true,', "return {"))
     with pytest.raises(UserError, match="'certainty' has no value in the val split"):
         run(["train", *SMALL, "method=confident", "model=flat", "dataset=stripes", "steps=4"])
+
+
+def test_each_run_is_evaluated_with_its_own_metrics(
+    guide: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = ("model=flat", "dataset=stripes", "steps=2")
+    assert run(["train", *SMALL, "method=confident", *small, "name=first"]) == 0
+    assert run(["train", *SMALL, "method=supervised", *small, "name=second"]) == 0
+    capsys.readouterr()
+    assert run(["evaluate", "first", "second", "--device", "cpu"]) == 0
+    assert "probability of the true class ↑" in capsys.readouterr().out
+
+
+def test_a_val_split_without_two_images_of_a_class_has_no_best_epoch(
+    guide: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, summary = trained(
+        "method=siamese", "model=flat", "dataset=stripes", "dataset.val_fraction=0.001", "steps=2",
+        "eval_every=1",
+    )  # fmt: skip
+    assert summary["best"] == {"step": 2, "val": None}
+    assert "so recall@1 has no value there" in capsys.readouterr().out
+
+
+def test_what_the_first_step_does_not_reach_is_told(
+    guide: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = guide / "rotation.py"
+    path.write_text(
+        path.read_text().replace("self.encoder(turned)", "self.encoder(turned).detach()")
+    )
+    trained("method=rotation", "model=flat", "dataset=stripes", "steps=2")
+    said = " ".join(capsys.readouterr().out.split())
+    assert "warning: without a gradient in the first step, so not trained: 2 parameters (" in said
 
 
 @pytest.mark.parametrize("loggers", ["[tensorboard,csv]", "csv"])

@@ -233,3 +233,13 @@ def test_drawing_leaves_the_table_as_it_is() -> None:
     for number in range(5):
         drawn.draw(number)
     assert torch.equal(data.train.images, before)
+
+
+def test_what_a_method_does_to_its_batch_in_place_stays_there() -> None:
+    batches, fresh = batches_of(dataset(), Labelled), batches_of(dataset(), Labelled)
+    for part in (batches.draw(0).image, batches.draw(0).label, batches.draw(0).index):
+        part.zero_()
+    for number in (0, 1):
+        drawn, expected = batches.draw(number), fresh.draw(number)
+        assert torch.equal(drawn.index, expected.index)
+        assert torch.equal(drawn.label, expected.label)

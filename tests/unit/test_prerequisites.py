@@ -18,7 +18,7 @@ from dlrun.files import write_json
 from dlrun.options import Choice
 from dlrun.runs.folder import RunFolder
 from dlrun.training import prerequisites as module
-from dlrun.training.prerequisites import filled, prerequisites, train_first
+from dlrun.training.prerequisites import filled, prerequisites, ready, train_first
 from dlrun.views.summary import compared_table
 
 
@@ -165,12 +165,17 @@ def test_the_teachers_epochs_are_not_cut_by_the_students_steps() -> None:
 
 
 @pytest.mark.parametrize(
-    "override", ["method.student_tap=stage9", "method.teacher_tap=layer4", "model=mlp"]
-)
+    "override",
+    [
+        "method.student_tap=stage9", "method.teacher_tap=layer4", "model=mlp",
+        "patience=2 dataset.val_fraction=0", "hardware.sync_batchnorm=true",
+    ],
+)  # fmt: skip
 def test_what_does_not_fit_is_told_before_a_teacher_is_trained(override: str) -> None:
     trainer = Trainer()
-    with pytest.raises(UserError, match=r"_tap: got|compares maps"):
-        trainer.prepare(config("loss=attention", "method.baseline=true", override))
+    console = Lines(trainer.said, trainer.heard)
+    with pytest.raises(UserError, match=r"_tap: got|compares maps|patience: there is|batchnorm"):
+        ready(config("loss=attention", "method.baseline=true", *override.split()), console)
     assert trainer.asked == []
 
 

@@ -213,7 +213,7 @@ class TestContract:
             """,
         )
         told = refusal(group, "own_i:Loud")
-        assert told == f"own_i:Loud is not a {group}; expected a subclass of {base}"
+        assert told == f"own_i:Loud (own_i.py:2) is not a {group}; expected a subclass of {base}"
 
     @pytest.mark.parametrize(
         ("group", "body", "told"),
@@ -250,7 +250,10 @@ class TestContract:
     )  # fmt: skip
     def test_names_the_missing_part(self, project: Write, group: str, body: str, told: str) -> None:
         project("own_j.py", derived(group, body))
-        assert refusal(group, "own_j:Mine") == f"own_j:Mine{'' if told[0] == ':' else ' '}{told}"
+        assert (
+            refusal(group, "own_j:Mine")
+            == f"own_j:Mine (own_j.py:3){'' if told[0] == ':' else ' '}{told}"
+        )
 
     @pytest.mark.parametrize(
         ("group", "body"),
@@ -324,4 +327,6 @@ def test_a_loss_may_be_a_function_that_says_what_it_takes(project: Write) -> Non
     )
     assert lookup("loss", "own_loss:mine").kind == "logits"
     told = refusal("loss", "own_loss:bare")
-    assert told.startswith('own_loss:bare is not a loss yet; put @loss("logits"), or another kind')
+    assert told.startswith(
+        'own_loss:bare (own_loss.py:9) is not a loss yet; put @loss("logits"), or another kind'
+    )

@@ -46,6 +46,18 @@ def test_a_step_that_trains_nothing_is_refused_at_once(made: Experiment) -> None
         take_step(made, 0)
 
 
+def test_parameters_that_are_made_in_a_step(made: Experiment) -> None:
+    step = made.method.step
+
+    def making(batch: Any, update: Any) -> Any:
+        made.method.more = torch.nn.Linear(2, 2)
+        return step(batch, update)
+
+    made.method.step = making  # type: ignore[method-assign]
+    with pytest.raises(UserError, match=r"new parameters or buffers \(more.weight, more.bias\)"):
+        take_step(made, 0)
+
+
 @pytest.mark.parametrize(
     ("found", "said"),
     [
