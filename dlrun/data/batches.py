@@ -31,6 +31,8 @@ class Batch(ABC):
     """
 
     needs_labels: ClassVar[bool] = False
+    parts: ClassVar[int] = 1
+    """What each process's share of a batch is a multiple of."""
 
     @classmethod
     def length(cls, data: DataSet) -> int:
@@ -186,6 +188,8 @@ class WithColumns(Batch):
 @dataclass(frozen=True)
 class Grouped(Labelled):
     """As `Labelled`, but four images of one class in turn, for positives in every batch."""
+
+    parts: ClassVar[int] = GROUP
 
     @classmethod
     def length(cls, data: DataSet) -> int:

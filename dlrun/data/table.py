@@ -191,6 +191,11 @@ def domain_rows(data: DataSet, split: str = "train") -> tuple[Tensor, Tensor]:
     return rows[0], rows[1]
 
 
+def some_rows(n: int, most: int, purpose: str) -> Tensor:
+    """At most `most` of n rows, int64, drawn once and for all: the first may be of one class."""
+    return permutation(n, _SPLIT_SEED, purpose)[:most]
+
+
 def no_column(
     key: str, name: str, known: Sequence[str], doubts: Mapping[str, str], expected: str
 ) -> UserError:

@@ -76,7 +76,8 @@ def evaluate(
         if isinstance(method, Validates):
             own = validated(inference, method, table)
         wanted = full or not isinstance(method, Predicts)
-        if isinstance(method, Embeds) and table.labels is not None and wanted:
+        several = table.labels is not None and inference.data.num_classes > 1
+        if isinstance(method, Embeds) and several and wanted:
             numbers |= _features(inference, method, table, full)
         if isinstance(method, HasProjection):
             numbers |= spread(inference.over(table, method.project))
@@ -84,7 +85,7 @@ def evaluate(
             numbers |= code_numbers(inference, method, table, full)
         if isinstance(method, HasLikelihood) and method.likelihood_draws and full:
             numbers |= likelihood(inference, method, table)
-        if isinstance(method, Reconstructs):
+        if isinstance(method, Reconstructs) and len(inference.decoded(table)):
             numbers["reconstruction_error"] = _reconstruction_error(inference, method, table)
             if isinstance(method, Decodes):
                 of_image = table.images[0].numel()
@@ -197,12 +198,14 @@ def code_numbers(
 ) -> dict[str, float]:
     """`active_units`: the dimensions that depend on the image; if `full`, `kl/00`, `kl/01`, ..."""
     means, parts = [], []
-    for batch in inference.batches(table):
+    for batch in inference.batches(table, inference.decoded(table)):
         mu, logvar = method.posterior(batch.image)
         means.append(mu.double())
         parts.append(gaussian_kl_of_each(mu, logvar).double())
-    numbers = {"active_units": float((torch.cat(means).var(0) > _ACTIVE).sum())}
-    if full:
+    numbers = {}
+    if sum(map(len, means)) > 1:  # a single image has no variance
+        numbers["active_units"] = float((torch.cat(means).var(0) > _ACTIVE).sum())
+    if full and parts:
         each = torch.cat(parts).mean(0).tolist()
         numbers |= {f"kl/{dim:02d}": value for dim, value in enumerate(each)}
     return numbers
@@ -234,7 +237,7 @@ def _log_likelihood(method: HasLikelihood, image: Tensor) -> Tensor:
 
 def _reconstruction_error(inference: Inference, method: Reconstructs, table: Table) -> float:
     errors = []
-    for batch in inference.batches(table):
+    for batch in inference.batches(table, inference.decoded(table)):
         difference = method.reconstruct(batch.image) - inference.scale.to_unit(batch.image)
         errors.append(difference.square().flatten(1).mean(1).double())
     return float(torch.cat(errors).mean())

@@ -14,15 +14,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dlrun.data.table import DataSet, PixelScale
+from dlrun.data.table import DataSet, PixelScale, some_rows
 from dlrun.errors import UserError
 from dlrun.evaluation.features import full_precision
+from dlrun.evaluation.inference import batch_of
 from dlrun.models.pretrained import Pretrained, load_whole
 from dlrun.options import Choice
-from dlrun.randomness import permutation, seed_everything
+from dlrun.randomness import seed_everything
 from dlrun.registry import lookup
 
-_BATCH = 250
 _BATCH_LARGE = 32  # of 299 x 299
 _MEASURED = 1000  # train images are enough for the features' scale
 _SIDE = 299  # pixels that Inception sees
@@ -55,7 +55,7 @@ class Extractor:
     scale: PixelScale
     device: torch.device
     unit: float = 1.0
-    batch: int = _BATCH
+    batch: int = _BATCH_LARGE
 
     @full_precision()
     def features(self, images: Tensor) -> Tensor:
@@ -130,8 +130,9 @@ def _extractor(
             module.to(device).eval().requires_grad_(False)
     scale = PixelScale.of("standardized", mean, std).to(device)
     named = f"{data.name.replace(':', '.')}-{name}@{digest[:6]}"
-    extractor = Extractor(named, digest, source, network, head, scale, device)
-    rows = permutation(len(data.train), 0, "features")[:_MEASURED]  # the first may be of one class
+    size = batch_of(*data.image_shape[1:])
+    extractor = Extractor(named, digest, source, network, head, scale, device, batch=size)
+    rows = some_rows(len(data.train), _MEASURED, "features")
     features = extractor.features(data.train.images.cpu()[rows])
     return replace(extractor, unit=float(features.square().mean().sqrt()) or 1.0)
 
@@ -186,7 +187,7 @@ def inception_extractor(
     unit = PixelScale(torch.zeros(1), torch.ones(1)).to(device)
     return Extractor(
         f"{layout.name}@{digest[:6]}", digest, f"{layout.source}, {key}",
-        network.to(device).eval().requires_grad_(False), None, unit, device, batch=_BATCH_LARGE,
+        network.to(device).eval().requires_grad_(False), None, unit, device,
     )  # fmt: skip
 
 

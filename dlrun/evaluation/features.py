@@ -67,7 +67,8 @@ def linear_probe(train: Tensor, labels: Tensor, test: Tensor) -> Tensor:
     x = (train - mean) / std
     classes = int(labels.max()) + 1
     with torch.inference_mode(False), torch.enable_grad():
-        x, labels = x.clone(), labels.clone()  # out of inference mode
+        if x.is_inference():
+            x, labels = x.clone(), labels.clone()
         weight = torch.zeros(classes, x.shape[1], device=x.device, requires_grad=True)
         bias = torch.zeros(classes, device=x.device, requires_grad=True)
         solver = torch.optim.LBFGS(

@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dlrun.data.table import DataSet, domain_rows
+from dlrun.data.table import DataSet, domain_rows, some_rows
 from dlrun.evaluation.extractor import Extractor
 from dlrun.evaluation.fidelity import ENOUGH, Estimate, Manifold, counted, frechet, kernel_distance
-from dlrun.evaluation.inference import BATCH, DIRECTIONS, Inference
+from dlrun.evaluation.inference import DIRECTIONS, Inference, batch_of
 from dlrun.evaluation.mixture import codes_mixture
 from dlrun.methods.abilities import Decodes, Samples, Translates
-from dlrun.randomness import generator, permutation, seed_everything
+from dlrun.randomness import generator, seed_everything
 
 FEWEST = 10
 """Images that each compared set needs."""
@@ -144,19 +144,20 @@ class Quality:
     def _generated(self, inference: Inference) -> list[tuple[str, str, Tensor]]:
         """The comparison that each set of images belongs to, its name, and its images as bytes."""
         method = inference.method
-        self._prepare(method)
+        self._prepare(inference)
         found: list[tuple[str, str, Tensor]] = []
         with inference.evaluating():
             if SAMPLES in self._comparisons:
                 n = len(self._comparisons[SAMPLES].ceiling)
+                size = batch_of(*self.data.image_shape[1:])
                 if isinstance(method, Samples):
                     seed_everything(self.seed, "quality", "prior")
-                    found.append((SAMPLES, "prior", _in_batches(n, method.sample)))
+                    found.append((SAMPLES, "prior", _in_batches(n, size, method.sample)))
                 if isinstance(method, Decodes):
                     seed_everything(self.seed, "quality", "mixture")
                     codes = codes_mixture(inference, method, self.seed).sample
                     device, decode = inference.device, method.decode
-                    images = _in_batches(n, lambda count: decode(codes(count).to(device)))
+                    images = _in_batches(n, size, lambda count: decode(codes(count).to(device)))
                     found.append((SAMPLES, "mixture", images))
             if isinstance(method, Translates):
                 seed_everything(self.seed, "quality", "translations")
@@ -168,13 +169,15 @@ class Quality:
                     found.append((way, way, torch.cat(parts)))
         return found
 
-    def _prepare(self, method: object) -> None:
+    def _prepare(self, inference: Inference) -> None:
         """Computes the features of real images and of the baselines, once."""
         if self._comparisons or self._skipped:
             return
+        method = inference.method
         train, test = (split.images.cpu() for split in (self.data.train, self.data.test))
         if isinstance(method, Samples | Decodes):
-            real, floor = (images[_shuffled(len(images), self.samples)] for images in (test, train))
+            real = test[_some(inference.decoded(self.data.test), self.samples)]
+            floor = train[_some(inference.decoded(self.data.train), self.samples)]
             n = min(len(real), len(floor))
             random = generator(_SHUFFLE, "noise")
             noise = torch.randint(0, 256, (n, *train.shape[1:]), generator=random).byte()
@@ -182,11 +185,8 @@ class Quality:
         if isinstance(method, Translates):
             test_rows, train_rows = (domain_rows(self.data, split) for split in ("test", "train"))
             for way, source, target in zip(DIRECTIONS, (0, 1), (1, 0), strict=True):
-                rows, real = (
-                    test_rows[domain][_shuffled(len(test_rows[domain]), self.samples)]
-                    for domain in (source, target)
-                )
-                floor = train_rows[target][_shuffled(len(train_rows[target]), len(rows))]
+                rows, real = (_some(test_rows[domain], self.samples) for domain in (source, target))
+                floor = _some(train_rows[target], len(rows))
                 self._add(way, test[real], train[floor], test[rows], rows, target)
 
     def _add(
@@ -215,11 +215,11 @@ def as_bytes(unit: Tensor) -> Tensor:
     return unit.float().clamp(0, 1).mul(255).round().byte().cpu()
 
 
-def _in_batches(n: int, generate: Callable[[int], Tensor]) -> Tensor:
-    """n images of `generate(count)`, as bytes."""
-    return torch.cat([as_bytes(generate(min(BATCH, n - done))) for done in range(0, n, BATCH)])
+def _in_batches(n: int, size: int, generate: Callable[[int], Tensor]) -> Tensor:
+    """n images of `generate(count)`, `size` at a time, as bytes."""
+    return torch.cat([as_bytes(generate(min(size, n - done))) for done in range(0, n, size)])
 
 
-def _shuffled(n: int, most: int) -> Tensor:
-    """The first `most` of n rows in a random order."""
-    return permutation(n, _SHUFFLE, "quality")[:most]
+def _some(rows: Tensor, most: int) -> Tensor:
+    """At most `most` of the rows."""
+    return rows[some_rows(len(rows), most, "quality")]

@@ -11,9 +11,16 @@ from dlrun.data.batches import EvalBatch
 from dlrun.data.table import DataSet, PixelScale, Table
 from dlrun.methods.abilities import Direction
 from dlrun.methods.base import Method
+from dlrun.methods.hooks import LearnsSome
 
-BATCH = 250
+_BATCH = 250
+_PIXELS = 2**20  # in a batch: large images go through a network in smaller batches
 DIRECTIONS: tuple[Direction, Direction] = ("a_to_b", "b_to_a")
+
+
+def batch_of(height: int, width: int) -> int:
+    """How many images of that size go through a network at once."""
+    return max(1, min(_BATCH, _PIXELS // (height * width)))
 
 
 @dataclass(frozen=True)
@@ -55,12 +62,21 @@ class Inference:
             return column[part.to(column.device)].to(self.device)
 
         everything = torch.arange(len(table)) if rows is None else rows
-        for part in everything.split(BATCH):
+        for part in everything.split(batch_of(*table.images.shape[2:])):
             yield EvalBatch(
                 self.images(table, part),
                 None if table.labels is None else picked(table.labels),
                 {name: picked(column) for name, column in table.attributes.items()},
             )
+
+    def decoded(self, table: Table) -> Tensor:
+        """The rows of the images that the method's decoder learns, int64: all, unless it says so.
+
+        It is judged on these alone.
+        """
+        if isinstance(self.method, LearnsSome):
+            return self.method.learns(table).cpu().nonzero()[:, 0]
+        return torch.arange(len(table))
 
     def over(
         self, table: Table, function: Callable[[Tensor], Tensor], rows: Tensor | None = None

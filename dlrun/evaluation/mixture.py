@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.distributions import MultivariateNormal
 from torch.nn import functional as F
 
+from dlrun.data.table import some_rows
 from dlrun.evaluation.inference import Inference
 from dlrun.methods.abilities import Embeds
 from dlrun.randomness import generator
@@ -81,7 +82,8 @@ class Mixture:
 
 
 def codes_mixture(inference: Inference, method: Embeds, seed: int) -> Mixture:
-    """A mixture fitted to the codes of the first 1,000 train images."""
+    """A mixture fitted to the codes of 1,000 of the train images that the decoder learns."""
     train = inference.data.train
-    codes = inference.over(train, method.embed, torch.arange(min(_FITTED, len(train))))
+    rows = inference.decoded(train)
+    codes = inference.over(train, method.embed, rows[some_rows(len(rows), _FITTED, "mixture")])
     return Mixture.fitted(codes, _COMPONENTS, seed)

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torch.nn import functional as F
 
-from dlrun.data.table import PixelScale, Table, domain_rows
+from dlrun.data.table import PixelScale, Table, domain_rows, some_rows
 from dlrun.evaluation.features import nearest
 from dlrun.evaluation.inference import DIRECTIONS, Inference
 from dlrun.evaluation.mixture import codes_mixture
@@ -35,13 +35,14 @@ def pictures(inference: Inference, seed: int) -> dict[str, Tensor]:
     seed_everything(seed, "pictures")
     found: dict[str, Tensor] = {}
     with inference.evaluating():
-        if isinstance(method, Reconstructs):
-            image = inference.images(table, torch.arange(min(COLUMNS, len(table))))
+        shown = inference.decoded(table) if isinstance(method, Reconstructs) else ()
+        if isinstance(method, Reconstructs) and len(shown):
+            image = inference.images(table, _rows(inference, table, COLUMNS))
             rows = [inference.scale.to_unit(image), method.reconstruct(image)]
             found["reconstructions"] = grid(rows)
         if isinstance(method, Samples):
             found["samples"] = grid(method.sample(5 * COLUMNS).split(COLUMNS))
-        if isinstance(method, Decodes) and len(table) > 1:
+        if isinstance(method, Decodes) and len(shown) > 1:
             found["interpolations"] = _interpolations(inference, method, table)
             found["traversals"] = _traversals(inference, method, table)
             codes = codes_mixture(inference, method, seed).sample(5 * COLUMNS)
@@ -145,8 +146,14 @@ def _traversals(inference: Inference, method: Decodes, table: Table) -> Tensor:
 
 
 def _codes(inference: Inference, method: Embeds, table: Table, n: int) -> Tensor:
-    """Of the first n images, or of all if there are fewer: (n, D)."""
-    return method.embed(inference.images(table, torch.arange(min(n, len(table))))).float()
+    """Of n images, or of all if there are fewer: (n, D)."""
+    return method.embed(inference.images(table, _rows(inference, table, n))).float()
+
+
+def _rows(inference: Inference, table: Table, n: int) -> Tensor:
+    """The same n images in every picture, of those that a decoder learns."""
+    rows = inference.decoded(table)
+    return rows[some_rows(len(rows), n, "pictures")]
 
 
 def _translations(inference: Inference, method: Translates, split: str) -> Tensor:
@@ -158,7 +165,8 @@ def _translations(inference: Inference, method: Translates, split: str) -> Tenso
     for there, back, chosen, own, other in zip(
         DIRECTIONS, DIRECTIONS[::-1], domain_rows(data, split), names, names[::-1], strict=True
     ):
-        image = inference.images(getattr(data, split), chosen[:COLUMNS])
+        chosen = chosen[some_rows(len(chosen), COLUMNS, "pictures")]
+        image = inference.images(getattr(data, split), chosen)
         translated = method.translate(image, there)
         again = method.translate(inference.seen(translated), back)
         rows += [scale.to_unit(image), translated, again]
@@ -186,10 +194,12 @@ def _predictions(inference: Inference, method: Predicts, table: Table, labels: T
 def _neighbours(inference: Inference, method: Embeds, table: Table) -> Tensor:
     """A row for each of ten images: it, and the train images with the nearest features."""
     train = inference.data.train
+    own = _rows(inference, table, _NEIGHBOURS)
     queries = _codes(inference, method, table, _NEIGHBOURS)
     bank = inference.over(train, method.embed)
     rows = []
-    for query, found in enumerate(nearest(bank, queries, min(COLUMNS - 1, len(train))).cpu()):
+    near = nearest(bank, queries, min(COLUMNS - 1, len(train))).cpu()
+    for query, found in zip(own.tolist(), near, strict=True):
         same = torch.ones(1 + len(found), dtype=torch.bool)
         if train.labels is not None and table.labels is not None:
             same[1:] = train.labels.cpu()[found] == table.labels.cpu()[query]

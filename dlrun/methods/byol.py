@@ -104,7 +104,7 @@ class BYOL(Method):
                 f"be the model's feature width, {f.feature_dim}"
             )
         self.loss = build.loss()
-        self.probe = nn.Linear(f.feature_dim, build.num_classes) if build.num_classes else None
+        self.probe = nn.Linear(f.feature_dim, build.num_classes) if build.num_classes > 1 else None
 
     def parameter_groups(self) -> dict[str, Iterable[nn.Parameter]]:
         """The online network and its predictor; the probe. The target is not trained."""

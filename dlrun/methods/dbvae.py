@@ -17,7 +17,7 @@ recipe=faces_dbvae method.alpha=0.001, one minute of one core (docs/results.md).
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -39,7 +39,7 @@ from dlrun.methods.resampling import (
     positive_rows,
     uniform_weights,
 )
-from dlrun.methods.vae import GaussianCodeMethod
+from dlrun.methods.vae import ENOUGH, GaussianCodeMethod
 from dlrun.options import Count, Fraction, NonEmpty, NonNegative, Positive, Range, Whole
 from dlrun.text import suggest
 
@@ -53,6 +53,8 @@ class HalfWeighted(Labelled):
     With replacement; the others come in shuffled passes. Without a positive class the whole batch
     is drawn by weight.
     """
+
+    parts: ClassVar[int] = 2
 
     @classmethod
     def order(cls, batches: Batches) -> tuple[WeightedOrder, Order | None]:
@@ -222,6 +224,13 @@ class DBVAE(GaussianCodeMethod):
             return logits.detach().softmax(1).amax(1) < config.confidence
         return torch.ones_like(y, dtype=torch.bool) if self.positive is None else y == self.positive
 
+    def learns(self, table: Table) -> Tensor:
+        """I_f(y), bool (N,); where it hangs on the classifier's doubt, any image may be learnt."""
+        every = torch.ones(len(table), dtype=torch.bool, device=table.images.device)
+        if self.config.indicator == "unsure" or table.labels is None:
+            return every
+        return self.indicated(every, table.labels, table.attributes)
+
     def predict(self, image: Tensor) -> Tensor:
         """Logits (B, K)."""
         return self.encode(image)[0]
@@ -245,7 +254,8 @@ class DBVAE(GaussianCodeMethod):
                 f"resampling: only {size:.0f} of {images} images count (effective sample size); "
                 f"raise method.alpha above {self.config.alpha:g}"
             )
-        if numbers.get("active_units", 1) < 1 and self.config.resampling == "latent":
+        enough = update.step >= ENOUGH
+        if enough and numbers.get("active_units", 1) < 1 and self.config.resampling == "latent":
             lines.append(
                 "posterior collapse: the code does not depend on the image, so all images are "
                 "drawn alike; lower method.beta or method.classification"

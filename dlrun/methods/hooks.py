@@ -32,6 +32,14 @@ class Totals(Protocol):
 
 
 @runtime_checkable
+class LearnsSome(Protocol):
+    """Has a decoder that learns a part of the images, such as those of one class."""
+
+    def learns(self, table: Table) -> Tensor:
+        """Which images it learns, bool (N,)."""
+
+
+@runtime_checkable
 class Warns(Protocol):
     """Detects that its training is going wrong."""
 

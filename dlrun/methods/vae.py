@@ -24,6 +24,9 @@ from dlrun.methods.autoencoder import CodeMethod
 from dlrun.methods.base import Builder, Update
 from dlrun.options import Count, Fraction, NonNegative, Positive, Whole
 
+ENOUGH = 100
+"""Steps before which a code that does not depend on the image says nothing."""
+
 
 class GaussianCodeMethod(CodeMethod):
     """Codes with a Gaussian posterior, and N(0, 1) as the prior."""
@@ -159,7 +162,7 @@ class VAE(GaussianCodeMethod):
 
     def warnings(self, numbers: dict[str, float], update: Update) -> list[str]:
         """A posterior that has collapsed to the prior: the decoder ignores the code."""
-        if numbers.get("active_units", self.code_dim) > 0:
+        if update.step < ENOUGH or numbers.get("active_units", self.code_dim) > 0:
             return []
         return [
             f"posterior collapse: the code does not depend on the image (KL {numbers['kl']:.2g} "

@@ -7,11 +7,12 @@ from types import MappingProxyType
 from typing import Any
 
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parameter import is_lazy
 
 from dlrun.config.schema import TrainConfig
 from dlrun.data.augment import is_random
-from dlrun.data.batches import Batches
+from dlrun.data.batches import Batches, TwoViews
 from dlrun.data.info import change, facts_of, info_of, sizes_of
 from dlrun.data.open import open_dataset
 from dlrun.data.table import DataSet, PixelScale
@@ -90,8 +91,14 @@ def _length(config: TrainConfig, data: DataSet) -> tuple[int, int]:
     """Optimizer steps of an epoch and of the run."""
     view = lookup("method", config.method.name).view_for(config.method.options)
     batches = view.length(data) // config.batch_size
-    total = max(1, config.epochs * batches // config.accumulate)
-    return max(1, batches // config.accumulate), min(total, config.steps or total)
+    if batches and config.accumulate > batches:
+        raise UserError(
+            f"accumulate: got {config.accumulate}, but an epoch of {data.name} has {batches} "
+            f"batches of {config.batch_size}; expected an integer in [1, {batches}]"
+        )
+    of_epoch = max(1, batches // config.accumulate)
+    total = config.epochs * of_epoch
+    return of_epoch, min(total, config.steps or total)
 
 
 def facts(data: DataSet) -> dict[str, Any]:
@@ -155,7 +162,12 @@ def assemble(
         steps_per_epoch,
         trained,
         ranks,
-        [*data.report, *build.report, *_left_out(method, groups)],
+        [
+            *data.report,
+            *build.report,
+            *_left_out(method, groups),
+            *_own_norms(config, method, ranks),
+        ],
     )
 
 
@@ -220,6 +232,20 @@ def _left_out(method: Method, groups: Groups) -> list[str]:
         "trained by several optimizers": [name for name, n in named if n > 1],
     }
     return [f"{text}: {some(names)}" for text, names in lines.items() if names]
+
+
+def _own_norms(config: TrainConfig, method: Method, ranks: Ranks) -> list[str]:
+    """A line where each process has batch statistics of its own."""
+    norms = [m for m in method.modules() if isinstance(m, _BatchNorm) and m.training]
+    if ranks.size == 1 or config.hardware.sync_batchnorm or not norms:
+        return []
+    line = (
+        f"batch norm: each of {ranks.size} processes has the statistics of its own "
+        f"{config.batch_size // ranks.size} images"
+    )
+    if issubclass(method.view_for(config.method.options), TwoViews):
+        line += "; with few of them, representations may collapse"
+    return [f"{line}; on GPUs hardware.sync_batchnorm=true makes them those of the whole batch"]
 
 
 def _update(

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import sys
 import time
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ import torch
 
 from dlrun.config.typed import to_plain_types
 from dlrun.errors import Interrupted
-from dlrun.evaluation.baselines import trivial
+from dlrun.evaluation.baselines import too_large, trivial
 from dlrun.evaluation.evaluate import evaluate, teacher_predictions
 from dlrun.evaluation.generated import generates
 from dlrun.evaluation.inference import Inference
@@ -27,7 +28,9 @@ from dlrun.training.assemble import Experiment, build_method
 from dlrun.training.loop import Progress
 from dlrun.training.teacher import side_by_side
 
-_BASELINES = 2  # goes into the key of what is kept: raise it when `trivial` changes
+_BASELINES = 3  # goes into the key of what is kept: raise it when `trivial` changes
+_FRACTIONS = ("accuracy", "knn", "recall_at_1")  # key metrics of methods, in [0, 1]
+_FAR = 0.2  # between val and test
 
 
 def inference_of(experiment: Experiment, method: Method) -> Inference:
@@ -81,7 +84,7 @@ def final_test(
         kept = checkpoint.load_own(folder, folder.best, experiment.hardware.device)
         other.load_state_dict(kept["method"])
         best = test(other)
-    baseline = _trivial(experiment, last, getattr(method, "code_dim", 0))
+    baseline, left_out = _trivial(experiment, last)
     others = {role: read_json(other.summary).get("test") for role, other in compared.items()}
     networks = side_by_side(
         inference_of(experiment, method),
@@ -109,7 +112,7 @@ def final_test(
         "key_metric": key,
         "metrics": to_plain(method.metrics),
         "best": {"step": progress.best_step or progress.step, "val": progress.best_value},
-        "warnings": progress.warnings,
+        "warnings": [*progress.warnings, *_far_from_val(experiment, progress, best), *left_out],
         "networks": networks,
         "generates": generates(method),
         "positive": None if data.positive is None else data.class_names[data.positive],
@@ -118,23 +121,46 @@ def final_test(
     }
 
 
-def _trivial(experiment: Experiment, numbers: dict[str, float], code_dim: int) -> dict[str, float]:
-    """The baselines without training; a function of the data, so computed once and cached.
+def _far_from_val(experiment: Experiment, progress: Progress, best: dict[str, float]) -> list[str]:
+    """A line where the best epoch does much better on val than on test, beyond chance."""
+    key, data = experiment.method.key_metric, experiment.data
+    val, test = progress.best_value, best.get(key or "")
+    if val is None or test is None or key not in _FRACTIONS or val - test < _FAR:
+        return []
+    spread = math.sqrt(0.25 / len(data.val) + 0.25 / len(data.test))
+    if val - test < 4 * spread:
+        return []
+    return [
+        f"{key} is {val:.3f} on val, but {test:.3f} on test: the val images are not like the test "
+        "images; val, which chose the epoch, may be too easy or too like train"
+    ]
 
-    Neighbours and a linear layer of raw pixels take longer than some trainings.
+
+def _trivial(
+    experiment: Experiment, numbers: dict[str, float]
+) -> tuple[dict[str, float], list[str]]:
+    """The baselines without training, and a line for those that would take too long.
+
+    A function of the data, so computed once and cached. Neighbours and a linear layer of raw pixels
+    take longer than some trainings.
     """
-    config, data = experiment.config, experiment.data
+    config, data, method = experiment.config, experiment.data, experiment.method
+    code_dim = getattr(method, "code_dim", 0)
+    inference = inference_of(experiment, method)
+    decoded = inference.decoded(data.train), inference.decoded(data.test)
     names = sorted(name for name in numbers if "/" not in name)
     of = [_BASELINES, data.checksum, to_plain_types(config.dataset), names, code_dim]
+    of += [hashlib.sha256(rows.numpy().tobytes()).hexdigest() for rows in decoded]
     digest = hashlib.sha256(json.dumps(of, sort_keys=True).encode()).hexdigest()[:32]
     kept = cache_folder(config.data_dir) / "baselines" / f"{digest}.json"
     found = read_json(kept)
     if not found:
-        found = trivial(data, "test", numbers, code_dim)
+        found = trivial(data, "test", numbers, code_dim, decoded)
         with suppress(OSError):  # a cache that cannot be written is no reason to lose a run
             kept.parent.mkdir(parents=True, exist_ok=True)
             write_json(kept, found)
-    return found
+    reason = too_large(data, numbers, code_dim)
+    return found, [reason] if reason else []
 
 
 def _peak_memory(experiment: Experiment) -> int | None:

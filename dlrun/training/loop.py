@@ -2,14 +2,15 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from dlrun.errors import CodeError, RunFailed
+from dlrun.errors import CodeError, RunFailed, UserError
 from dlrun.evaluation.evaluate import evaluate
 from dlrun.evaluation.features import queries
 from dlrun.evaluation.inference import Inference
@@ -26,6 +27,7 @@ from dlrun.text import given, some
 from dlrun.training import checkpoint
 from dlrun.training.assemble import Experiment
 
+_ABSURD, _FOR_STEPS = 1e6, 5  # a loss so many times its first value, for so many batches
 _HISTOGRAMS = 16  # of as many columns of a value, those that vary most
 
 
@@ -38,12 +40,15 @@ def take_step(experiment: Experiment, step: int) -> list[dict[str, Tensor]]:
     accumulate, update, metrics = experiment.config.accumulate, experiment.update, []
     method, device = experiment.method, experiment.hardware.device
     known = None if step else method.state_dict().keys()
+    epoch, in_epoch = divmod(step, experiment.steps_per_epoch)
+    of_epoch = max(experiment.batches.length // experiment.config.batch_size, accumulate)
     for part in range(accumulate):
-        number = step * accumulate + part
+        # What is left of an epoch's batches is skipped, so that each epoch begins with a step.
+        number = epoch * of_epoch + in_epoch * accumulate + part
         seed_everything(experiment.config.seed, "step", number, *experiment.ranks.purpose)
         batch = experiment.batches.draw(number)
         update.begin(step, last_batch=part == accumulate - 1)
-        with experiment.hardware.autocast():
+        with experiment.hardware.autocast(), _enough_for_batch_norm(experiment):
             found = method.step(batch, update)
         _check_metrics(found, method.step, device)
         metrics.append({name: value.detach() for name, value in found.items()})
@@ -57,6 +62,22 @@ def take_step(experiment: Experiment, step: int) -> list[dict[str, Tensor]]:
             method.step,
         )
     return metrics
+
+
+@contextmanager
+def _enough_for_batch_norm(experiment: Experiment) -> Iterator[None]:
+    """Raises UserError where batch norm has a single value of each channel: one image, 1 x 1."""
+    try:
+        yield
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        config = experiment.config
+        raise UserError(
+            f"batch_size: got {config.batch_size}, but model {config.model.name} has batch norm on "
+            f"maps of 1 x 1, which needs two images; expected an integer >= "
+            f"{2 * experiment.ranks.size}, or a larger dataset.size"
+        ) from error
 
 
 def _check_metrics(found: object, code: object, device: torch.device) -> None:
@@ -133,6 +154,10 @@ class Progress:
     """The metrics of each step since the last log, still on the device."""
     run: str | None = None
     """The run's identity, which tells it from another run of the same config."""
+    first: dict[str, float] = field(default_factory=dict)
+    """The first value of each loss."""
+    absurd: dict[str, int] = field(default_factory=dict)
+    """For how many batches up to the last log each loss has been absurdly large."""
 
 
 class Loop:
@@ -252,7 +277,7 @@ class Loop:
 
     def _log(self) -> None:
         """The one synchronisation: means over the steps since the last."""
-        means = self._means()
+        means = self._means(is_logged=True)
         self.progress.pending.clear()
         numbers = {f"train/{name}": value for name, value in means.items()}
         numbers["train/lr"] = self.experiment.update.learning_rate
@@ -260,7 +285,7 @@ class Loop:
         self.view.update(self.progress.step, {k: v for k, v in numbers.items() if k != "train/lr"})
         self.tracker.scalars(self.progress.step, {"time/images_per_second": self.view.rate})
 
-    def _means(self) -> dict[str, float]:
+    def _means(self, is_logged: bool = False) -> dict[str, float]:
         pending = self.progress.pending
         if not pending:
             return {}
@@ -270,6 +295,8 @@ class Loop:
         ).cpu()
         table = self.ranks.average(table)
         self._demand_finite(names, table)
+        if is_logged:  # each batch is looked at once
+            self._demand_converging(names, table)
         return dict(zip(names, table.mean(0).tolist(), strict=True))
 
     def _demand_finite(self, names: list[str], table: Tensor) -> None:
@@ -278,16 +305,37 @@ class Loop:
         if not len(wrong):
             return
         row, column = wrong[0].tolist()
-        accumulate = self.experiment.config.accumulate
-        step = self.progress.step - (len(table) - 1 - row) // accumulate
-        value = table[row, column].item()
+        raise self._failed(
+            names[column], table, row, column, "", "; hardware=debug names the operation"
+        )
+
+    def _demand_converging(self, names: list[str], table: Tensor) -> None:
+        """Raises RunFailed where a loss has stayed at an absurd multiple of its first value."""
+        progress = self.progress
+        for column, name in enumerate(names):
+            if not name.startswith("loss"):
+                continue
+            first = progress.first.setdefault(name, abs(table[0, column].item()))
+            absurd = table[:, column].abs() > _ABSURD * max(1.0, first)
+            run = progress.absurd.get(name, 0)
+            for row, value in enumerate(absurd.tolist()):
+                run = run + 1 if value else 0
+                if run == _FOR_STEPS:
+                    times = f", {table[row, column].item() / max(1.0, first):.0e} times its first"
+                    raise self._failed(name, table, row, column, times, "")
+            progress.absurd[name] = run
+
+    def _failed(
+        self, name: str, table: Tensor, row: int, column: int, of: str, hint: str
+    ) -> RunFailed:
+        step = self.progress.step - (len(table) - 1 - row) // self.experiment.config.accumulate
         before = self._saved_step
         kept = (
             f"the checkpoint of step {before} is kept" if before else "no checkpoint was saved yet"
         )
-        raise RunFailed(
-            f"train/{names[column]} is {value:g} at step {step}; {kept}. "
-            "Lower optimizer.lr or set optimizer.clip_norm; hardware=debug names the operation"
+        return RunFailed(
+            f"train/{name} is {table[row, column].item():.4g}{of} at step {step}; {kept}. "
+            f"Lower optimizer.lr or set optimizer.clip_norm{hint}"
         )
 
     def _evaluate(self) -> None:
@@ -325,10 +373,25 @@ class Loop:
             progress.best_value, progress.best_step = numbers[key], progress.step
             if main:
                 checkpoint.save(self.folder.best, self.content())
-        if isinstance(method, Warns) and main:
-            progress.warnings = method.warnings(numbers, experiment.update)
+        if main:
+            progress.warnings = self._odd(numbers)
+            if isinstance(method, Warns):
+                progress.warnings += method.warnings(numbers, experiment.update)
             self.view.warn(progress.warnings)
             self.tracker.text(progress.step, "warnings", progress.warnings)
+
+    def _odd(self, numbers: dict[str, float]) -> list[str]:
+        """A line for what no val metric should be: not a number, or an absurd loss."""
+        wrong = [name for name, value in numbers.items() if not math.isfinite(value)]
+        lines = [f"not finite on val: {', '.join(wrong)}"] if wrong else []
+        if "loss" in numbers and "loss" not in wrong:
+            first = max(1.0, self.progress.first.get("loss", math.inf))
+            if abs(numbers["loss"]) > _ABSURD * first:
+                lines.append(
+                    f"val/loss is {numbers['loss']:.3g} where training began with {first:.3g}: the "
+                    "run has diverged; lower optimizer.lr or set optimizer.clip_norm"
+                )
+        return lines
 
     def _save_due(self) -> bool:
         if self.save_seconds is None:

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, ClassVar, Protocol
 
 from dlrun.options import Choice, Fraction, InSteps, Positive, Range
 from dlrun.registry import lookup
@@ -14,10 +14,12 @@ class Schedule(Protocol):
     """The interface of a schedule: one class for each name of the config group `schedule`."""
 
     Config: type
+    of_run: ClassVar[bool]
+    """Whether progress is that of the whole run, not of what follows the warm-up, as without it."""
 
     @staticmethod
     def factor(config: Any, progress: float) -> float:
-        """The factor of the learning rate, at `progress` in [0, 1) after the warm-up."""
+        """The factor of the learning rate, at `progress` in [0, 1), after the warm-up."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class Constant:
     """1."""
 
     Config = BaseConfig
+    of_run: ClassVar[bool] = False
 
     @staticmethod
     def factor(config: BaseConfig, progress: float) -> float:
@@ -42,6 +45,7 @@ class Cosine:
     """Loshchilov and Hutter 2017, equation 5 without restarts."""
 
     Config = BaseConfig
+    of_run: ClassVar[bool] = False
 
     @staticmethod
     def factor(config: BaseConfig, progress: float) -> float:
@@ -51,6 +55,8 @@ class Cosine:
 
 class Linear:
     """Constant, then straight down."""
+
+    of_run: ClassVar[bool] = True
 
     @dataclass(frozen=True)
     class Config(BaseConfig):
@@ -64,6 +70,8 @@ class Linear:
 
 class Step:
     """Multiplied by `factor` at each milestone."""
+
+    of_run: ClassVar[bool] = True
 
     @dataclass(frozen=True)
     class Config(BaseConfig):
@@ -82,6 +90,8 @@ class OneCycle:
     Both ways along half a cosine, as torch.optim.lr_scheduler.OneCycleLR does; the paper's are
     straight and its fall has a kink. The momentum stays as it is.
     """
+
+    of_run: ClassVar[bool] = False
 
     @dataclass(frozen=True)
     class Config(BaseConfig):
@@ -109,4 +119,5 @@ def rate_factor(choice: Choice, step: int, total: int, steps_per_epoch: int) -> 
     if step < rise:
         return (step + 1) / rise
     kind: Schedule = lookup("schedule", choice.name)
-    return kind.factor(choice.options, (step - rise) / max(1, total - rise))
+    start = 0 if getattr(kind, "of_run", False) else rise
+    return kind.factor(choice.options, (step - start) / max(1, total - start))

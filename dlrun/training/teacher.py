@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from dlrun.errors import UserError
 from dlrun.evaluation.evaluate import teacher_predictions
 from dlrun.evaluation.features import share_equal
-from dlrun.evaluation.inference import BATCH, Inference
+from dlrun.evaluation.inference import Inference, batch_of
 from dlrun.methods.hooks import HasTeacher
 from dlrun.training.hardware import synchronize
 
@@ -93,7 +93,8 @@ def side_by_side(
 
 def _images_per_second(inference: Inference, networks: dict[str, nn.Module]) -> dict[str, float]:
     """Of forward passes over one batch of test images: the median of a few rounds, in turn."""
-    rows = torch.arange(min(BATCH, len(inference.data.test)))
+    size = batch_of(*inference.data.image_shape[1:])
+    rows = torch.arange(min(size, len(inference.data.test)))
     image = inference.images(inference.data.test, rows)
     seconds: dict[str, list[float]] = {name: [] for name in networks}
     with inference.evaluating():

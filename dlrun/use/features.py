@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from dlrun.data.table import Table
+from dlrun.data.table import Table, some_rows
 from dlrun.errors import UserError
 from dlrun.evaluation.features import nearest
 from dlrun.evaluation.pictures import grid
@@ -101,7 +101,9 @@ def codes_of(model: TrainedModel, among: Sequence[str]) -> Tensor:
         UserError: there are fewer than two, or the data set cannot be opened.
     """
     if among:
-        table, unreadable = read_all(find_files(among)[:_CODES], model.image_shape)
+        files = find_files(among)
+        chosen = [files[row] for row in some_rows(len(files), _CODES, "codes").tolist()]
+        table, unreadable = read_all(chosen, model.image_shape)
         if len(table) < 2:
             raise UserError(
                 f"--among: got {len(table)} images and {len(unreadable)} unreadable files, "
@@ -110,7 +112,7 @@ def codes_of(model: TrainedModel, among: Sequence[str]) -> Tensor:
         return model.embed(table)
     data = open_data(model)[0]
     held_out = data.val if len(data.val) else data.test
-    return model.embed(held_out.images[:_CODES])
+    return model.embed(held_out.images[some_rows(len(held_out), _CODES, "codes")])
 
 
 class Sample:

@@ -11,7 +11,7 @@ from torch import Tensor
 from dlrun.data.info import DataInfo
 from dlrun.data.table import DataSet, PixelScale
 from dlrun.errors import UserError
-from dlrun.evaluation.inference import BATCH, Inference
+from dlrun.evaluation.inference import Inference, batch_of
 from dlrun.methods.abilities import (
     Decodes,
     Direction,
@@ -31,7 +31,6 @@ from dlrun.use.images import Image, to_bytes
 
 LABEL = "label"
 """The task whose classes are those of the data set."""
-_PIXELS = 2**20  # in a batch: large images go through a network in smaller batches
 _WEIGHTS = ("method", "optimizers", "scaler")
 _SPAN = 3.0  # standard deviations to each side of a code
 _ABILITIES: dict[str, tuple[type, ...]] = {
@@ -124,8 +123,7 @@ class TrainedModel:
     @property
     def batch(self) -> int:
         """How many images go through the network at once."""
-        _, height, width = self.image_shape
-        return max(1, min(BATCH, _PIXELS // (height * width)))
+        return batch_of(*self.image_shape[1:])
 
     @property
     def class_names(self) -> tuple[str, ...]:

@@ -230,6 +230,7 @@ def test_columns_that_are_not_there_are_told(changes: dict[str, Any], message: s
 def test_it_warns_of_a_few_images_that_count_and_of_codes_that_say_nothing() -> None:
     method = dbvae(rows=100)
     update = updating(method)
+    update.begin(100)
     assert method.warnings({"active_units": 3.0}, update) == []
     method.weights.fill_(0.01)
     assert method.warnings({"active_units": 3.0}, update) == []

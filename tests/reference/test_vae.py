@@ -387,6 +387,8 @@ def test_with_any_posterior_the_weights_average_to_the_likelihood() -> None:
 def test_a_collapsed_posterior_is_named_and_another_is_not() -> None:
     method = vae()
     update = updating(method)
+    assert method.warnings({"active_units": 0.0, "kl": 0.01}, update) == []  # it has just begun
+    update.begin(100)
     (line,) = method.warnings({"active_units": 0.0, "kl": 0.01}, update)
     assert "posterior collapse" in line and "method.free_bits" in line and "0.01 nats" in line
     assert method.warnings({"active_units": 1.0, "kl": 3.0}, update) == []

@@ -150,7 +150,7 @@ def bf16() -> AbstractContextManager[object]:
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that the last batch is an incomplete one."""
-    monkeypatch.setattr(inference_module, "BATCH", 8)
+    monkeypatch.setattr(inference_module, "_BATCH", 8)
 
 
 # --- the numbers ---------------------------------------------------------------------------------
