@@ -142,3 +142,22 @@ def cache_folder(data_dir: str | None = None) -> Path:
     if chosen:
         return Path(chosen).expanduser().absolute()
     return user_cache_path("dlrun", appauthor=False)
+
+
+def free_memory() -> float:
+    """Bytes that a process can still have, on this machine or in this container."""
+    import psutil
+
+    free = float(psutil.virtual_memory().available)
+    if hasattr(psutil, "RLIMIT_AS"):
+        process = psutil.Process()
+        limit = process.rlimit(psutil.RLIMIT_AS)[0]
+        free = free if limit < 0 else min(free, limit - process.memory_info().vms)
+    group = Path("/sys/fs/cgroup")
+    try:
+        most = int((group / "memory.max").read_text())
+        used = int((group / "memory.current").read_text())
+        rows = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        return min(free, most - used + int(rows["inactive_file"]))  # files that can be dropped
+    except (OSError, ValueError, KeyError):  # no such file, or no limit ("max")
+        return free

@@ -32,6 +32,15 @@ def _needs_quotes(text: str) -> bool:
     return True
 
 
+def printable(text: str) -> str:
+    """`text` in one line for a terminal: line breaks and control characters as escapes."""
+    return text if text.isprintable() else "".join(map(_escaped, text))
+
+
+def _escaped(letter: str) -> str:
+    return letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+
+
 def suggest(
     given: str,
     known: Iterable[str],

@@ -13,9 +13,11 @@ def run(arguments: list[str]) -> int:
 
     from dlrun import __version__
     from dlrun.console import Console
+    from dlrun.data.sources.decoded import entries
     from dlrun.files import cache_folder
     from dlrun.registry import lookup, names
     from dlrun.runs.provenance import processor
+    from dlrun.text import readable_size
     from dlrun.training.hardware import measure, native_bf16, pick_device, pick_precision
 
     say = Console().say
@@ -38,7 +40,9 @@ def run(arguments: list[str]) -> int:
         if missing is not None:
             state = "downloaded at first use" if missing(folder) else "here"
             say(f"  {name}: {state}")
-    decoded = list((folder / "image_folder").glob("*.pt"))
-    size = sum(path.stat().st_size for path in decoded) / 1e6
-    say(f"  image_folder: {len(decoded)} decoded folders, {size:,.0f} MB")
+    cache = folder / "image_folder"
+    files = entries(cache)
+    size = readable_size(sum(path.stat().st_size for path in files))
+    count = sum(path.suffix == ".pt" for path in files)
+    say(f"  image_folder: {count} decoded, {size} in {cache} (`dlrun gc decoded` frees old ones)")
     return 0

@@ -136,6 +136,10 @@ def _outputs(parser: Parser) -> None:
     parser.add("--outputs", "where runs are", type=_path, metavar="FOLDER", default="outputs")
 
 
+def _data_dir(parser: Parser) -> None:
+    parser.add("--data-dir", "the data's folder (default: the user's cache)", metavar="FOLDER")
+
+
 def _overrides(parser: Parser) -> None:
     parser.add("overrides", "group=option or key=value; see below", nargs="*", metavar="KEY=VALUE")
     parser.flag("-h --help", "show this help; with group=option, for that option")
@@ -618,6 +622,8 @@ def gc(parser: Parser) -> None:
       checkpoints  last.pt of completed runs older than --days that have a best.pt; they can be
                    used but not trained further
       temporary    unfinished files of processes that were killed
+      decoded      decoded images in the cache, of folders that are gone or have changed, or that
+                   were not used for --days; they are decoded again when needed
 
     Examples:
       dlrun gc --dry-run                         only list them, with their sizes
@@ -627,10 +633,11 @@ def gc(parser: Parser) -> None:
     A run that is being trained is never touched. A failed run that the config of another run names
     is kept and listed (`dlrun rm` deletes it).
     """
-    kinds = ("failed", "empty", "checkpoints", "temporary")
+    kinds = ("failed", "empty", "checkpoints", "temporary", "decoded")
     parser.add("kinds", "default: all kinds", nargs="*", metavar="KIND", choices=kinds)
-    days = "delete checkpoints older than N days"
+    days = "delete checkpoints and decoded images older than N days"
     parser.add("--days", days, type=at_least(0.0), default=30.0, metavar="N")
+    _data_dir(parser)
     _deleting(parser)
     _outputs(parser)
 
@@ -638,7 +645,7 @@ def gc(parser: Parser) -> None:
 @_verb
 def doctor(parser: Parser) -> None:
     """Show the hardware, its speed, what dlrun would use, and which data is here."""
-    parser.add("--data-dir", "the data's folder (default: the user's cache)", metavar="FOLDER")
+    _data_dir(parser)
 
 
 @_verb

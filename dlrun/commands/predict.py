@@ -29,7 +29,7 @@ def run(arguments: list[str]) -> int:
     writer = _table(sheet) if is_table else row_writer(out, kind, sheet.columns)
     unreadable = []
     with writer as write, progress(len(paths)) as advance:
-        for batch, table in read_batches(paths, model.image_shape):
+        for batch, table in read_batches(paths, model.image_shape, model.info.bits):
             predictions = iter(model.predict_tasks(table) if len(table) else ())
             write([sheet.row(r, {} if r.value is None else next(predictions)) for r in batch])
             unreadable += [read for read in batch if read.value is None]
@@ -43,13 +43,13 @@ def run(arguments: list[str]) -> int:
 def _table(sheet: "Sheet") -> "Iterator[Callable[[Sequence[Row]], None]]":
     """Prints rows as they come; names are as wide as those of the first batch."""
     from dlrun.console import Console
-    from dlrun.use.stream import in_a_line
+    from dlrun.text import printable
 
     console, width = Console(), 0
 
     def write(rows: "Sequence[Row]") -> None:
         nonlocal width
-        names = [in_a_line(str(row["file"])) for row in rows]
+        names = [printable(str(row["file"])) for row in rows]
         width = width or min(60, max(map(len, names)))
         for name, row in zip(names, rows, strict=True):
             cut = name if len(name) <= width else f"…{name[1 - width :]}"

@@ -14,7 +14,7 @@ def run(arguments: list[str]) -> int:
 
     paths = find_files(options.images)[: options.n]
     model = open_model(options, "reconstruct")
-    images, unreadable = read_all(paths, model.image_shape)
+    images, unreadable = read_all(paths, model.image_shape, model.info.bits)
     if len(images):
         reconstructions = model.reconstruct(images).split(_COLUMNS)
         pairs = zip((images.float() / 255).split(_COLUMNS), reconstructions, strict=True)

@@ -2,14 +2,13 @@
 
 import re
 import sys
-import warnings
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dlrun.text import short
+from dlrun.text import printable, short
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,8 +26,6 @@ def open_model(options: Namespace, verb: str) -> "TrainedModel":
     import dlrun
     from dlrun.errors import UserError
 
-    # Pillow's warnings about odd files; the unreadable ones are named at the end.
-    warnings.filterwarnings("ignore", module=r"PIL\b")
     model = dlrun.load(options.run, options.which, outputs=options.outputs, device=options.device)
     try:
         model.require(verb)
@@ -97,11 +94,9 @@ def report_unreadable(unreadable: "Sequence[Read[Any]]", total: int) -> int:
     """Names the files that could not be read on stderr; the exit code, 1 if there are any."""
     if not unreadable:
         return 0
-    from dlrun.use.stream import in_a_line
-
     note(f"dlrun: {len(unreadable)} of {total} files could not be read:")
     for read in unreadable:
-        note(f"  {in_a_line(read.path)}: {read.error}")
+        note(f"  {printable(read.path)}: {read.error}")
     return 1
 
 

@@ -11,7 +11,7 @@ def run(arguments: list[str]) -> int:
     """Translates what is not in the folder yet; exit code 1 if some could not be read."""
     options = parse("translate", arguments)
 
-    from dlrun.data.sources.image_folder import images_below
+    from dlrun.data.sources.layout import images_below
     from dlrun.use.pictures import translate_files
 
     source, target = options.images, options.out

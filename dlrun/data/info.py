@@ -38,7 +38,8 @@ class DataInfo:
     `image_shape` is (C, H, W). `mean` and `std` are those of each channel in [0, 1]; `checksum` is
     of images, labels and attributes; `domains` are A and B, or none; `positive` is the class that
     counts as positive; `value_names` name the values of an attribute by their number;
-    `doubts` are columns that may be classes or numbers, and why.
+    `doubts` are columns that may be classes or numbers, and why; `bits` are those that images of
+    16 bits use, so that 2^bits - 1 is white.
     """
 
     image_shape: tuple[int, int, int]
@@ -51,6 +52,7 @@ class DataInfo:
     positive: int | None = None
     value_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     doubts: Mapping[str, str] = field(default_factory=dict)
+    bits: int = 16
 
 
 def info_of(data: DataSet) -> DataInfo:
@@ -66,6 +68,7 @@ def info_of(data: DataSet) -> DataInfo:
         data.positive,
         data.value_names,
         data.doubts,
+        data.bits,
     )
 
 

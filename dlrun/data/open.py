@@ -13,9 +13,10 @@ from dlrun.errors import CodeError, UserError
 from dlrun.files import cache_folder
 from dlrun.options import Choice
 from dlrun.registry import lookup
-from dlrun.text import given, suggest
+from dlrun.text import given, printable, suggest
 
 _MOST_GROUPS = 64  # a table that a person reads
+_MOST_CLASSES = 10  # in a line
 
 
 def open_dataset(
@@ -40,10 +41,10 @@ def open_dataset(
     splits = source.load(options, cache_folder(data_dir))
     if wrong := _wrong(splits):
         raise CodeError(f"load() returned {wrong}", source.load)
-    whole = splits.train
-    stays, held = hold_out(whole.labels, len(whole), options.val_fraction, "val")
-    tables = (whole.subset(stays), whole.subset(held), splits.test)
-    checksum = splits.checksum or f"{whole.checksum()[:32]}{splits.test.checksum()[:32]}"
+    tables = _three(splits, options.val_fraction)
+    checksum = splits.checksum or "".join(
+        table.checksum()[:32] for table in (splits.train, splits.val, splits.test) if table
+    )
     positive = _positive(options.positive, splits.class_names)
     done = Biased(tables, {}, (), ())
     if bias is not None and bias.active:
@@ -68,7 +69,8 @@ def open_dataset(
         positive=positive,
         groups=_groups(groups, train, splits.doubts),
         value_names={**splits.value_names, **done.value_names},
-        report=(*splits.notes, *done.report),
+        bits=splits.bits,
+        report=(understood(splits, tables), *splits.notes, *done.report),
         doubts=splits.doubts,
     )
     count = len(data.combinations()) if data.groups else 0
@@ -78,6 +80,40 @@ def open_dataset(
             f"{_MOST_GROUPS}"
         )
     return data
+
+
+def _three(splits: Splits, val_fraction: float) -> tuple[Table, Table, Table]:
+    """Train, val and test; val is held out of train where the data set has none."""
+    whole = splits.train
+    if splits.val is not None:
+        return whole, splits.val, splits.test
+    stays, held = hold_out(whole.labels, len(whole), val_fraction, "val")
+    stay = whole.subset(stays) if len(held) else whole
+    return stay, whole.subset(held), splits.test
+
+
+def understood(splits: Splits, tables: tuple[Table, Table, Table]) -> str:
+    """In a line, what a data set was taken for.
+
+    Its classes, with the images of each in train and what is held out of it; where val and test are
+    from; and what was not read.
+    """
+    names, labels = splits.class_names, splits.train.labels
+    held = splits.test.labels if splits.held_out else None
+    total = len(splits.train) + (len(splits.test) if splits.held_out else 0)
+    parts = [f"{total:,} images without classes"]
+    if names and labels is not None:
+        counts = (labels if held is None else torch.cat([labels, held])).bincount().tolist()
+        listed = [f"{printable(name)} ({n:,})" for name, n in zip(names, counts, strict=False)]
+        more = f" and {len(names) - _MOST_CLASSES:,} more" if len(names) > _MOST_CLASSES else ""
+        parts = [f"classes: {', '.join(listed[:_MOST_CLASSES])}{more}"]
+    is_own = {"val": splits.val is not None, "test": not splits.held_out}
+    for split, table in (("val", tables[1]), ("test", tables[2])):
+        where = splits.places.get(split) or ("held out" if len(table) and not is_own[split] else "")
+        parts.append(f"{split}: {where} ({len(table):,})" if where else f"{split}: {len(table):,}")
+    if splits.left_out:
+        parts.append(f"left out: {splits.left_out}")
+    return "; ".join(parts)
 
 
 def _wrong(splits: object) -> str | None:

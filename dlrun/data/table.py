@@ -116,7 +116,8 @@ class DataSet:
     `val` chooses the best epoch, `test` is touched once at the end. `mean` and `std`, each (C,) in
     units of [0, 1], are those of the train split. `positive` is the class that counts as positive,
     None where none does. `groups` are the columns whose combinations the test is reported for.
-    `value_names` name the values of a column, where they have names. `report` is for people.
+    `value_names` name the values of a column, where they have names. `bits` are those that images
+    of 16 bits use. `report` is for people; its first line says what was understood.
     `doubts` are columns that were not read, as they may be classes or numbers, and why.
     """
 
@@ -132,6 +133,7 @@ class DataSet:
     positive: int | None = None
     groups: tuple[str, ...] = ()
     value_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    bits: int = 16
     report: tuple[str, ...] = ()
     doubts: Mapping[str, str] = field(default_factory=dict)
 

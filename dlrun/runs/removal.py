@@ -13,7 +13,7 @@ from dlrun.runs.folder import RunFolder
 from dlrun.runs.run import Run
 from dlrun.runs.select import Selection
 
-KINDS = ("failed", "empty", "checkpoints", "temporary")
+KINDS = ("failed", "empty", "checkpoints", "temporary", "decoded")
 _GRACE = 3600.0  # seconds in which a folder that was just claimed may still become a run
 _DAY = 86_400.0
 

@@ -8,12 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import psutil
-
 from dlrun.config.schema import SweepConfig, TrainConfig
 from dlrun.config.signature import signature
 from dlrun.config.typed import to_plain_types
-from dlrun.files import exclusive, read_json, read_jsonl, write_json
+from dlrun.files import exclusive, free_memory, read_json, read_jsonl, write_json
 from dlrun.runs.folder import RunFolder
 from dlrun.runs.provenance import CGROUP, cores
 
@@ -203,7 +201,7 @@ def divide(settings: SweepConfig, configs: list[TrainConfig]) -> Slots:
     why = f"{len(gpus)} GPUs" if gpus else f"{here} cores"
     if settings.jobs == "auto":
         jobs = min(len(configs), max(1, len(gpus) // devices if gpus else here // threads))
-        room = max(1, int(_free_memory() // (_JOB_MEMORY * devices)))
+        room = max(1, int(free_memory() // (_JOB_MEMORY * devices)))
         if room < jobs:
             jobs, why = room, "as many as memory has room for"
     else:
@@ -235,16 +233,6 @@ def _gpus() -> tuple[str, ...]:
     import torch
 
     return tuple(str(number) for number in range(torch.cuda.device_count()))
-
-
-def _free_memory() -> float:
-    """Bytes available to new processes, on this machine or in this container."""
-    free = float(psutil.virtual_memory().available)
-    try:
-        limit = int((CGROUP / "memory.max").read_text())
-        return min(free, limit - int((CGROUP / "memory.current").read_text()))
-    except (OSError, ValueError):  # no such file, or no limit ("max")
-        return free
 
 
 def out_of_memory_kills() -> int:

@@ -41,7 +41,7 @@ def open_data(
     is_other = any(key == "dataset" or "@" in key for key in keys)
     section, folder = _section(model.config, overrides, is_other)
     channels, height, width = model.image_shape
-    for key, value in (("size", height), ("channels", channels)):
+    for key, value in (("size", height), ("channels", channels), ("bits", model.info.bits)):
         if key in section and f"dataset.{key}" not in keys and height == width:
             section = {**section, key: value}
     tasks = model.method.tasks if isinstance(model.method, PredictsTasks) else ()

@@ -15,9 +15,10 @@ from dlrun.data.table import Table, some_rows
 from dlrun.errors import UserError
 from dlrun.evaluation.features import nearest
 from dlrun.evaluation.pictures import grid
+from dlrun.text import printable
 from dlrun.use.data import open_data
 from dlrun.use.model import TrainedModel
-from dlrun.use.stream import Read, find_files, in_a_line, read_all, read_batches
+from dlrun.use.stream import Read, find_files, read_all, read_batches
 
 Way = Literal["pca", "tsne", "umap"]
 _THUMBNAIL = 64  # pixels: TensorBoard puts all of them into one picture
@@ -82,11 +83,11 @@ def of_files(model: TrainedModel, paths: list[str], advance: Callable[[int], Non
     unreadable: list[Read[Tensor]] = []
 
     def parts() -> Iterator[Part]:
-        for batch, table in read_batches(paths, model.image_shape):
+        for batch, table in read_batches(paths, model.image_shape, model.info.bits):
             unreadable.extend(read for read in batch if read.value is None)
             if len(table):
                 good = [read.path for read in batch if read.value is not None]
-                names = [in_a_line(path) for path in good]
+                names = [printable(path) for path in good]
                 labels = [Path(name).parent.name for name in names] if labelled else None
                 yield Part(model.embed(table), names, labels, table)
             advance(len(batch))
@@ -103,7 +104,7 @@ def codes_of(model: TrainedModel, among: Sequence[str]) -> Tensor:
     if among:
         files = find_files(among)
         chosen = [files[row] for row in some_rows(len(files), _CODES, "codes").tolist()]
-        table, unreadable = read_all(chosen, model.image_shape)
+        table, unreadable = read_all(chosen, model.image_shape, model.info.bits)
         if len(table) < 2:
             raise UserError(
                 f"--among: got {len(table)} images and {len(unreadable)} unreadable files, "

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PILImage
-from PIL import ImageOps
 from torch import Tensor
 
-from dlrun.data.sources.decoding import decode_file, fitted, flatten_mode, reason
+from dlrun.data.sources.decoding import decode_file, fitted, reason, upright
 from dlrun.errors import UserError
+from dlrun.text import printable
 
 Image = str | PathLike[str] | PILImage.Image | NDArray[Any] | Tensor
 """A file, a PIL image of any mode, an array (H, W) or (H, W, C) of uint8, or a tensor (C, H, W) of
@@ -19,8 +19,10 @@ uint8 or of floats in [0, 1]."""
 Shape = tuple[int, int, int]
 
 
-def to_bytes(image: Image, shape: Shape) -> Tensor:
+def to_bytes(image: Image, shape: Shape, bits: int = 16) -> Tensor:
     """uint8 (C, H, W) of `shape`: turned upright, resized and cropped as in training.
+
+    `bits` are those that images of 16 bits use.
 
     Raises:
         UserError: it cannot be read, or is not an image.
@@ -28,9 +30,9 @@ def to_bytes(image: Image, shape: Shape) -> Tensor:
     if isinstance(image, str | PathLike):
         path = fspath(image)
         try:
-            return decode_file(path, shape)
+            return decode_file(path, shape, bits)
         except Exception as error:  # each decoder fails in its own way
-            raise UserError(f"{path}: {reason(error, path)}") from error
+            raise UserError(f"{printable(path)}: {reason(error, path)}") from error
     if isinstance(image, Tensor):
         image = _array_of(image)
     if isinstance(image, np.ndarray):
@@ -41,7 +43,7 @@ def to_bytes(image: Image, shape: Shape) -> Tensor:
             "C) or a tensor (C, H, W)"
         )
     try:
-        return fitted(flatten_mode(ImageOps.exif_transpose(image)), shape)
+        return fitted(upright(image, bits), shape)
     except (ValueError, OSError) as error:
         raise UserError(f"the image cannot be used: {error}") from error
 

@@ -361,5 +361,5 @@ class TrainedModel:
             images = list(images)
         single = not isinstance(images, list | tuple)
         listed: Any = [images] if single else images
-        rows = [to_bytes(image, self.image_shape) for image in listed]
+        rows = [to_bytes(image, self.image_shape, self.info.bits) for image in listed]
         return torch.stack(rows) if rows else torch.empty(0, *self.image_shape).byte(), single

@@ -110,8 +110,8 @@ def translate_files(
     """
 
     def decode(path: str) -> tuple[Tensor, Size]:
-        picture, size = open_picture(path, model.image_shape)
-        return stretched(picture, model.image_shape), size
+        picture = open_picture(path, model.image_shape, model.info.bits)
+        return stretched(picture.image, model.image_shape), picture.size
 
     unreadable = []
     with ThreadPoolExecutor() as pool:

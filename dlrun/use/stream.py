@@ -1,6 +1,7 @@
 """Finding image files, and reading them as a stream that is never whole in memory."""
 
 import glob
+import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,13 +13,16 @@ import torch
 from torch import Tensor
 
 from dlrun.data.sources.decoding import decode_file, reason
-from dlrun.data.sources.image_folder import SUFFIXES, images_below
+from dlrun.data.sources.layout import SUFFIXES, LeftOut, images_below
 from dlrun.errors import UserError
+from dlrun.text import printable
 from dlrun.use.images import Shape
 
 BATCH = 128
 _THREADS = 16  # more only wait for the interpreter's lock
 _AHEAD = 2  # batches that are decoded while one is being used
+
+_log = logging.getLogger("dlrun")
 
 T = TypeVar("T")
 
@@ -45,7 +49,9 @@ def find_files(given: Sequence[str]) -> list[str]:
     for text in given:
         paths = _expand(text)
         if not paths:
-            raise UserError(f"{text}: no image there; expected {', '.join(SUFFIXES[:6])} files")
+            raise UserError(
+                f"{printable(text)}: no image there; expected {', '.join(SUFFIXES[:6])} files"
+            )
         found.update(dict.fromkeys(paths))
     return list(found)
 
@@ -53,13 +59,19 @@ def find_files(given: Sequence[str]) -> list[str]:
 def _expand(text: str) -> list[str]:
     path = os.path.expanduser(text)
     if os.path.isdir(path):
-        return images_below(path)
+        left = LeftOut(path)
+        found = images_below(path, left=left)
+        if str(left):
+            _log.warning("%s: left out: %s", printable(text), left)
+        return found
     if os.path.isfile(path):
         return [path]
+    if os.path.exists(path):
+        raise UserError(f"{printable(text)}: a pipe or device, expected an image file or a folder")
     matches = sorted(glob.glob(path, recursive=True))
     if not matches:
         what = "nothing matches it" if glob.has_magic(path) else "no such file or folder"
-        raise UserError(f"{text}: {what}")
+        raise UserError(f"{printable(text)}: {what}")
     return [p for p in matches if os.path.isfile(p) and p.lower().endswith(SUFFIXES)]
 
 
@@ -88,29 +100,26 @@ def stream(
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def read_batches(paths: Sequence[str], shape: Shape) -> Iterator[tuple[list[Read[Tensor]], Tensor]]:
-    """Batches of files, and uint8 (N, *shape) of those that could be read."""
-    for batch in stream(paths, lambda path: decode_file(path, shape)):
+def read_batches(
+    paths: Sequence[str], shape: Shape, bits: int
+) -> Iterator[tuple[list[Read[Tensor]], Tensor]]:
+    """Batches of files, and uint8 (N, *shape) of those that could be read.
+
+    `bits` are those that images of 16 bits use.
+    """
+    for batch in stream(paths, lambda path: decode_file(path, shape, bits)):
         good = [read.value for read in batch if read.value is not None]
         yield batch, torch.stack(good) if good else torch.empty(0, *shape, dtype=torch.uint8)
 
 
-def read_all(paths: Sequence[str], shape: Shape) -> tuple[Tensor, list[Read[Tensor]]]:
+def read_all(paths: Sequence[str], shape: Shape, bits: int) -> tuple[Tensor, list[Read[Tensor]]]:
     """uint8 (N, *shape) of the files that can be read, and the others."""
-    batches = list(read_batches(paths, shape))
+    batches = list(read_batches(paths, shape, bits))
     unreadable = [read for batch, _ in batches for read in batch if read.value is None]
     tables = [table for _, table in batches] or [torch.empty(0, *shape, dtype=torch.uint8)]
     return torch.cat(tables), unreadable
 
 
-def in_a_line(text: str) -> str:
-    """A name for a terminal: line breaks and control characters as escapes."""
-    return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
-        for letter in text
-    )
-
-
-def printable(path: str | Path) -> str:
+def writable(path: str | Path) -> str:
     """A name as it can be written; one that is not UTF-8 with escapes."""
     return str(path).encode(errors="backslashreplace").decode()

@@ -16,7 +16,7 @@ from dlrun.errors import UserError
 from dlrun.files import output_file
 from dlrun.use.features import Part
 from dlrun.use.model import LABEL, Prediction
-from dlrun.use.stream import Read, printable
+from dlrun.use.stream import Read, writable
 
 Row = Mapping[str, str | float | None]
 Write = Callable[[Sequence[Row]], object]
@@ -147,7 +147,7 @@ class Sheet:
 
     def row(self, read: Read[Tensor], predicted: Mapping[str, Prediction | float]) -> Row:
         """Of a file and its predictions, which are empty if it cannot be read."""
-        row = dict.fromkeys(self.columns) | {"file": printable(read.path)}
+        row = dict.fromkeys(self.columns) | {"file": writable(read.path)}
         for task, value in predicted.items():
             values: list[str | float] = [value] if isinstance(value, float) else []
             if isinstance(value, Prediction):

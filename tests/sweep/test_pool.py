@@ -134,7 +134,7 @@ def test_slots(monkeypatch: pytest.MonkeyPatch) -> None:
     free = 64 * 2.0**30
     monkeypatch.setattr(slots, "cores", lambda: 8)
     monkeypatch.setattr(slots, "_gpus", lambda: ("0", "1"))
-    monkeypatch.setattr(slots, "_free_memory", lambda: free)
+    monkeypatch.setattr(slots, "free_memory", lambda: free)
     auto = SweepConfig("auto", None, False)
     assert divide(auto, [CONFIG] * 20).jobs == 8
     assert divide(auto, [CONFIG] * 3).threads == 2

@@ -266,7 +266,8 @@ def opened(root: Path | str, data_dir: Path | None = None, **changed: Any) -> Da
     standard = {
         "val_fraction": 0.3, "domains": None, "positive": None,
         "root": str(root), "size": 6, "channels": "auto",
-        "test_fraction": 0.25, "bad_files": "error", "attributes": "attributes.csv",
+        "bits": "auto", "test_fraction": 0.25, "bad_files": "error",
+        "attributes": "attributes.csv",
         "numbers": ("grey",), "categories": (), "label": None,
     }  # fmt: skip
     config = ImageFolder.Config(**(standard | changed))

@@ -15,9 +15,12 @@ from PIL import Image, features
 from torch import Tensor
 
 from dlrun.data.open import open_dataset
-from dlrun.data.sources import decoding
+from dlrun.data.sources import decoding, image_folder
 from dlrun.data.sources.base import Splits
-from dlrun.data.sources.image_folder import ImageFolder, find_images
+from dlrun.data.sources.decoded import unused
+from dlrun.data.sources.image_folder import ImageFolder
+from dlrun.data.sources.layout import find_images, images_below
+from dlrun.data.table import DataSet
 from dlrun.errors import UserError
 from dlrun.options import Choice
 
@@ -29,7 +32,7 @@ def options(root: Path, **changed: Any) -> ImageFolder.Config:
     standard = {
         "val_fraction": 0.1, "domains": None, "positive": None,
         "root": str(root), "size": 8, "channels": "auto",
-        "test_fraction": 0.25, "bad_files": "error", "attributes": None,
+        "bits": "auto", "test_fraction": 0.25, "bad_files": "error", "attributes": None,
         "numbers": (), "categories": (), "label": None,
     }  # fmt: skip
     return ImageFolder.Config(**(standard | changed))
@@ -49,13 +52,13 @@ def save(
 
 def one(path: Path, size: int = 8, channels: int = 3) -> Tensor:
     """The decoded file, uint8 (C, size, size)."""
-    images, reasons = decoding.decode([str(path)], size, channels)
-    assert reasons == [None]
-    return images[0]
+    found = decoding.decode([str(path)], size, channels, bits=16)
+    assert found.reasons == [None]
+    return found.images[0]
 
 
 def reason(path: Path) -> str:
-    found = decoding.decode([str(path)], 8, 3)[1][0]
+    found = decoding.decode([str(path)], 8, 3).reasons[0]
     assert found is not None
     return found
 
@@ -81,9 +84,9 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     calls: list[list[str]] = []
     original = decoding.decode
 
-    def spy(paths: list[str], size: int, channels: int) -> Any:
+    def spy(paths: list[str], *how: Any) -> Any:
         calls.append(list(paths))
-        return original(paths, size, channels)
+        return original(paths, *how)
 
     monkeypatch.setattr(decoding, "decode", spy)
     return calls
@@ -209,6 +212,45 @@ def test_exif_orientation(tmp_path: Path, orientation: int, suffix: str) -> None
         assert (got[:, y, x].int() - torch.tensor(value)).abs().max() < 8
 
 
+UPRIGHT = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x02\0\x04\0\0\0top\0" + bytes(4)  # as text
+DAMAGED_EXIF = [b"Exif\0\0garbage!", b"Exif\0\0II*", b"II*\0\xff\xff\xff\xff", b""]
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp"])
+@pytest.mark.parametrize("exif", [*DAMAGED_EXIF, UPRIGHT])
+def test_an_image_with_damaged_exif_is_read_unrotated(
+    tmp_path: Path, suffix: str, exif: Any
+) -> None:
+    path = save(tmp_path / f"photo.{suffix}", (9, 200, 9), exif=exif)
+    assert abs(one(path)[1, 0, 0].item() - 200) < 4
+
+
+def test_a_large_photograph_is_reduced_and_another_large_image_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoding, "_MOST_PIXELS", 40_000)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10_000)
+    assert colour(one(save(tmp_path / "wide.jpg", WHITE, (390, 390)))) == WHITE
+    for name, size in (("wide.png", (390, 390)), ("wider.jpg", (4000, 390)), ("a.gif", (201, 200))):
+        path = save(tmp_path / name, size=size)
+        assert "pixels" in reason(path) and "save it smaller than 40,000" in reason(path)
+
+
+def test_sixteen_bits_are_scaled_by_the_range_of_the_set(tmp_path: Path) -> None:
+    values = {0: 0, 1000: 62, 2047: 127, 4000: 249}
+    for value in values:
+        save(tmp_path / "root" / f"{value}.png", value, mode="I;16")
+    save(tmp_path / "root" / "photo.png", 77, mode="L")
+    splits = load(tmp_path / "root")
+    assert splits.bits == 12
+    got = sorted(int(image.max()) for table in splits[:2] for image in table.images)
+    assert got == sorted([*values.values(), 77])
+    assert any("12 bits, 0 to 4095 (dataset.bits)" in note for note in splits.notes)
+    path = str(tmp_path / "root" / "2047.png")
+    assert decoding.decode_file(path, (1, 8, 8), splits.bits).max() == 127
+    assert decoding.decode_file(path, (1, 8, 8), 10).max() == 255  # brighter than white
+
+
 def test_an_image_of_the_right_size_is_kept_bit_for_bit(tmp_path: Path) -> None:
     pixels = torch.randint(0, 256, (3, 8, 8), generator=torch.Generator().manual_seed(0)).byte()
     image = Image.frombytes("RGB", (8, 8), pixels.permute(1, 2, 0).contiguous().numpy().tobytes())
@@ -307,21 +349,19 @@ def test_hundreds_of_unreadable_files_are_all_named(root: Path) -> None:
 
 
 def test_skipped_files_are_left_out_and_named_at_every_run(
-    root: Path, caplog: pytest.LogCaptureFixture, decoded: list[list[str]]
+    root: Path, decoded: list[list[str]]
 ) -> None:
     good = load(root)
     bad = bad_files(root / "cat")
-    caplog.set_level(logging.INFO, "dlrun")
     for _ in range(2):
-        caplog.clear()
         splits = load(root, bad_files="skip")
         for split, expected in zip(splits[:2], good[:2], strict=True):
             assert torch.equal(split.images, expected.images)
             assert torch.equal(split.labels, expected.labels)
-        told = [record.getMessage() for record in caplog.records if "left out" in record.message]
-        assert len(told) == 1 and "7 of 15 files" in told[0]
-        assert all(name in told[0] for name in bad)
-    assert len(decoded) == 2  # one for each bad_files
+        said = [note for note in splits.notes if "left out" in note]
+        assert len(said) == 1 and "7 of 15 files" in said[0]
+        assert all(name in said[0] for name in bad)
+    assert len(decoded) == 2
     with pytest.raises(UserError, match="7 of 15"):
         load(root)
 
@@ -372,9 +412,8 @@ LAYOUTS: dict[str, Layout] = {
         ("a", "b"), [("train/a/1.png", 0), ("train/b/2.png", 1)],
         [("test/a/3.png", 0), ("test/b/4.png", 1)],
     ),
-    "train/a/1.png train/b/2.png val/a/3.png val/b/4.png": (
-        ("a", "b"), [("train/a/1.png", 0), ("train/b/2.png", 1)],
-        [("val/a/3.png", 0), ("val/b/4.png", 1)],
+    "train/a/1.png train/b/2.png val/a/3.png val/b/4.png": (  # which is no test split
+        ("a", "b"), [("train/a/1.png", 0), ("train/b/2.png", 1)], [],
     ),
     "train/a/1.png train/b/2.png": (
         ("a", "b"), [("train/a/1.png", 0), ("train/b/2.png", 1)], [],
@@ -412,13 +451,132 @@ def test_which_files_are_in_which_split_of_which_class(tmp_path: Path, names: st
     assert found(tmp_path) == (train, test)
 
 
-def test_test_comes_before_val_and_that_is_said(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    touch(tmp_path, *(f"{split}/a/1.png" for split in ("train", "val", "test")))
-    caplog.set_level(logging.INFO, "dlrun")
-    assert found(tmp_path)[1] == [("test/a/1.png", 0)]
-    assert "val/ is not read" in caplog.text
+SPELLINGS = {
+    "train": ("Train", "training", "TRAINING", "training_set", "train-images", "Train Data"),
+    "val": ("valid", "Validation", "dev", "VAL", "validation_set"),
+    "test": ("Test", "testing", "TESTING", "eval", "Evaluation", "test_set"),
+}
+
+
+ONE_EACH = [(split, name) for split, names in SPELLINGS.items() for name in names]
+
+
+@pytest.mark.parametrize(("split", "name"), ONE_EACH)
+def test_a_split_may_be_spelt_in_any_usual_way(tmp_path: Path, split: str, name: str) -> None:
+    folders = {"train": "train", "val": "val", "test": "test"} | {split: name}
+    for number, folder in enumerate(folders.values()):
+        touch(tmp_path, f"{folder}/a/{number}.png", f"{folder}/b/{number}.png")
+    files = find_images(tmp_path)
+    assert files.class_names == ("a", "b")
+    for number, part in enumerate((files.train, files.val, files.test)):
+        assert [Path(path).name for path, _ in part] == [f"{number}.png"] * 2
+    assert files.places == {s: f"{folders[s]}/" for s in ("val", "test")}
+
+
+def told(root: Path) -> tuple[str, str]:
+    """What is said to be left out, and the notes."""
+    files = find_images(root)
+    return str(files.left_out), "; ".join(files.notes)
+
+
+TOLD: dict[str, tuple[str, str]] = {
+    "train/a/1.png train/b/1.png test/1.png test/2.png": (
+        "2 images, test/ (without labels)", "it has no class folders; test is held out of train",
+    ),
+    "train/a/1.png train/b/1.png test/unknown/1.png": (
+        "1 image, test/ (other classes)", "its folders (unknown) are no classes of train",
+    ),
+    "train/a/1.png train/b/1.png test/notes.txt": (
+        "1 file (.txt)", "test/ has no image; test is held out of train (dataset.test_fraction)",
+    ),
+    "train/a/1.png train/b/1.png test/a/1.png": ("", "test/ has no image of b"),
+    "train/a/1.png train/b/1.png test/a/1.png test/c/1.png": (
+        "1 image, test/c/ (no class of train)", "test/ has no image of b",
+    ),
+    "train/1.png train/2.png test/a/1.png": ("", "the classes of test/ are not used"),
+    "train/a/1.png train/b/1.png extra/1.png x.png": ("2 images, extra/ (no split)", ""),
+    "pets/cat/1.png pets/dog/1.png": (
+        "", "the only class is pets, which has the folders cat, dog; if these are the classes",
+    ),
+    "a/1.png b/2.png heic/3.heic loose.png": (
+        "1 image, 1 file (.heic), heic/ (no image)", "1 images lie in",
+    ),
+    "a/1.png b/2.png a/notes.txt a/1.HEIC b/2.heic b/Makefile": (
+        "4 files (.heic, .txt, no ending)", "",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("names", TOLD)
+def test_what_is_not_read_is_told(tmp_path: Path, names: str) -> None:
+    touch(tmp_path, *names.split())
+    left_out, notes = told(tmp_path)
+    assert left_out == TOLD[names][0]
+    assert TOLD[names][1] in notes
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ("test/a/1.png val/a/2.png", "has test/, val/ and no train/ to train on"),
+        ("train/a/1.png Training/a/2.png test/a/1.png", "are both a train split; rename or"),
+    ],
+)
+def test_splits_that_are_missing_or_there_twice(tmp_path: Path, names: str, message: str) -> None:
+    touch(tmp_path, *names.split())
+    with pytest.raises(UserError, match=message):
+        find_images(tmp_path)
+
+
+def make_run(outputs: Path, at: str = "image_folder/vae/20260101") -> Path:
+    touch(outputs / at, "status.json", "samples/1.png", "made/2.png")
+    (outputs / at / "config.yaml").write_text(f"name: null\noutputs: {outputs.name}\n")
+    return outputs / at
+
+
+def test_runs_and_what_was_written_with_them_are_no_data(tmp_path: Path) -> None:
+    touch(tmp_path, "cat/1.png", "dog/2.png")
+    outputs = tmp_path / "outputs"
+    run = make_run(outputs)
+    make_run(outputs, "image_folder/vae/teacher-1")
+    touch(outputs, "comparison.png")
+    (outputs / "sweeps" / "one").mkdir(parents=True)
+    (outputs / "sweeps" / "one" / "job").symlink_to(run)
+    shutil.copytree(run, tmp_path / "cat" / "a run that was moved")
+    assert found(tmp_path)[0] == [("cat/1.png", 0), ("dog/2.png", 1)]
+    assert told(tmp_path)[0] == "cat/a run that was moved/ (runs), outputs/ (runs)"
+    assert images_below(tmp_path) == [str(tmp_path / name) for name in ("cat/1.png", "dog/2.png")]
+    assert len(images_below(run)) == 2  # asked for
+
+
+def test_loose_images_beside_runs(tmp_path: Path) -> None:
+    touch(tmp_path / "in", "1.png", "train/2.png", "train/3.png")
+    make_run(tmp_path / "in" / "outputs")
+    assert find_images(tmp_path / "in").class_names == ()
+    touch(tmp_path / "flat", "1.png", "2.png")
+    make_run(tmp_path / "flat")  # outputs=.
+    assert len(find_images(tmp_path / "flat").train) == 2
+
+
+def test_images_by_content_where_the_name_says_nothing(tmp_path: Path) -> None:
+    for number, suffix in enumerate(("png", "jpg", "gif", "tif", "bmp", "webp", "ppm")):
+        path = save(tmp_path / f"{number}.{suffix}")
+        path.rename(tmp_path / (f"{number}" if number % 2 else f"{number}.{suffix}?width=300"))
+    (tmp_path / "README").write_text("no image")
+    save(tmp_path / "photo.jpg").rename(tmp_path / "photo.jfif")
+    splits = load(tmp_path)
+    assert len(splits.train) + len(splits.test) == 8
+    assert splits.left_out == "1 file (no ending)"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes")
+def test_pipes_are_left_out_and_never_waited_for(tmp_path: Path) -> None:
+    touch(tmp_path, "1.png")
+    os.mkfifo(tmp_path / "2.png")
+    os.mkfifo(tmp_path / "3")
+    (tmp_path / "4.png").symlink_to("/dev/zero")
+    assert told(tmp_path)[0] == "3 files (pipe or device)"
+    assert reason(tmp_path / "2.png") == "a folder, pipe or device, and no regular file"
 
 
 @pytest.mark.parametrize("lacking", ["trainA", "trainB", "testA", "testB"])
@@ -447,23 +605,6 @@ def test_links_to_files_and_folders_are_followed_once(tmp_path: Path) -> None:
         ("a/0.png", 0), ("a/file.png", 0), ("a/within/2.png", 0), ("a/within/loop/1.png", 0),
         ("b/1.png", 1), ("b/more/2.png", 1),
     ]  # fmt: skip
-
-
-def test_classes_without_images_are_none_and_that_is_said(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    touch(tmp_path, "a/1.png", "b/2.png", "heic/3.heic", "loose.png")
-    (tmp_path / "empty").mkdir()
-    caplog.set_level(logging.INFO, "dlrun")
-    assert find_images(tmp_path).class_names == ("a", "b")
-    assert "no image in empty, heic, which are no classes" in caplog.text
-    assert "left out 1 images that lie in no class's folder" in caplog.text
-
-
-def test_train_and_test_that_disagree(tmp_path: Path) -> None:
-    touch(tmp_path, "train/a/1.png", "train/b/1.png", "test/a/1.png", "test/c/1.png")
-    with pytest.raises(UserError, match=r"the classes of train/ and test/ differ: b, c$"):
-        find_images(tmp_path)
 
 
 def test_no_images(tmp_path: Path) -> None:
@@ -549,6 +690,73 @@ def test_colour_files_that_are_all_grey_count_as_grey(tmp_path: Path) -> None:
     assert splits.train.images.shape[1] == 1 and sorted(values) == [[0], [1], [2], [3]]
 
 
+def test_a_class_whose_files_cannot_be_read_is_none(root: Path) -> None:
+    bad_files(root / "broken")
+    (root / "cat").rename(root / "a cat")
+    splits = load(root, bad_files="skip")
+    assert splits.class_names == ("a cat", "dog")
+    assert splits.train.labels is not None and splits.train.labels.unique().tolist() == [0, 1]
+    assert "no readable image of broken to train on, which is no class" in splits.notes
+
+
+def test_a_val_folder_is_the_val_split(tmp_path: Path) -> None:
+    for split, shade in (("train", 10), ("val", 20)):
+        for name, number in itertools.product("ab", range(5)):
+            colour = (shade, number, ord(name))
+            save(tmp_path / "root" / split / name / f"{number}.png", colour)
+
+    def data(**changed: Any) -> DataSet:
+        choice = Choice("image_folder", options(tmp_path / "root", test_fraction=0.4, **changed))
+        return open_dataset(choice, str(tmp_path / "cache"))
+
+    with_val = data()
+    assert [len(t) for t in (with_val.train, with_val.val, with_val.test)] == [6, 10, 4]
+    assert set(with_val.val.images[:, 0, 0, 0].tolist()) == {20}
+    assert set(with_val.test.images[:, 0, 0, 0].tolist()) == {10}
+    assert with_val.report == ("classes: a (5), b (5); val: val/ (10); test: held out (4)",)
+    without = data(val_fraction=0.0)
+    assert [len(t) for t in (without.train, without.val, without.test)] == [6, 0, 4]
+    line = "classes: a (5), b (5); val: 0; test: held out (4); left out: 10 images"
+    assert without.report == (line, "val/ is not read, as dataset.val_fraction is 0")
+
+
+def test_the_line_names_few_of_many_classes(tmp_path: Path) -> None:
+    for split, name, number in itertools.product(("train", "test"), range(13), range(2)):
+        shade = (name, number, len(split))
+        save(tmp_path / "root" / split / f"{name:02}" / f"{number}.png", shade)
+    data = open_dataset(Choice("image_folder", options(tmp_path / "root")), str(tmp_path / "c"))
+    assert data.report == (
+        f"classes: {', '.join(f'{name:02} (2)' for name in range(10))} and 3 more; "
+        "val: held out (13); test: test/ (26)",
+    )
+
+
+def test_images_of_the_same_content_are_told(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    for split, name, number in itertools.product(("train", "test"), "ab", range(3)):
+        save(root / split / name / f"{number}.png", (len(split), ord(name), number))
+    assert load(root).notes == ()
+    shutil.copy(root / "train" / "a" / "0.png", root / "train" / "b" / "twin.png")
+    (root / "test" / "a" / "link.png").symlink_to(root / "train" / "a" / "1.png")
+    splits = load(root)
+    assert splits.notes == (
+        "2 images are byte for byte another one, such as train/a/0.png and train/b/twin.png",
+        "1 images of val or test are also in another split, so its figures are too good: such as "
+        "train/a/1.png and test/a/link.png",
+        "1 images are in more than one class, such as train/a/0.png and train/b/twin.png",
+    )
+    assert len(splits.train) == 7 and len(splits.test) == 7
+
+
+def test_more_images_than_memory_are_told_before_they_are_decoded(
+    root: Path, decoded: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(image_folder, "free_memory", lambda: 8e6)
+    with pytest.raises(UserError, match=r"dataset.size: 8 images of 3 x 512 x 512 need 12.6 MB of"):
+        load(root, size=512)
+    assert decoded == []
+
+
 # --- decoded once --------------------------------------------------------------------------------
 
 
@@ -563,7 +771,7 @@ def test_the_second_run_decodes_nothing(root: Path, decoded: list[list[str]]) ->
     assert len(decoded) == 1  # how it is split has nothing to do with decoding
 
 
-@pytest.mark.parametrize("change", [{"size": 9}, {"channels": 3}, {"channels": 1}])
+@pytest.mark.parametrize("change", [{"size": 9}, {"channels": 1}])
 def test_other_options_decode_anew(
     root: Path, decoded: list[list[str]], change: dict[str, Any]
 ) -> None:
@@ -592,9 +800,18 @@ CHANGES: dict[str, Callable[[Path], object]] = {
     "one fewer": lambda root: (root / "cat" / "0.bmp").unlink(),
     "another name": lambda root: (root / "cat" / "0.bmp").rename(root / "cat" / "7.bmp"),
     "another class": lambda root: (root / "cat" / "0.bmp").rename(root / "dog" / "7.bmp"),
-    "a class's name": lambda root: (root / "cat").rename(root / "kitten"),
-    "time": lambda root: os.utime(root / "cat" / "0.bmp", ns=(1, 1)),
+    "the order of the classes": lambda root: (root / "cat").rename(root / "kitten"),
 }
+UNCHANGED: dict[str, Callable[[Path], object]] = {
+    "time": lambda root: os.utime(root / "cat" / "0.bmp", ns=(1, 1)),
+    "mode": lambda root: (root / "cat" / "0.bmp").chmod(0o600),
+    "a copy in its place": lambda root: (
+        shutil.copy(root / "cat" / "0.bmp", root / "x"),
+        (root / "x").replace(root / "cat" / "0.bmp"),
+    ),
+    "a class's name": lambda root: (root / "cat").rename(root / "chat"),
+    "a file that is no image": lambda root: (root / "cat" / "notes.txt").touch(),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -605,17 +822,78 @@ def test_any_change_decodes_anew(root: Path, decoded: list[list[str]], change: s
     assert len(decoded) == 2
 
 
-def test_another_folder_with_the_same_names_sizes_and_times(
+@pytest.mark.parametrize("change", UNCHANGED)
+def test_the_same_content_is_not_decoded_again(
+    root: Path, decoded: list[list[str]], change: str
+) -> None:
+    first = load(root)
+    UNCHANGED[change](root)
+    second = load(root)
+    assert len(decoded) == 1 and first.checksum == second.checksum
+    assert torch.equal(first.train.images, second.train.images)
+
+
+def test_another_folder_shares_what_is_the_same_and_nothing_else(
     root: Path, decoded: list[list[str]]
 ) -> None:
     other = root.parent / "other"
-    shutil.copytree(root, other)
-    for path in other.rglob("*.bmp"):
-        twin = root / path.relative_to(other)
-        assert path.stat().st_mtime_ns == twin.stat().st_mtime_ns
     load(root)
+    shutil.copytree(root, other)
     load(other)
+    assert len(decoded) == 1
+    same_size_and_time(other)
+    assert load(other).checksum != load(root).checksum
     assert len(decoded) == 2
+
+
+def test_what_was_found_and_what_is_asked_for_share_an_entry(
+    tmp_path: Path, decoded: list[list[str]]
+) -> None:
+    for number in range(4):
+        save(tmp_path / "root" / f"{number}.png", 100 * number, mode="I;16")
+    first = load(tmp_path / "root")
+    assert first.bits == 9 and first.train.images.shape[1] == 1
+    load(tmp_path / "root", channels=1, bits=9)  # as `evaluate` asks
+    assert len(decoded) == 1
+    assert load(tmp_path / "root", bits=16).train.images.max() < 2
+    assert len(decoded) == 2
+
+
+def test_an_entry_of_what_a_folder_held_before_is_replaced(root: Path) -> None:
+    cache = root.parent / "cache" / "image_folder"
+    load(root)
+    load(root, size=9)
+    assert len([*cache.glob("*.pt")]) == 2
+    save(root / "cat" / "new.bmp", (1, 2, 3))
+    load(root)
+    assert len([*cache.glob("*.pt")]) == 1
+
+
+def test_a_cache_that_is_read_only_serves_what_it_has(
+    root: Path, decoded: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load(root)
+    (root / "cat" / "0.bmp").chmod(0o600)
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    for name in ("utime", "replace", "mkdir"):
+        monkeypatch.setattr(os, name, refuse)
+    load(root)
+    assert len(decoded) == 1
+
+
+def test_entries_that_no_folder_needs_can_be_freed(root: Path) -> None:
+    cache = root.parent / "cache" / "image_folder"
+    load(root)
+    assert unused(cache, days=30) == []
+    (entry,) = cache.glob("*.pt")
+    assert [path for path, _ in unused(cache, days=0)] == [entry]
+    root.rename(root.parent / "moved")
+    assert sorted(path for path, _ in unused(cache, days=30)) == sorted(cache.iterdir())
+    load(root.parent / "moved")
+    assert [path.suffix for path, _ in unused(cache, days=30)] == [".json"]
 
 
 def test_a_folder_is_the_same_however_it_is_named(
@@ -633,7 +911,7 @@ def test_a_damaged_cache_is_made_again(
     root: Path, decoded: list[list[str]], caplog: pytest.LogCaptureFixture
 ) -> None:
     first = load(root)
-    (cache,) = (root.parent / "cache" / "image_folder").iterdir()
+    (cache,) = (root.parent / "cache" / "image_folder").glob("*.pt")
     whole = cache.read_bytes()
     caplog.set_level(logging.INFO, "dlrun")
     for content in (whole[: len(whole) // 2], b""):
@@ -659,7 +937,8 @@ def test_nothing_is_left_beside_the_cache(root: Path) -> None:
     before = sorted(root.rglob("*"))
     load(root)
     assert sorted(root.rglob("*")) == before
-    assert [path.suffix for path in (root.parent / "cache" / "image_folder").iterdir()] == [".pt"]
+    kept = (root.parent / "cache" / "image_folder").iterdir()
+    assert sorted(path.suffix for path in kept) == [".json", ".pt"]
 
 
 def test_checksum_is_that_of_pixels_and_labels(root: Path) -> None:
@@ -686,7 +965,7 @@ def test_a_long_decode_tells_how_far_it_is(
 
 def test_many_files_stay_in_order(tmp_path: Path) -> None:
     paths = [str(save(tmp_path / f"{n}.png", (n, 0, 0), (8, 8))) for n in range(150)]
-    images, reasons = decoding.decode(paths, 8, 3)
+    images, reasons, _ = decoding.decode(paths, 8, 3)
     assert images[:, 0, 0, 0].tolist() == list(range(150)) and set(reasons) == {None}
 
 

@@ -22,6 +22,7 @@ OLD = time.time() - 40 * 86_400
 @pytest.fixture
 def outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DLRUN_DATA", str(tmp_path / "cache"))
     return tmp_path / "outputs"
 
 

@@ -25,9 +25,12 @@ class SourceConfig:
 class Splits(NamedTuple):
     """What a data set gives: train and test with the same image shape, and the classes' names.
 
-    `checksum` may be left None and is then computed. `value_names` name the values of an attribute
-    by their number, where they have names. `doubts` are columns that are no attributes because they
-    may be classes or numbers, and why. `notes` are lines for people.
+    All but the first three may be left out. `checksum` is then computed. `value_names` name the
+    values of an attribute by their number, where they have names. `doubts` are columns that are no
+    attributes because they may be classes or numbers, and why. `val` is the val split, None where
+    it is to be held out of train; `held_out` says whether test is. `bits` are those that images of
+    16 bits use. `places` are the folders of val and test, `left_out` says what was not read,
+    `notes` are lines for people.
     """
 
     train: "Table"
@@ -37,6 +40,11 @@ class Splits(NamedTuple):
     value_names: Mapping[str, tuple[str, ...]] = MappingProxyType({})
     doubts: Mapping[str, str] = MappingProxyType({})
     notes: tuple[str, ...] = ()
+    val: "Table | None" = None
+    held_out: bool = False
+    bits: int = 16
+    places: Mapping[str, str] = MappingProxyType({})
+    left_out: str = ""
 
 
 class DataSource(ABC):

@@ -1,76 +1,153 @@
 """Image files of any size and mode to one uint8 tensor."""
 
+import errno
 import logging
 import os
+import stat
 import time
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from typing import Any, NamedTuple
 
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, JpegImagePlugin
 from torch import Tensor
 
 _log = logging.getLogger("dlrun")
 _LOG_EVERY = 5.0  # seconds between two log lines of a long decode
 _AHEAD = 16  # files that wait for each thread; all of them at once would take memory
-_ORIENTATION = 0x0112  # of EXIF; from 5 on, width and height are swapped
 _THREADS = 16  # more only wait for the interpreter's lock
+# What starts no other program, as EPS does, and can be told by its first bytes.
+_FORMATS = ("AVIF", "BMP", "DIB", "GIF", "ICO", "JPEG", "JPEG2000", "PCX", "PNG", "PPM",
+            "QOI", "SGI", "SUN", "TIFF", "WEBP")  # fmt: skip
+_MOST_PIXELS = 2**26 + 2**24  # decoded at once by each thread, 250 MB as RGB
+_MOST_JPEG = 4 * _MOST_PIXELS  # reduced while it is decoded; a progressive one is whole in memory
+_ORIENTATION = 0x0112  # of EXIF
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""From an orientation to what turns it upright; from 5 on, width and height are swapped."""
+
+# Pillow's warnings about odd files name no file. What cannot be read is named by dlrun.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
-def decode(paths: Sequence[str], size: int, channels: int) -> tuple[Tensor, list[str | None]]:
+class Picture(NamedTuple):
+    """An L or RGB image, turned upright.
+
+    It may be smaller than the file's, whose width and height are `size`. `largest` is the largest
+    value of 16-bit pixels, 0 where there are none.
+    """
+
+    image: Image.Image
+    size: tuple[int, int]
+    largest: int
+
+
+class Decoded(NamedTuple):
+    """Some files as uint8 (N, C, H, W), and for each why it cannot be read, or None.
+
+    The pixels of a file that cannot be read are 0. `bits` are those of 16-bit pixels that were
+    taken for white.
+    """
+
+    images: Tensor
+    reasons: list[str | None]
+    bits: int
+
+
+def decode(paths: Sequence[str], size: int, channels: int, bits: int | None = None) -> Decoded:
     """Reads every file, on all processors.
 
     Args:
         paths: image files.
         size: side in pixels of the square that each image is resized and cropped to.
         channels: 1 for grey, 3 for RGB.
-
-    Returns:
-        uint8 (N, channels, size, size), and for each file why it cannot be read, or None; its
-        pixels are then undefined.
+        bits: that images of 16 bits use, so that 2^bits - 1 is white; None: as many as the largest
+            of all their values needs.
     """
-    images = torch.empty(len(paths), channels, size, size, dtype=torch.uint8)
-    reasons: list[str | None] = []
+    images = torch.zeros(len(paths), channels, size, size, dtype=torch.uint8)
+    found: list[int | str] = []
     threads = min(_THREADS, os.cpu_count() or 1)
     logged = time.monotonic()
     with ThreadPoolExecutor(threads) as pool:  # PIL releases the GIL while it decodes
-        while len(reasons) < len(paths):
-            part = slice(len(reasons), len(reasons) + _AHEAD * threads)
-            reasons += pool.map(_decode_into, images[part], paths[part])
+        while len(found) < len(paths):
+            part = slice(len(found), len(found) + _AHEAD * threads)
+            wide = [bits or 16] * len(paths[part])
+            found += pool.map(_decode_into, images[part], paths[part], wide)
             if time.monotonic() - logged > _LOG_EVERY:
                 logged = time.monotonic()
-                _log.info("decoded %d of %d images", len(reasons), len(paths))
-    return images, reasons
+                _log.info("decoded %d of %d images", len(found), len(paths))
+        largest = [value if isinstance(value, int) else 0 for value in found]
+        needed = bits or max(largest, default=0).bit_length() or 16
+        again = [row for row, value in enumerate(largest) if value and needed != (bits or 16)]
+        list(pool.map(lambda row: _decode_into(images[row], paths[row], needed), again))
+    return Decoded(images, [text if isinstance(text, str) else None for text in found], needed)
 
 
-def _decode_into(out: Tensor, path: str) -> str | None:
+def _decode_into(out: Tensor, path: str, bits: int) -> int | str:
+    """The largest value of a 16-bit image, else 0; or why it cannot be read."""
     channels, height, width = out.shape
     try:
-        out.copy_(decode_file(path, (channels, height, width)))
+        picture = open_picture(path, (channels, height, width), bits)
+        out.copy_(fitted(picture.image, (channels, height, width)))
     except Exception as error:  # each decoder fails in its own way
         return reason(error, path)
-    return None
+    return picture.largest
 
 
-def decode_file(path: str, shape: tuple[int, int, int]) -> Tensor:
+def decode_file(path: str, shape: tuple[int, int, int], bits: int = 16) -> Tensor:
     """One file as uint8 (C, H, W) of `shape`. Raises what PIL raises; `reason` words it."""
-    return fitted(open_picture(path, shape)[0], shape)
+    return fitted(open_picture(path, shape, bits).image, shape)
 
 
-def open_picture(path: str, shape: tuple[int, int, int]) -> tuple[Image.Image, tuple[int, int]]:
-    """One file as an L or RGB image, turned upright, and its whole width and height.
-
-    The image may be smaller than that, but at least twice as large as `shape`. Raises what PIL
-    raises; `reason` tells it.
-    """
+def open_picture(path: str, shape: tuple[int, int, int], bits: int = 16) -> Picture:
+    """One file, at least twice as large as `shape` if it is so. Raises as `decode_file` does."""
     _, height, width = shape
-    with Image.open(path) as file:
+    if not stat.S_ISREG(os.stat(path).st_mode):  # reading a pipe would wait for ever
+        raise OSError(errno.EINVAL, "a folder, pipe or device, and no regular file")
+    with _opened(path) as file:
         whole = file.size
         file.draft(None, (2 * width, 2 * height))  # JPEG: skips detail that resizing would discard
-        sideways = file.getexif().get(_ORIENTATION, 1) >= 5
-        upright = ImageOps.exif_transpose(file)
-        return flatten_mode(upright), whole[::-1] if sideways else whole
+        if max(file.size[0] * file.size[1], whole[0] * whole[1] // 4) > _MOST_PIXELS:
+            raise ValueError(
+                f"{whole[0]:,} x {whole[1]:,} pixels are too many to decode; save it smaller than "
+                f"{_MOST_PIXELS:,}, or as JPEG, which is reduced while it is read"
+            )
+        file.load()
+        turn = _orientation(file)
+        image = flatten_mode(file, bits)
+        largest = _range(file)[1] if _is_wide(file) else 0
+    if turn in _TURNS:
+        image = image.transpose(_TURNS[turn])
+    return Picture(image, whole[::-1] if turn >= 5 else whole, largest)
+
+
+def _opened(path: str) -> Image.Image:
+    try:
+        return Image.open(path, formats=_FORMATS)
+    except Image.DecompressionBombError:
+        with suppress(SyntaxError):  # it is no JPEG
+            return JpegImagePlugin.JpegImageFile(path)
+        raise
+
+
+def _orientation(image: Image.Image) -> int:
+    """1 to 8; 1 where the EXIF is damaged or says something else: the pixels are what counts."""
+    try:
+        found: Any = image.getexif().get(_ORIENTATION, 1)
+    except Exception:  # each damage in its own way
+        return 1
+    return found if isinstance(found, int) and found in _TURNS else 1
 
 
 def fitted(image: Image.Image, shape: tuple[int, int, int]) -> Tensor:
@@ -92,18 +169,37 @@ def _pixels(image: Image.Image, shape: tuple[int, int, int]) -> Tensor:
     return rows.permute(2, 0, 1)
 
 
-def flatten_mode(image: Image.Image) -> Image.Image:
+def upright(image: Image.Image, bits: int = 16) -> Image.Image:
+    """An image in memory of any PIL mode as L or RGB, turned as its EXIF says."""
+    flat, turn = flatten_mode(image, bits), _orientation(image)
+    return flat.transpose(_TURNS[turn]) if turn in _TURNS else flat
+
+
+def _is_wide(image: Image.Image) -> bool:
+    return image.mode == "I" or image.mode.startswith("I;16")
+
+
+def _range(image: Image.Image) -> tuple[int, int]:
+    low, high = image.convert("I").getextrema()
+    return int(low), int(high)  # type: ignore[arg-type]
+
+
+def flatten_mode(image: Image.Image, bits: int = 16) -> Image.Image:
     """Any PIL mode to L or RGB: 16 bits scaled to 8, transparency laid over white.
+
+    Args:
+        image: of any mode.
+        bits: that 16-bit pixels use: 2^bits - 1, and what is above, is white.
 
     Raises:
         ValueError: the pixels have no stated range.
     """
-    if image.mode == "I" or image.mode.startswith("I;16"):
-        image = image.convert("I")
-        low, high = image.getextrema()
-        if not 0 <= low <= high < 2**16:  # type: ignore[operator]
+    if _is_wide(image):
+        low, high = _range(image)
+        if not 0 <= low <= high < 2**16:
             raise ValueError(f"integers from {low} to {high}, expected 0 to 65535")
-        return image.point(lambda value: value / 257 + 0.5).convert("L")  # 65535 = 255 x 257
+        scale = 255 / (2**bits - 1)
+        return image.convert("I").point(lambda value: value * scale + 0.5).convert("L")
     if image.mode == "F":
         raise ValueError("floats, which have no stated range")
     if image.has_transparency_data:
@@ -120,7 +216,6 @@ def reason(error: Exception, path: str) -> str:
         if not os.path.getsize(path):
             return "empty file"
     if isinstance(error, Image.DecompressionBombError):
-        most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
-        return f"more than {most:,} pixels, as in a file that is made to fill the memory"
+        return f"more pixels than can be decoded; save it smaller than {_MOST_PIXELS:,}"
     text = str(error).replace(repr(path), "").strip() or type(error).__name__
-    return text.splitlines()[0][:100]
+    return text.splitlines()[0][:160]

@@ -1,44 +1,33 @@
 """The user's own images: any size, any mode, decoded once and kept.
 
-Understands FOLDER/{train,test}/CLASS/*, FOLDER/CLASS/*, FOLDER/{trainA,trainB,testA,testB}/* and a
-plain FOLDER/* without classes. Without a test part, a fraction is held out. Of an animation the
-first picture is taken. Hidden files and files of other kinds are ignored.
+`layout` says which files are read. Without a test part, a fraction is held out. Of an animation the
+first picture is taken.
 """
 
 import hashlib
-import json
 import logging
-import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import count, islice
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from dlrun.data.sources.attributes import Asked, Attributes, read_attributes
 from dlrun.data.sources.base import DataSource, SourceConfig, Splits
+from dlrun.data.sources.decoded import How, kept, read_contents, restored
+from dlrun.data.sources.layout import Files, find_images
 from dlrun.errors import UserError
-from dlrun.files import atomic
+from dlrun.files import free_memory
 from dlrun.options import NonEmpty, Range
+from dlrun.text import printable, readable_size
 
-_CACHE_FORMAT = 3  # goes into the cache's key: raise it when decoding changes
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from dlrun.data.table import Table
 _log = logging.getLogger("dlrun")
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
-Entry = tuple[str, int | None]
-"""A file's path, which as text is a second faster for 60,000 files, and its class."""
-
-
-@dataclass(frozen=True)
-class Files:
-    """The images of the two splits."""
-
-    train: list[Entry]
-    test: list[Entry]
-    class_names: tuple[str, ...]
-
-    def __iter__(self) -> Iterator[Entry]:
-        yield from self.train
-        yield from self.test
+_MOST_NAMED = 20  # unreadable files, at every start
 
 
 class ImageFolder(DataSource):
@@ -51,6 +40,7 @@ class ImageFolder(DataSource):
         root: str
         size: Annotated[int, Range(4, 4096)]  # pixels
         channels: Literal["auto", 1, 3]
+        bits: Annotated[int, Range(1, 16)] | Literal["auto"]
         test_fraction: Annotated[float, Range(0, 1, low_open=True, high_open=True)]
         bad_files: Literal["error", "skip"]
         attributes: NonEmpty | None
@@ -60,23 +50,14 @@ class ImageFolder(DataSource):
 
     def load(self, config: Any, data_dir: Path) -> Splits:
         """Decodes what was not decoded before, with the same options, in the same state."""
-        from dlrun.data.table import Table, hold_out
-
         root = Path(config.root).expanduser()
         if not root.is_dir():
             raise UserError(f"dataset.root: {root} is not a folder; expected one with images in it")
-        files = find_images(root)
-        cache = data_dir / "image_folder" / f"{_key(root, files, config)}.pt"
-        stored = _restore(cache)
-        if stored is None:
-            stored = _decode(files, config)
-            _store(stored, cache)
-        if stored["bad"]:
-            _log.warning("left out: %s", stored["bad"])
-        kept = [
-            path for (path, _), good in zip(files, stored["kept"].tolist(), strict=True) if good
-        ]
-        found = Attributes()
+        files = find_images(root, config.attributes)
+        pixels = _read(root, [path for path, _ in files], config, data_dir / "image_folder")
+        rows = _readable(files, pixels)
+        notes = [*files.notes, *pixels.notes]
+        class_names, found = files.class_names, Attributes()
         if config.attributes is None and config.label is not None:
             raise UserError(
                 f"dataset.label: {config.label} is a column of a table, but there is none; give it "
@@ -84,226 +65,249 @@ class ImageFolder(DataSource):
             )
         if config.attributes is not None:
             asked = Asked(config.numbers, config.categories, config.label)
-            found = read_attributes(root / config.attributes, root, kept, asked)
-        labels, class_names = stored["labels"] if files.class_names else None, files.class_names
+            paths = [row.path for part in rows.values() for row in part]
+            found = read_attributes(root / config.attributes, root, paths, asked)
+            notes += found.report
         if config.label is not None:
-            labels, class_names = (
-                found.columns.pop(config.label),
-                found.value_names.pop(config.label),
-            )
-        table, is_test = Table(stored["images"], labels, found.columns), stored["is_test"]
-        if labels is not None and not (known := labels >= 0).all():
-            table, is_test = table.subset(known.nonzero()[:, 0]), is_test[known]
-        if files.test:
-            train_rows, test_rows = (~is_test).nonzero()[:, 0], is_test.nonzero()[:, 0]
-        else:
-            train_rows, test_rows = hold_out(table.labels, len(table), config.test_fraction, "test")
-        if len(train_rows) < 2 or len(test_rows) < 1:
+            class_names = found.value_names.pop(config.label)
+            rows = _relabelled(rows, found.columns.pop(config.label).tolist())
+        _without_unwanted(rows, files, config, notes)
+        class_names = _without_empty(class_names, rows, notes)
+        _hold_out_test(rows, config.test_fraction)
+        if len(rows["train"]) < 2 or not rows["test"]:
             raise UserError(
-                f"dataset.root: {root} has {len(train_rows)} readable images to train on and "
-                f"{len(test_rows)} to test on, too few"
+                f"dataset.root: {root} has {len(rows['train'])} readable images to train on and "
+                f"{len(rows['test'])} to test on, too few"
             )
+        notes += _twins(root, rows)
+        tables = {split: _table(pixels, part, found.columns) for split, part in rows.items()}
         return Splits(
-            table.subset(train_rows),
-            table.subset(test_rows),
+            tables["train"],
+            tables["test"],
             class_names,
-            table.checksum() if config.attributes else stored["checksum"],
+            _checksum(pixels.checksum, rows, tables),
             found.value_names,
             found.doubts,
-            found.report,
+            tuple(notes),
+            tables["val"] if rows["val"] else None,
+            "test" not in files.places,
+            pixels.bits,
+            files.places,
+            str(files.left_out),
         )
 
 
-def _key(root: Path, files: Files, config: ImageFolder.Config) -> str:
-    """Of the options that decide how it is decoded, and every file's name, class, size and times.
+@dataclass(frozen=True)
+class Row:
+    """An image that is read: its file, its class, and where its pixels and attributes stand."""
 
-    The change time is among them because a file that is replaced may keep size and modification
-    time, and the folder because two folders may hold files of the same names, sizes and times.
-    """
-    options = [_CACHE_FORMAT, config.size, config.channels, config.bad_files]
-    digest = hashlib.sha256(json.dumps([*options, str(root.resolve())]).encode())
-    for path, label in files:
-        try:
-            state = os.stat(path)
-            times = f"{state.st_size}|{state.st_mtime_ns}|{state.st_ctime_ns}"
-        except OSError:  # a link to nothing: decoding says so
-            times = "unreadable"
-        line = f"{path.removeprefix(str(root))}|{label}|{times}\n"
-        digest.update(line.encode(errors="surrogateescape"))
-    return digest.hexdigest()[:32]
+    path: str
+    label: int | None
+    digest: str
+    place: int
+    number: int
 
 
-def _decode(files: Files, config: ImageFolder.Config) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Pixels:
+    """The decoded images (N, C, H, W) of different content, and where each file's are."""
+
+    images: "Tensor"
+    checksum: str
+    bits: int
+    digests: list[str]
+    places: list[int]
+    unreadable: frozenset[str]
+    notes: list[str]
+
+
+def _read(root: Path, paths: list[str], config: ImageFolder.Config, cache: Path) -> Pixels:
+    """The pixels of files, as they are kept or decoded. Raises UserError where one is damaged."""
+    contents = read_contents(root, paths, cache)
+    firsts = {
+        digest: path for path, digest in zip(paths[::-1], contents.digests[::-1], strict=True)
+    }
+    ordered = list(dict.fromkeys(contents.digests))
+    channels = None if config.channels == "auto" else config.channels
+    how = How(config.size, channels, None if config.bits == "auto" else config.bits)
+    _demand_memory(len(ordered), how)
+    stored = restored(cache, contents, how)
+    if stored is None or (any(stored["reasons"]) and config.bad_files == "error"):
+        stored = _decode([firsts[digest] for digest in ordered], how)
+        if config.bad_files == "skip" or not any(stored["reasons"]):
+            stored = kept(cache, contents, how, stored)
+    numbers = {digest: number for number, digest in enumerate(ordered)}
+    places = [numbers[digest] for digest in contents.digests]
+    reasons = stored["reasons"]
+    bad = [(p, reasons[place]) for p, place in zip(paths, places, strict=True) if reasons[place]]
+    if bad and (config.bad_files == "error" or len(bad) == len(paths)):
+        raise UserError(_name_bad(bad, len(paths)))
+    notes = [f"left out: {_name_bad(bad, len(paths), _MOST_NAMED)}"] if bad else []
+    if stored["bits"] != 16:
+        notes.append(
+            f"images of 16 bits are read as {stored['bits']} bits, 0 to {2 ** stored['bits'] - 1} "
+            "(dataset.bits)"
+        )
+    return Pixels(
+        stored["images"], stored["checksum"], stored["bits"], contents.digests, places,
+        frozenset(path for path, _ in bad), notes,
+    )  # fmt: skip
+
+
+def _demand_memory(images: int, how: How) -> None:
+    """Before hours of decoding. Raises UserError."""
+    channels = how.channels or 3
+    needed = 2 * images * channels * how.size**2  # test and then val are split off by copying
+    free = free_memory()
+    if needed > free:
+        fits = int(how.size * (free / needed) ** 0.5)
+        raise UserError(
+            f"dataset.size: {images:,} images of {channels} x {how.size} x {how.size} need "
+            f"{readable_size(needed)} of memory and {readable_size(free)} are free; set a smaller "
+            f"size, such as {max(4, fits - fits % 8)}, or use fewer images"
+        )
+
+
+def _decode(paths: list[str], how: How) -> dict[str, Any]:
     import torch
 
     from dlrun.data.sources.decoding import decode
     from dlrun.data.table import Table
 
-    entries = list(files)
-    paths = [path for path, _ in entries]
-    _log.info("decoding %d images to %d x %d, once", len(entries), config.size, config.size)
-    images, reasons = decode(paths, config.size, 1 if config.channels == 1 else 3)
-    bad = [(path, reason) for path, reason in zip(paths, reasons, strict=True) if reason]
-    if bad and (config.bad_files == "error" or len(bad) == len(paths)):
-        raise UserError(_name_bad(bad, len(paths)))
-    labels = torch.tensor([-1 if label is None else label for _, label in entries])
-    is_test = torch.arange(len(entries)) >= len(files.train)
-    kept = torch.tensor([reason is None for reason in reasons])
-    if bad:
-        images, labels, is_test = images[kept], labels[kept], is_test[kept]
-    if config.channels == "auto" and all(torch.equal(images[:, 0], images[:, c]) for c in (1, 2)):
+    _log.info("decoding %d images to %d x %d, once", len(paths), how.size, how.size)
+    images, reasons, bits = decode(paths, how.size, how.channels or 3, how.bits)
+    if how.channels is None and all(torch.equal(images[:, 0], images[:, c]) for c in (1, 2)):
         images = images[:, :1].contiguous()
+    checksum = Table(images, None).checksum()
+    return {"images": images, "reasons": reasons, "bits": bits, "checksum": checksum}
+
+
+Rows = dict[str, list[Row]]
+"""The images of train, val and test."""
+
+
+def _readable(files: Files, pixels: Pixels) -> Rows:
+    facts = iter(zip(pixels.digests, pixels.places, strict=True))
+    number, rows = count(), Rows()
+    for split, part in (("train", files.train), ("val", files.val), ("test", files.test)):
+        entries = zip(part, islice(facts, len(part)), strict=True)
+        rows[split] = [
+            Row(path, label, digest, place, next(number))
+            for (path, label), (digest, place) in entries
+            if path not in pixels.unreadable
+        ]
+    return rows
+
+
+def _relabelled(rows: Rows, labels: list[int]) -> Rows:
+    """With other classes, without the images of none."""
     return {
-        "images": images,
-        "labels": labels,
-        "is_test": is_test,
-        "kept": kept,
-        "bad": _name_bad(bad, len(paths)) if bad else "",
-        "checksum": Table(images, labels).checksum(),
+        split: [replace(row, label=labels[row.number]) for row in part if labels[row.number] >= 0]
+        for split, part in rows.items()
     }
 
 
-def _name_bad(bad: list[tuple[str, str]], total: int) -> str:
-    """All of them, as the user has to mend or delete each one."""
+def _without_unwanted(
+    rows: Rows, files: Files, config: ImageFolder.Config, notes: list[str]
+) -> None:
+    """Without the val split, if none is wanted."""
+    if rows["val"] and not config.val_fraction:
+        notes.append(f"{files.places.pop('val')} is not read, as dataset.val_fraction is 0")
+        files.left_out.images += len(rows["val"])
+        rows["val"] = []
+
+
+def _hold_out_test(rows: Rows, fraction: float) -> None:
+    """Of train, where the folder has no test split."""
+    import torch
+
+    from dlrun.data.table import hold_out
+
+    train = rows["train"]
+    if train and not rows["test"]:
+        labelled = train[0].label is not None
+        labels = torch.tensor([row.label for row in train]) if labelled else None
+        stays, held = hold_out(labels, len(train), fraction, "test")
+        rows["train"], rows["test"] = ([train[i] for i in part.tolist()] for part in (stays, held))
+
+
+def _without_empty(class_names: tuple[str, ...], rows: Rows, notes: list[str]) -> tuple[str, ...]:
+    """The classes that still have an image to train on; the rows get their new numbers."""
+    left = sorted({row.label for row in rows["train"] if row.label is not None})
+    if len(left) == len(class_names):
+        return class_names
+    gone = ", ".join(name for number, name in enumerate(class_names) if number not in left)
+    notes.append(f"no readable image of {gone} to train on, which is no class")
+    numbers = {old: new for new, old in enumerate(left)}
+    for split, part in rows.items():
+        kept = [row for row in part if row.label in numbers]
+        rows[split] = [replace(row, label=numbers[row.label or 0]) for row in kept]
+    return tuple(class_names[number] for number in left)
+
+
+def _twins(root: Path, rows: Rows) -> list[str]:
+    """Files of the same content: copies and links."""
+    same: dict[str, list[tuple[str, Row]]] = defaultdict(list)
+    for split, part in rows.items():
+        for row in part:
+            same[row.digest].append((split, row))
+    groups = [group for group in same.values() if len(group) > 1]
+    if not groups:
+        return []
+
+    def told(chosen: list[list[tuple[str, Row]]]) -> str:
+        first = [printable(row.path[len(str(root)) + 1 :]) for _, row in chosen[0][:2]]
+        return f"such as {' and '.join(first)}"
+
+    extra = sum(len(group) for group in groups) - len(groups)
+    notes = [f"{extra:,} images are byte for byte another one, {told(groups)}"]
+    leaks = [group for group in groups if len({split for split, _ in group}) > 1]
+    if leaks:
+        number = sum(split != "train" for group in leaks for split, _ in group)
+        notes.append(
+            f"{number:,} images of val or test are also in another split, so its figures are too "
+            f"good: {told([[*{split: (split, row) for split, row in leaks[0]}.values()]])}"
+        )
+    mixed = [group for group in groups if len({row.label for _, row in group}) > 1]
+    if mixed:
+        pair = [*{row.label: (split, row) for split, row in mixed[0]}.values()]
+        notes.append(f"{len(mixed):,} images are in more than one class, {told([pair])}")
+    return notes
+
+
+def _table(pixels: Pixels, rows: list[Row], columns: "dict[str, Tensor]") -> "Table":
+    import torch
+
+    from dlrun.data.table import Table
+
+    numbers = torch.tensor([row.number for row in rows], dtype=torch.int64)
+    places = torch.tensor([row.place for row in rows], dtype=torch.int64)
+    labels = [row.label for row in rows]
+    return Table(
+        pixels.images[places],
+        None if None in labels else torch.tensor(labels, dtype=torch.int64),
+        {name: column[numbers] for name, column in columns.items()},
+    )
+
+
+def _checksum(pixels: str, rows: Rows, tables: "dict[str, Table]") -> str:
+    """Of pixels, labels and attributes of all splits, without reading the pixels again."""
+    digest = hashlib.sha256(pixels.encode())
+    for split, part in rows.items():
+        digest.update(f"{split} {[(row.place, row.label) for row in part]}".encode())
+        for name, column in sorted(tables[split].attributes.items()):
+            digest.update(name.encode("utf-8", "replace"))
+            digest.update(column.contiguous().numpy().data)
+    return digest.hexdigest()
+
+
+def _name_bad(bad: Sequence[tuple[str, str]], total: int, most: int | None = None) -> str:
+    """All of them, as the user has to mend or delete each one, or the first."""
     head = (
         f"{len(bad)} of {total} files are not readable images "
         "(dataset.bad_files=skip leaves them out):"
     )
-    lines = [f"  {path}: {reason}" for path, reason in bad]
-    # A file name that is not UTF-8 cannot be printed as it is.
-    return "\n".join([head, *lines]).encode(errors="backslashreplace").decode()
-
-
-def _restore(cache: Path) -> dict[str, Any] | None:
-    import torch
-
-    if not cache.exists():
-        return None
-    try:
-        stored: dict[str, Any] = torch.load(cache, weights_only=True, mmap=True)
-    except Exception as error:  # cut short by a full disk or a power cut
-        _log.warning("%s is damaged (%s) and is made again", cache, type(error).__name__)
-        return None
-    return stored
-
-
-def _store(stored: dict[str, Any], cache: Path) -> None:
-    import torch
-
-    try:
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        with atomic(cache) as temporary:
-            torch.save(stored, temporary)
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-        _log.warning("the decoded images could not be kept in %s: %s", cache.parent, error)
-
-
-# --- which files, in which split, of which class ------------------------------------------------
-
-
-def find_images(root: Path) -> Files:
-    """Which files, in which split, of which class; sorted, so that the order is that of the names.
-
-    Raises:
-        UserError: there is no image, or train and test disagree about the classes.
-    """
-    folders = _folders(root)
-    if "trainA" in folders and "trainB" in folders:
-        return _domain_folders(root)
-    has_splits = _has_splits(root, folders)
-    names, train = _class_folders(root / "train" if has_splits else root)
-    test: list[Entry] = []
-    others = [name for name in ("test", "val") if has_splits and name in folders]
-    if others:
-        test_names, test = _class_folders(root / others[0])
-        if test_names != names:
-            raise UserError(
-                f"dataset.root: the classes of train/ and {others[0]}/ differ: "
-                f"{', '.join(sorted(set(names) ^ set(test_names)))}"
-            )
-    if len(others) == 2:
-        _log.warning("%s: val/ is not read; val is held out of train/ (val_fraction)", root)
-    if not train:
-        raise UserError(
-            f"dataset.root: no image below {root}; expected {', '.join(SUFFIXES[:6])} files"
-        )
-    return Files(train, test, names)
-
-
-def _has_splits(root: Path, folders: list[str]) -> bool:
-    """Whether train/ is the train split and not a class of that name, the kind on rails."""
-    others = set(folders) - {"train"}
-    return "train" in folders and (
-        not others or bool(others & {"test", "val"}) or bool(_folders(root / "train"))
-    )
-
-
-def _domain_folders(root: Path) -> Files:
-    def images(split: str) -> list[Entry]:
-        folders = [root / f"{split}{domain}" for domain in "AB"]
-        if split == "test" and not any(folder.is_dir() for folder in folders):
-            return []
-        found: list[Entry] = []
-        for label, folder in enumerate(folders):
-            paths = _images(folder) if folder.is_dir() else []
-            if not paths:
-                raise UserError(f"dataset.root: no image in {folder}")
-            found += [(path, label) for path in paths]
-        return found
-
-    return Files(images("train"), images("test"), ("A", "B"))
-
-
-def _class_folders(folder: Path) -> tuple[tuple[str, ...], list[Entry]]:
-    loose = _images(folder, deep=False)
-    classes = {name: _images(folder / name) for name in _folders(folder)}
-    names = tuple(name for name, paths in classes.items() if paths)
-    if not names:
-        return (), [(path, None) for path in loose]
-    empty = [name for name in classes if name not in names]
-    if empty:
-        _log.warning("%s: no image in %s, which are no classes", folder, ", ".join(empty))
-    if loose:
-        _log.warning("%s: left out %d images that lie in no class's folder", folder, len(loose))
-    return names, [(path, label) for label, name in enumerate(names) for path in classes[name]]
-
-
-def _folders(folder: Path) -> list[str]:
-    names = (entry.name for entry in folder.iterdir() if entry.is_dir())
-    return sorted(name for name in names if not name.startswith("."))
-
-
-def _images(folder: Path, deep: bool = True) -> list[str]:
-    def unreadable(error: OSError) -> None:
-        raise UserError(f"dataset.root: {error.filename} cannot be read: {error.strerror}")
-
-    return images_below(folder, deep, unreadable)
-
-
-def images_below(
-    folder: Path | str, deep: bool = True, onerror: Callable[[OSError], None] | None = None
-) -> list[str]:
-    """Every image file below a folder, sorted by folder and name.
-
-    Links are followed, and each folder is read once.
-
-    Args:
-        folder: to look in.
-        deep: whether to look in its subfolders.
-        onerror: called for a folder that cannot be read; None: it is passed over.
-    """
-    found, seen = [], {os.path.realpath(folder)}
-    for where, folders, names in os.walk(folder, onerror=onerror, followlinks=True):
-        subfolders = [name for name in sorted(folders) if deep and not name.startswith(".")]
-        folders.clear()
-        for name in subfolders:
-            real = os.path.realpath(os.path.join(where, name))
-            if real not in seen:
-                seen.add(real)
-                folders.append(name)
-        found += [
-            os.path.join(where, name)
-            for name in sorted(names)
-            if name.lower().endswith(SUFFIXES) and not name.startswith(".")
-        ]
-    return found
+    lines = [f"  {printable(path)}: {printable(reason)}" for path, reason in bad[:most]]
+    if len(lines) < len(bad):
+        lines.append(f"  and {len(bad) - len(lines):,} more")
+    return "\n".join([head, *lines])

@@ -42,33 +42,49 @@ class TwoDomains(DataSource):
             _one(config.a, config.a_class, "dataset.a_class", data_dir),
             _one(config.b, config.b_class, "dataset.b_class", data_dir),
         ]
-        tables = [table for pair in both for table in pair]
+        tables = [table for one in both for table in (one.train, one.test)]
         shapes = {table.images.shape[2:] for table in tables}
         side = config.size or max(map(max, shapes))
         size = (side, side) if config.size or len(shapes) > 1 else tuple(*shapes)
         channels = config.channels
         if channels == "auto":
             channels = max(table.images.shape[1] for table in tables)
-        train, test = (_joined([pair[split] for pair in both], size, channels) for split in (0, 1))
-        return Splits(train, test, _names(config))
+        names = _names(config)
+        told = [(name, line) for name, one in zip(names, both, strict=True) for line in one.notes]
+        notes = [f"{name}: {line}" for name, line in told]
+        vals = [one.val for one in both if one.val is not None]
+        if len(vals) == 1:
+            notes.append("val is held out of train: only one of the two domains has a val split")
+        return Splits(
+            _joined([one.train for one in both], size, channels),
+            _joined([one.test for one in both], size, channels),
+            names,
+            val=_joined(vals, size, channels) if len(vals) == 2 else None,
+            held_out=all(one.held_out for one in both),
+            bits=max(one.bits for one in both),
+            left_out=", ".join(one.left_out for one in both if one.left_out),
+            notes=tuple(notes),
+        )
 
 
-def _one(choice: Choice, name: str | None, key: str, data_dir: Path) -> tuple["Table", "Table"]:
-    """Train and test of one data set, or of a class of it."""
+def _one(choice: Choice, name: str | None, key: str, data_dir: Path) -> Splits:
+    """One data set, or a class of it."""
     splits: Splits = lookup("dataset", choice.name)().load(choice.options, data_dir)
     if name is None:
-        return splits.train, splits.test
+        return splits
     if not splits.class_names:
         raise UserError(f"{key}: {choice.name} has no classes, expected null")
     if name not in splits.class_names:
         near = suggest(name, [*splits.class_names])
         raise UserError(f"{key}: {name!r} is not one of the classes of {choice.name}{near}")
-    return _of_class(splits.train, splits, name), _of_class(splits.test, splits, name)
+    number = splits.class_names.index(name)
 
+    def of_class(table: "Table") -> "Table":
+        assert table.labels is not None
+        return table.subset((table.labels == number).nonzero()[:, 0])
 
-def _of_class(table: "Table", splits: Splits, name: str) -> "Table":
-    assert table.labels is not None
-    return table.subset((table.labels == splits.class_names.index(name)).nonzero()[:, 0])
+    val = None if splits.val is None else of_class(splits.val)
+    return splits._replace(train=of_class(splits.train), test=of_class(splits.test), val=val)
 
 
 def _names(config: TwoDomains.Config) -> tuple[str, str]:
