@@ -47,7 +47,13 @@ def run(arguments: list[str]) -> int:
         print(json.dumps([asdict(evaluation) for evaluation in found], indent=2))
         return 0
     for evaluation, own in zip(found, described, strict=True):
-        console.print(_table(evaluation, own))
+        if evaluation.numbers:
+            console.print(_table(evaluation, own))
+        else:
+            console.say(
+                f"{evaluation.run}: {evaluation.method} has no metrics on the {evaluation.split} "
+                "split; --quality judges what it generates"
+            )
         console.say(*(f"note: {note}" for note in evaluation.notes))
     return 0
 

@@ -60,11 +60,11 @@ def pictures(inference: Inference, seed: int) -> dict[str, Tensor]:
     return found
 
 
-def view_picture(batch: Any, scale: PixelScale) -> Tensor:
-    """What the network sees of a batch: a row for each of its views."""
+def view_picture(batch: Any, scale: PixelScale) -> Tensor | None:
+    """What the network sees of a batch: a row for each of its views; None where none is images."""
     parts = [getattr(batch, field.name) for field in fields(batch)]
     images = [part for part in parts if isinstance(part, Tensor) and part.ndim == 4]
-    return grid([scale.to_unit(image[:COLUMNS]) for image in images])
+    return grid([scale.to_unit(image[:COLUMNS]) for image in images]) if images else None
 
 
 def grid(rows: Sequence[Tensor]) -> Tensor:

@@ -89,7 +89,8 @@ def _check_metrics(found: object, code: object, device: torch.device) -> None:
             code,
         )
     for name, value in found.items():
-        if not isinstance(value, Tensor) or value.ndim or value.device.type != device.type:
+        number = isinstance(value, Tensor) and not value.ndim and not value.is_complex()
+        if not number or value.device.type != device.type:
             on = f" on {value.device}" if isinstance(value, Tensor) else ""
             raise CodeError(
                 f"step() returned {given(value)}{on} for {name!r}, expected a scalar tensor on "
@@ -245,6 +246,9 @@ class Loop:
     def _before_epoch(self) -> None:
         step = self.progress.step
         found = before_epoch(self.experiment, self.inference, step)
+        if not isinstance(found, dict):
+            code = getattr(self.experiment.method, "before_epoch", None)
+            raise CodeError(f"before_epoch() returned {given(found)}, expected a dict", code)
         numbers = {name: float(value) for name, value in found.items() if not value.ndim}
         if numbers:
             named = {f"epoch/{name}": value for name, value in numbers.items()}
@@ -257,7 +261,9 @@ class Loop:
         """What the network sees; after the first step, so as not to delay it."""
         seed_everything(self.experiment.config.seed, "step", 0)
         batch = self.experiment.batches.draw(0)
-        self.tracker.picture(0, "views", view_picture(batch, self.experiment.scale))
+        picture = view_picture(batch, self.experiment.scale)
+        if picture is not None:
+            self.tracker.picture(0, "views", picture)
 
     def _warn_of_unreached(self) -> None:
         """Of what the first step could not train: often something was detached by mistake."""
@@ -376,7 +382,12 @@ class Loop:
         if main:
             progress.warnings = self._odd(numbers)
             if isinstance(method, Warns):
-                progress.warnings += method.warnings(numbers, experiment.update)
+                said = method.warnings(numbers, experiment.update)
+                if not isinstance(said, list):
+                    raise CodeError(
+                        f"warnings() returned {given(said)}, expected a list", method.warnings
+                    )
+                progress.warnings += said
             self.view.warn(progress.warnings)
             self.tracker.text(progress.step, "warnings", progress.warnings)
 

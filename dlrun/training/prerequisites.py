@@ -18,7 +18,7 @@ from dlrun.config.typed import to_plain_types
 from dlrun.console import Console
 from dlrun.data.info import info_of
 from dlrun.data.open import open_dataset
-from dlrun.errors import ConfigError, UserError
+from dlrun.errors import CodeError, ConfigError, UserError
 from dlrun.files import read_json
 from dlrun.methods.base import Method
 from dlrun.models.pretrained import Pretrained
@@ -26,6 +26,7 @@ from dlrun.options import Choice
 from dlrun.registry import lookup
 from dlrun.runs.folder import RunFolder
 from dlrun.runs.status import read_status
+from dlrun.text import given
 from dlrun.training.assemble import build_method
 from dlrun.training.preflight import check_before_data, check_method
 from dlrun.training.ranks import SINGLE, Ranks
@@ -54,7 +55,14 @@ def prerequisites(config: TrainConfig) -> list[Prerequisite]:
     # One process trains each, so that the others are free to wait, and all runs share it.
     alone = {"name": None, "hardware": plain["hardware"] | {"devices": 1, "sync_batchnorm": False}}
     found = []
-    for role, own in method.prerequisites(plain, section).items():
+    wanted = method.prerequisites(plain, section)
+    if not isinstance(wanted, dict) or not all(isinstance(own, dict) for own in wanted.values()):
+        raise CodeError(
+            f"prerequisites() returned {given(wanted)}, expected a dict from a role to the config "
+            "of its run, a dict",
+            method.prerequisites,
+        )
+    for role, own in wanted.items():
         try:
             needed = check(own | alone)
         except ConfigError as error:

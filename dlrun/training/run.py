@@ -19,7 +19,7 @@ from dlrun.data.info import info_of
 from dlrun.errors import CodeError, Interrupted, RunFailed, UserError
 from dlrun.evaluation.rehearsal import rehearse
 from dlrun.files import read_json, write_json
-from dlrun.registry import told
+from dlrun.registry import own_line, told
 from dlrun.runs import provenance
 from dlrun.runs.folder import RunFolder
 from dlrun.runs.loggers import LoggedRun, Tracker, is_logged, open_loggers
@@ -191,7 +191,9 @@ def _failure_recorded(config: TrainConfig, status: StatusWriter, log: Log) -> It
         status.end("interrupted", str(stopped))
         log.keep(str(stopped))
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
+        if isinstance(error, SystemExit) and own_line(error) is None:  # another rank of the run
+            raise
         if isinstance(error, UserError) and not isinstance(error, CodeError):
             status.end("failed", str(error))
             log.keep(str(error))

@@ -168,6 +168,13 @@ MISTAKES: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "rotation.py", "weight: Positive",
         ("weight: list = []", "weight: torch.Tensor", "weight: 'Postive'"),
     ),
+    "the process ends in a step": ("rotation.py", "turned = ", ("raise SystemExit(3); turned = ",)),
+    "a hook returns something else": (
+        "rotation.py", "    def embed",
+        ("    def warnings(self, *_): return 'a'\n    def embed",
+         "    def before_epoch(self, *_): return 3\n    def embed",
+         "    prerequisites = classmethod(lambda *_: {'a': 3})\n    def embed"),
+    ),
     "a logger raises": (
         "csv_logger.py", "self.rows = csv.writer(self.file)",
         ("self.row = csv.writer(self.file)", "self.rows = csv.writer(self.files)",

@@ -193,10 +193,12 @@ def test_views_show_what_the_network_is_shown() -> None:
     data, scale = data_set(), STANDARDIZED
     image, other = (scale.from_bytes(x) for x in (data.train.images, data.train.images.flip(0)))
     index = torch.arange(40)
-    assert view_picture(Images(image, index), scale).shape == (1, side(1), side(COLUMNS))
+    single = view_picture(Images(image, index), scale)
+    assert single is not None and single.shape == (1, side(1), side(COLUMNS))
+    assert view_picture(Images(index, index), scale) is None  # of an own view
     for batch in (TwoViews(image, other, index), Unpaired(image, other)):
         picture = view_picture(batch, scale)
-        assert picture.shape == (1, side(2), side(COLUMNS))
+        assert picture is not None and picture.shape == (1, side(2), side(COLUMNS))
         torch.testing.assert_close(cell(picture, 0, 3), data.train.images[3].float() / 255)
         torch.testing.assert_close(cell(picture, 1, 3), data.train.images[36].float() / 255)
 

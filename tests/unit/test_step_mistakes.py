@@ -31,6 +31,10 @@ def replaced(step: Callable[..., Any], changed: Callable[[Any], Any]) -> Callabl
         (lambda metrics: {}, r"step\(\) returned an empty dict, expected a dict of scalar tensors"),
         (lambda metrics: {"loss": 0.5}, r"step\(\) returned 0.5 for 'loss', expected a scalar"),
         (lambda metrics: {"a": torch.ones(3)}, r"returned a tensor \(3,\) on cpu for 'a'"),
+        (
+            lambda metrics: {"a": torch.ones((), dtype=torch.cfloat)},
+            "expected a scalar tensor on cpu",
+        ),
         (lambda metrics: {"lr": torch.ones(())}, r"returned 'lr', which is the learning rate's"),
     ],
 )
