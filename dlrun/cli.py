@@ -1,7 +1,6 @@
 """The command line: verbs, one-line errors, exit codes. Imports neither torch nor Hydra."""
 
 import importlib
-import shlex
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -9,6 +8,7 @@ from contextlib import nullcontext
 from dlrun.commands.parsers import VERBS, summary_of
 from dlrun.errors import UserError
 from dlrun.exit import ignore_closed_output, run_and_exit
+from dlrun.text import echo, suggest
 
 _TRAINING = ("train", "resume", "tune")
 _EPILOGUE = """\
@@ -51,10 +51,14 @@ def run(arguments: Sequence[str]) -> int:
 
         print(f"dlrun {__version__}")
         return 0
-    verb, *rest = arguments
+    # A script with Windows line ends gives its last argument a carriage return.
+    verb, *rest = (argument.removesuffix("\r") for argument in arguments)
+    if any(argument == "\r" for argument in arguments):
+        raise UserError(
+            "an argument is a carriage return alone: save the script with Unix line ends"
+        )
     if verb not in VERBS:
-        shown = verb if verb and verb.isprintable() else repr(verb)
-        raise UserError(f"{shown}: no such command{_suggestion(arguments)}")
+        raise UserError(f"{echo(verb) or repr(verb)}: no such command{_suggestion(arguments)}")
     command = importlib.import_module(f"dlrun.commands.{verb}")
     with ignore_closed_output() if verb in _TRAINING else nullcontext():
         code: int = command.run(rest)
@@ -62,8 +66,8 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _suggestion(arguments: Sequence[str]) -> str:
-    from dlrun.text import suggest
+    import shlex
 
     if any("=" in argument for argument in arguments):
-        return f". Did you mean dlrun {shlex.join(['train', *arguments])}?"
+        return f". Did you mean dlrun {echo(shlex.join(['train', *arguments]), 200)}?"
     return suggest(arguments[0].lower(), VERBS)

@@ -7,6 +7,9 @@ from contextlib import contextmanager
 from typing import Any, NoReturn, TextIO
 
 from dlrun.errors import CodeError, ConfigError, Interrupted, UserError
+from dlrun.text import echo
+
+_LONGEST_LINE = 1500  # characters
 
 
 def run_and_exit(command: Callable[[], int]) -> NoReturn:
@@ -46,10 +49,11 @@ def _told(error: Exception) -> str | None:
 
 
 def _complain(head: str, *lines: str) -> None:
-    """Prints to stderr; a line break within a line becomes a space."""
+    """Prints to stderr; whatever a line quotes, it stays one line that a terminal can show."""
     rows = [f"dlrun: {head}", *(f"  {line}" for line in lines)]
+    text = "\n".join(echo(" ".join(row.splitlines()), _LONGEST_LINE) for row in rows)
     with ignore_closed_output():
-        print("\n".join(" ".join(row.splitlines()) for row in rows), file=sys.stderr, flush=True)
+        print(text, file=sys.stderr, flush=True)
 
 
 @contextmanager

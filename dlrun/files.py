@@ -1,5 +1,6 @@
 """Files that are replaced whole, locks between processes, and the user's cache folder."""
 
+import codecs
 import json
 import os
 import re
@@ -91,15 +92,36 @@ def read_jsonl(path: Path, having: bytes = b"") -> list[dict[str, Any]]:
     return rows
 
 
+def expanded(path: str) -> str:
+    """`path` with ~ and $VARIABLES replaced; what is unknown stays as it is."""
+    return os.path.expanduser(os.path.expandvars(path))
+
+
+def text_of(path: Path) -> str:
+    """The text in a file of the user's: UTF-8, or UTF-16 as Windows writes it, with a mark.
+
+    Raises:
+        UserError: it is neither; names the line.
+        OSError: it cannot be read.
+    """
+    content = path.read_bytes()
+    marked = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        return content.decode("utf-16" if marked else "utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise UserError(f"{path}:{line}: not UTF-8 text; save the file as UTF-8") from None
+
+
 def load_yaml(path: Path) -> Any:
     """What a YAML file says, read as OmegaConf does, but ten times as fast where there is libyaml.
 
     Raises:
-        OSError, ValueError, yaml.YAMLError: it cannot be read.
+        OSError, UserError, yaml.YAMLError: it cannot be read.
     """
     import yaml
 
-    return yaml.load(path.read_text(encoding="utf-8"), _yaml_loader())
+    return yaml.load(text_of(path), _yaml_loader())
 
 
 @cache
@@ -140,7 +162,7 @@ def cache_folder(data_dir: str | None = None) -> Path:
 
     chosen = data_dir or os.environ.get("DLRUN_DATA")
     if chosen:
-        return Path(chosen).expanduser().absolute()
+        return Path(expanded(chosen)).absolute()
     return user_cache_path("dlrun", appauthor=False)
 
 

@@ -11,7 +11,6 @@
 import re
 import sys
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Annotated, Any
 
 
@@ -55,6 +54,11 @@ class Pattern:
 
     def __str__(self) -> str:
         return self.meaning
+
+
+@dataclass(frozen=True)
+class Expanded:
+    """Marks a text as a path: ~ and $VARIABLES in it are expanded, wherever it was written."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,8 @@ class Duration:
         return cls(amount, unit) if finite and whole else None
 
     def __str__(self) -> str:
+        from decimal import Decimal  # a millisecond that few commands need
+
         # In full and without an exponent, so that it can be read back.
         amount = f"{Decimal(repr(self.amount)):f}".removesuffix(".0")
         return f"{amount}{'' if self.unit == '%' else ' '}{self.unit}"
@@ -164,4 +170,5 @@ Positive = Annotated[float, Range(0, low_open=True)]
 Count = Annotated[int, Range(1)]
 Whole = Annotated[int, Range(0)]
 NonEmpty = Annotated[str, Pattern(r"(?s).*\S.*", "(not empty)")]
+FilePath = Annotated[NonEmpty, Expanded()]
 InSteps = Annotated[Duration, Units(("steps", "epochs", "%"))]

@@ -1,12 +1,13 @@
 """Values, names and paths as people read and type them."""
 
-import difflib
 import os
 import string
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
+
+_LONGEST_NAME = 100  # in characters; what is longer was no slip of a finger
 
 
 def show(value: Any) -> str:
@@ -41,6 +42,12 @@ def _escaped(letter: str) -> str:
     return letter if letter.isprintable() else letter.encode("unicode_escape").decode()
 
 
+def echo(value: Any, most: int = 80) -> str:
+    """What was typed, for a message: printable, and without its middle where it is long."""
+    text = printable(value if isinstance(value, str) else show(value))
+    return text if len(text) <= most else f"{text[: most - 20]}…{text[-19:]}"
+
+
 def suggest(
     given: str,
     known: Iterable[str],
@@ -57,7 +64,9 @@ def suggest(
         listed: said instead of all the names, where there are many; '' says nothing.
         cutoff: how alike the two must be, in [0, 1].
     """
-    names = list(known)
+    import difflib  # for a mistake only
+
+    names, given = list(known), given[:_LONGEST_NAME]
     near = difflib.get_close_matches(given, names, n=1, cutoff=cutoff)
     if near:
         return f". Did you mean {form(near[0])}?"

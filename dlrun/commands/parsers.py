@@ -13,7 +13,8 @@ from textwrap import dedent
 from typing import Any, NoReturn
 
 from dlrun.errors import UserError
-from dlrun.text import suggest
+from dlrun.files import expanded
+from dlrun.text import echo, suggest
 
 SPLITS = ("train", "val", "test")
 SHELLS = ("bash", "zsh", "fish")
@@ -36,6 +37,8 @@ class Parser(argparse.ArgumentParser):
         """Adds an argument: `names` such as "-o --out", `text` for its help."""
         if text is not None and options.get("default", []) != []:
             text += " (default: %(default)s)"
+        if options.get("nargs") == "*":
+            options.setdefault("default", [])  # or argparse would call it required
         self.add_argument(*names.split(), help=text, **options)
 
     def flag(self, names: str, text: str | None = None) -> None:
@@ -55,7 +58,7 @@ class Parser(argparse.ArgumentParser):
     def _check_value(self, action: Action, value: Any) -> None:
         """argparse's place for choices; its own message has no suggestion."""
         if action.choices and not isinstance(value, list) and value not in action.choices:
-            raise ArgumentError(action, f"got {value}{suggest(str(value), action.choices)}")
+            raise ArgumentError(action, f"got {echo(value)}{suggest(str(value), action.choices)}")
 
 
 VERBS: dict[str, Callable[[Parser], None]] = {}
@@ -95,7 +98,7 @@ def parse(verb: str, arguments: Sequence[str]) -> Namespace:
         more = f"see `{parser.prog} --help`"
         if verb in ("train", "tune"):
             more = "keys are set without dashes, such as epochs=5"
-        raise UserError(f"{unknown[0]}: unknown argument{suggest(flag, flags, listed=more)}")
+        raise UserError(f"{echo(unknown[0])}: unknown argument{suggest(flag, flags, listed=more)}")
     return options
 
 
@@ -109,14 +112,14 @@ def at_least(least: float) -> Callable[[str], float]:
             value = None
         if value is None or not value >= least:
             kind = "an integer" if isinstance(least, int) else "a number"
-            raise ArgumentTypeError(f"got {text}, expected {kind} >= {least:g}")
+            raise ArgumentTypeError(f"got {echo(text)}, expected {kind} >= {least:g}")
         return value
 
     return number
 
 
 def _path(text: str) -> Path:
-    return Path(text).expanduser()
+    return Path(expanded(text))
 
 
 # Arguments of several verbs. Completion knows the metavars RUN, SWEEP and KEY=VALUE.
@@ -142,9 +145,9 @@ def _data_dir(parser: Parser) -> None:
 
 def _overrides(parser: Parser) -> None:
     parser.add("overrides", "group=option or key=value; see below", nargs="*", metavar="KEY=VALUE")
-    parser.flag("-h --help", "show this help; with group=option, for that option")
+    parser.flag("-h --help", "show this help, with group=option that of the option")
     own = "the folder of your own configs (default: conf, if it exists)"
-    parser.add("-cd --config-dir", own, metavar="FOLDER")
+    parser.add("-cd --config-dir", own, type=expanded, metavar="FOLDER")
 
 
 def _run(parser: Parser) -> None:

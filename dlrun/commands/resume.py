@@ -3,7 +3,6 @@
 import os
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from dlrun.commands.parsers import parse
@@ -54,7 +53,9 @@ def _move(plain: dict[str, Any], places: Sequence[str]) -> None:
     if not places:
         return
 
-    from dlrun.config.compose import composer, set_values
+    from dlrun.config.compose import composer
+    from dlrun.config.values import set_values
+    from dlrun.files import expanded
 
     with composer() as own:
         parsed, problems = own.parse(places)
@@ -67,4 +68,4 @@ def _move(plain: dict[str, Any], places: Sequence[str]) -> None:
         for parent in parents:
             section = section[parent]
         if isinstance(section[last], str):
-            section[last] = os.path.abspath(Path(section[last]).expanduser())
+            section[last] = os.path.abspath(expanded(section[last]))

@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from typing import Any
 
 from dlrun.commands.parsers import parse, parser_of
+from dlrun.errors import UserError
 from dlrun.runs.signals import termination_raises
 
 
@@ -29,6 +30,11 @@ def _run(options: Namespace, arguments: list[str]) -> int:
         print(parser_of("train").format_help())
         print(train_help(options.overrides, config_dir))
         return 0
+    for flag, given in (("--cfg", options.cfg), ("--info", options.info)):
+        if options.multirun and given:
+            raise UserError(f"{flag}: it shows the config of one run; leave out -m")
+    if options.hydra_help:
+        return _hydra(["--hydra-help"])
     if options.multirun:
         from dlrun.console import Console, log_to
         from dlrun.sweeps.hydra import sweep
@@ -38,8 +44,8 @@ def _run(options: Namespace, arguments: list[str]) -> int:
         return sweep(options.overrides, config_dir, console)
     if options.cfg == "job":
         return _print_config(options.overrides, config_dir)
-    if options.cfg or options.info or options.hydra_help:
-        return _hydra(arguments, config_dir)
+    if options.cfg or options.info:
+        return _composed_by_hydra(options, config_dir)
     return _train(options.overrides, config_dir, arguments)
 
 
@@ -52,8 +58,7 @@ def _train(overrides: list[str], config_dir: str | None, arguments: list[str]) -
     problems += settle(plain)
     # Where nothing is wrong so far, there may still be a mistake in a file of the user's own.
     in_files = config_dir is not None and not problems
-    keys = None if in_files else [text.partition("=")[0] for text in overrides]
-    config = check(plain, problems, keys)
+    config = check(plain, problems, overrides, quick=not in_files)
 
     from dlrun.commands.start import start
     from dlrun.training.launch import missing_processes, relaunch
@@ -72,16 +77,28 @@ def _print_config(overrides: list[str], config_dir: str | None) -> int:
     from dlrun.config.schema import check_without_torch
 
     plain, problems = compose(overrides, config_dir)
-    check_without_torch(plain, problems)
+    check_without_torch(plain, problems, overrides)
     print(OmegaConf.to_yaml(OmegaConf.create(plain)), end="")
     return 0
 
 
-def _hydra(arguments: list[str], config_dir: str | None) -> int:
-    """Hydra's own flags, such as --info and --cfg hydra."""
+def _composed_by_hydra(options: Namespace, config_dir: str | None) -> int:
+    """--info and --cfg hydra: what Hydra itself prints, where nothing is wrong."""
+    from dlrun.config.compose import composer
+    from dlrun.config.schema import check_without_torch
+
+    with composer(config_dir) as own:
+        plain, problems = own.compose(options.overrides)
+        texts = [o.input_line or "" for o in own.parse(options.overrides)[0]]
+    check_without_torch(plain, problems, options.overrides)
+    flags = ["--cfg", options.cfg] if options.cfg else ["--info", options.info]
+    return _hydra([*flags, *texts, *(["--config-dir", config_dir] if config_dir else [])])
+
+
+def _hydra(arguments: list[str]) -> int:
     import hydra
 
-    sys.argv = ["dlrun train", *arguments, *(["--config-dir", config_dir] if config_dir else [])]
+    sys.argv = ["dlrun train", *arguments]
 
     @hydra.main(version_base="1.3", config_path="pkg://dlrun.conf", config_name="train")
     def nothing(config: Any) -> None:

@@ -6,10 +6,9 @@ import textwrap
 from dataclasses import fields
 from typing import Any
 
-from dlrun.config.compose import Composer, composer, packaged
+from dlrun.config.compose import Composer, compose_plain, composer, packaged
 from dlrun.config.schema import TrainConfig
-from dlrun.errors import ConfigError
-from dlrun.files import load_yaml
+from dlrun.files import load_yaml, text_of
 from dlrun.text import flatten, show
 
 # The order of the groups; a group that is no field, recipe, comes last.
@@ -19,10 +18,8 @@ _ORDER = [field.name for field in fields(TrainConfig)]
 def train_help(overrides: list[str], config_dir: str | None) -> str:
     """Groups, options and keys, for the groups that `overrides` choose."""
     with composer(config_dir) as own:
+        plain = compose_plain(overrides, config_dir)
         chosen = own.choices(overrides)
-        plain, problems = own.compose(overrides)
-        if problems:
-            raise ConfigError(problems)
         lines = ["Groups:"]
         for group in sorted(own.options, key=_rank):
             for number, option in enumerate(own.options[group]):
@@ -71,7 +68,7 @@ def _wrapped(head: str, text: str) -> list[str]:
 
 def _text(own: Composer, group: str, option: str) -> str:
     path = own.file_of(group, option)
-    return path.read_text(encoding="utf-8") if path.is_file() else ""
+    return text_of(path) if path.is_file() else ""
 
 
 def _summary(text: str) -> str:

@@ -1,6 +1,6 @@
 """The types of the whole config, and its check. The values stand in conf/ and nowhere else."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from inspect import isabstract
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
@@ -12,6 +12,7 @@ from dlrun.options import (
     Choice,
     Count,
     Duration,
+    FilePath,
     Group,
     InSteps,
     NonEmpty,
@@ -93,8 +94,8 @@ class TrainConfig:
     patience: Count | None
     checkpoint_every: Annotated[Duration, Units(("steps", "epochs", "%", "s", "min"))]
     name: RunName | None
-    outputs: NonEmpty
-    data_dir: NonEmpty | None
+    outputs: FilePath
+    data_dir: FilePath | None
 
 
 _NEED_TORCH = ("method", "model", "loss")
@@ -102,22 +103,26 @@ _NEED_TORCH = ("method", "model", "loss")
 
 
 def check(
-    plain: dict[str, Any], problems: Sequence[str] = (), keys: Collection[str] | None = None
+    plain: dict[str, Any],
+    problems: Sequence[str] = (),
+    given: Sequence[str] = (),
+    quick: bool = False,
 ) -> TrainConfig:
     """The typed config.
 
     Args:
         plain: composed and resolved.
         problems: mistakes that were found when it was composed.
-        keys: the keys that the user gave, if nothing else can be wrong. If none of them needs a
-            class, a mistake is reported without importing torch.
+        given: what the user typed, `key=value` each.
+        quick: whether nothing but `given` can be wrong. If none of them needs a class, a mistake is
+            reported without importing torch.
 
     Raises:
         ConfigError: one line each for `problems`, unknown keys, wrong types, values out of range,
             and a method that cannot use the chosen model, loss or data set.
     """
-    quick = keys is not None and not any(map(_needs_class, keys))
-    typed = Typed(problems, _NEED_TORCH, proceed=lambda found: not (quick and found))
+    quick = quick and not any(map(_needs_class, given))
+    typed = Typed(problems, _NEED_TORCH, lambda found: not (quick and found), given=given)
     config = typed.build(TrainConfig, plain)
     found = typed.problems
     if not (problems or typed.stopped):  # with a wrong choice left out, others need not fit
@@ -128,18 +133,21 @@ def check(
     return config
 
 
-def check_without_torch(plain: dict[str, Any], problems: Sequence[str] = ()) -> None:
+def check_without_torch(
+    plain: dict[str, Any], problems: Sequence[str] = (), given: Sequence[str] = ()
+) -> None:
     """Checks all but the options of method, model and loss. Raises ConfigError."""
-    typed = Typed(problems, _NEED_TORCH, proceed=lambda found: False)
+    typed = Typed(problems, _NEED_TORCH, lambda found: False, given=given)
     typed.build(TrainConfig, plain)
     if typed.problems:
-        raise ConfigError(typed.problems)
+        raise ConfigError(list(dict.fromkeys(typed.problems)))
 
 
-def _needs_class(key: str) -> bool:
+def _needs_class(given: str) -> bool:
     # A method alone brings what fits it; only with a second choice can the two not fit.
-    group = key.lstrip("+~").partition(".")[0].partition("@")[0]
-    return group in ("model", "loss") or key.lstrip("+~").startswith("method.") or "@" in key
+    key = given.lstrip("+~").partition("=")[0]
+    group = key.partition(".")[0].partition("@")[0]
+    return group in ("model", "loss") or key.startswith("method.") or "@" in key
 
 
 def combination_problems(plain: dict[str, Any], options: Any = None) -> list[str]:

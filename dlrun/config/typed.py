@@ -6,15 +6,16 @@ Understands bool, int, float, str, Literal, unions, tuples, nested dataclasses, 
 
 import sys
 import types
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from functools import partial
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from dlrun.errors import UserError
-from dlrun.options import Choice, Duration, Group, Pattern, Range, Units
+from dlrun.files import expanded
+from dlrun.options import Choice, Duration, Expanded, Group, Pattern, Range, Units
 from dlrun.registry import lookup, one_line, place
-from dlrun.text import show, suggest
+from dlrun.text import echo, show, suggest
 
 WRONG: Any = object()
 """In place of a value that was not accepted; the reason is among the problems."""
@@ -37,6 +38,7 @@ class Typed:
         last: tuple[str, ...] = (),
         proceed: Callable[[list[str]], bool] = lambda problems: True,
         own_code: bool = True,
+        given: Sequence[str] = (),
     ) -> None:
         """Appends its problems to a copy of `problems`.
 
@@ -47,9 +49,12 @@ class Typed:
             proceed: called before the first of these with the problems so far; if it returns
                 False, they are not read and `stopped` is set.
             own_code: as of `lookup`.
+            given: `key=value` as typed. What Hydra takes for a number or a list, such as
+                name=2024, is text where text is expected.
         """
         self.problems: list[str] = list(problems)
         self.last, self.proceed, self.own_code = last, proceed, own_code
+        self.given = {key.lstrip("+"): text for key, _, text in (o.partition("=") for o in given)}
         self.stopped = False
 
     def build(self, cls: type, values: Mapping[str, Any], path: str = "") -> Any:
@@ -103,14 +108,22 @@ class Typed:
     def value(self, hint: Any, value: Any, path: str) -> Any:
         """`value` converted to the type `hint`, or WRONG."""
         if value == ABSENT:
-            self._problem(path, f"missing; give {path}=..., expected {expected(hint)}")
+            refused = [told for told in self.problems if told.startswith(f"{path}=")]
+            missing = f"{path}: missing; give {path}=..., expected {expected(hint)}"
+            self.problems += refused or [missing]
             return WRONG
         before = len(self.problems)
         converted = self._convert(hint, value, path)
-        if converted is WRONG and len(self.problems) == before:
-            text = _takes_text(hint) and isinstance(value, bool | int | float)
-            quoted = f"; to give it as text, write {path}=\"'{show(value)}'\"" if text else ""
-            self._problem(path, f"got {show(value)}, expected {expected(hint)}{quoted}")
+        if converted is not WRONG or len(self.problems) > before:
+            return converted
+        text, is_text = self.given.get(path), _takes_text(hint)
+        if is_text and text is not None and value is not None and "${" not in text:
+            converted = self._convert(hint, text, path)
+        if converted is WRONG:
+            number = isinstance(value, bool | int | float)
+            quoted = "; in a YAML file, text like this needs quotes" if is_text and number else ""
+            wanted = expected(hint) if not _is_too_large(value) else "a number below 2^63"
+            self._problem(path, f"got {echo(show(value))}, expected {wanted}{quoted}")
         return converted
 
     def choice(self, group: str, value: Any, path: str) -> Any:
@@ -171,6 +184,8 @@ class Typed:
             text = isinstance(extra, Pattern) and isinstance(converted, str)
             if (number or text) and not extra.holds(converted):
                 return WRONG
+            if isinstance(extra, Expanded) and isinstance(converted, str):
+                converted = expanded(converted)
         return converted
 
     def _union(self, options: tuple[Any, ...], value: Any, path: str) -> Any:
@@ -217,9 +232,14 @@ def _scalar(hint: Any, value: Any) -> Any:
         return value
     if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
         return float(value) if abs(value) <= sys.float_info.max else WRONG  # nor NaN
-    if hint is int and isinstance(value, bool):
+    if hint is int and (isinstance(value, bool) or _is_too_large(value)):
         return WRONG
     return value if isinstance(hint, type) and isinstance(value, hint) else WRONG
+
+
+def _is_too_large(value: Any) -> bool:
+    """Whether an integer has more than the 64 bits that torch takes."""
+    return isinstance(value, int) and not -(2**63) <= value < 2**63
 
 
 def _is_understood(hint: Any) -> bool:

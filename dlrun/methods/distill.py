@@ -25,7 +25,7 @@ from dlrun.losses.classification import cross_entropy
 from dlrun.methods.base import Builder, Method, Section, Update
 from dlrun.models.classifier import Classifier, Memory, Regressor, demand_path, last_map, tapped
 from dlrun.models.pretrained import load_teacher
-from dlrun.options import Choice, Count, Fraction, Group, NonEmpty, Range, Whole
+from dlrun.options import Choice, Count, FilePath, Fraction, Group, NonEmpty, Range, Whole
 
 MEMORY_BYTES = 2 * 1024**3
 
@@ -35,7 +35,7 @@ class Distill(Method):
 
     @dataclass(frozen=True)
     class Config:
-        teacher: NonEmpty | None
+        teacher: FilePath | None
         teacher_model: Annotated[Choice, Group("model", "encoder")]
         teacher_epochs: Count | None
         teacher_seed: Whole | None

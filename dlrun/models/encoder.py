@@ -10,14 +10,14 @@ from typing import Literal
 
 from torch import nn
 
-from dlrun.options import NonEmpty
+from dlrun.options import FilePath
 
 
 @dataclass(frozen=True)
 class EncoderConfig:
     """Where an encoder's weights come from, and whether they are trained."""
 
-    init_from: NonEmpty | None
+    init_from: FilePath | None
     freeze: Literal["backbone"] | None
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from dlrun.errors import UserError
+from dlrun.files import expanded
 from dlrun.runs.filters import Filter, NothingSelected, filtered, parse_filter
 from dlrun.runs.run import Run, runs_below
-from dlrun.text import short
+from dlrun.text import echo, short
 
 _REFERENCES = ("init_from", "teacher")
 """Keys of a config whose value is a run or a checkpoint."""
@@ -40,7 +41,7 @@ def select(given: Sequence[str], outputs: Path) -> Selection:
     names: list[str] = []
     filters: list[Filter] = []
     for text in given:
-        exists = Path(text).expanduser().exists()
+        exists = os.path.exists(expanded(text))
         if not exists and (condition := parse_filter(text)) is not None:
             filters.append(condition)
         else:
@@ -72,23 +73,23 @@ def find_run(given: str, outputs: Path) -> Run:
     Raises:
         UserError: none, or more than one.
     """
-    path = Path(given).expanduser()
-    if (path / "config.yaml").exists():
+    path = Path(expanded(given))
+    if os.path.exists(path / "config.yaml"):
         return _run_in(path)
     runs = runs_below(outputs)
     if (run := _named(given, runs)) is not None:
         return run
-    if path.is_dir():
-        raise UserError(f"{given}: not a run (no config.yaml)")
-    raise UserError(f"{given}: no run of that name below {outputs}{_latest(runs)}")
+    if os.path.isdir(path):
+        raise UserError(f"{echo(given)}: not a run (no config.yaml)")
+    raise UserError(f"{echo(given)}: no run of that name below {outputs}{_latest(runs)}")
 
 
 def _in_place(given: str, outputs: Path) -> tuple[Path, list[Run]]:
     """The run or the folder of runs, and the runs."""
-    path = Path(given).expanduser()
-    if (path / "config.yaml").exists():
+    path = Path(expanded(given))
+    if os.path.exists(path / "config.yaml"):
         return _absolute(path), [_run_in(path)]
-    if not path.is_dir():
+    if not os.path.isdir(path):
         folders = (outputs / "sweeps").glob("*/") if given else ()
         sweeps = sorted(path.name for path in folders if path.name.startswith(given))
         if given not in sweeps:
@@ -99,7 +100,7 @@ def _in_place(given: str, outputs: Path) -> tuple[Path, list[Run]]:
                 raise UserError(_several(given, sweeps, "sweeps"))
             if not sweeps:
                 place = f"folder, nor a run or sweep of that name below {outputs}"
-                raise UserError(f"{given}: no such {place}{_latest(runs)}")
+                raise UserError(f"{echo(given)}: no such {place}{_latest(runs)}")
         path = outputs / "sweeps" / (given if given in sweeps else sweeps[0])
     return _absolute(path), runs_below(path)
 
@@ -134,7 +135,8 @@ def _absolute(path: Path) -> Path:
 
 
 def _several(given: str, names: Sequence[str], what: str) -> str:
-    return f"{given}: {len(names)} {what} begin like this ({', '.join(names[:5])}); type more of it"
+    some = ", ".join(names[:5])
+    return f"{echo(given)}: {len(names)} {what} begin like this ({some}); type more of it"
 
 
 def settle(plain: dict[str, Any], memo: dict[str, str] | None = None) -> list[str]:
@@ -148,9 +150,9 @@ def settle(plain: dict[str, Any], memo: dict[str, str] | None = None) -> list[st
             found is added.
     """
     memo = {} if memo is None else memo
-    outputs, problems = Path(str(plain.get("outputs"))), []
+    outputs, problems = Path(expanded(str(plain.get("outputs")))), []
     for section, key in _references({name: plain.get(name) for name in ("method", "model")}):
-        given = section[key]
+        given = str(section[key])  # 261126 is the beginning of a name
         try:
             section[key] = memo[given] = memo.get(given) or short(located(given, outputs, key))
         except UserError as error:
@@ -162,7 +164,7 @@ def _references(section: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]
     for key, value in section.items():
         if isinstance(value, dict):
             yield from _references(value)
-        elif key in _REFERENCES and isinstance(value, str):
+        elif key in _REFERENCES and value is not None and not isinstance(value, bool):
             yield section, key
 
 
@@ -172,8 +174,8 @@ def located(reference: str, outputs: Path, key: str) -> Path:
     Raises:
         UserError: there is no such run or file, or the run is not complete.
     """
-    path = Path(reference).expanduser()
-    if path.is_file():
+    path = Path(expanded(reference))
+    if os.path.isfile(path):
         return path
     run = find_run(reference, outputs)
     if not run.is_complete:

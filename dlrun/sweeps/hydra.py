@@ -28,6 +28,7 @@ from dlrun.config.schema import SweepConfig, TrainConfig, check
 from dlrun.config.typed import Typed
 from dlrun.console import Console
 from dlrun.errors import ConfigError, Interrupted, UserError
+from dlrun.files import expanded
 from dlrun.runs.select import settle
 from dlrun.sweeps.plan import Job, divide, plan, processes, read_references
 from dlrun.sweeps.pool import Pool
@@ -55,10 +56,10 @@ def sweep(overrides: list[str], config_dir: str | None, console: Console) -> int
     made: list[Path] = []
     with composer(config_dir) as own:
         try:
-            _, wrong = own.parse(overrides, sweep=True)
+            parsed, wrong = own.parse(overrides, sweep=True)
             if wrong:
                 raise ConfigError(wrong)
-            config = compose_sweep(overrides, _NOT_PART)
+            config = compose_sweep([o.input_line or "" for o in parsed], _NOT_PART)
             batches = Batches(own, config, console, jobs)
             made = [path for path in (batches.folder, *batches.folder.parents) if not path.exists()]
             arguments = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
@@ -102,8 +103,9 @@ def compose_sweep(overrides: list[str], not_part: tuple[str, ...], verb: str = "
         what = "-".join(sorted(o for o in overrides if not o.startswith(not_part)))
         digest = hashlib.sha1(f"{verb}{what}".encode(), usedforsecurity=False).hexdigest()[:8]
         settings.sweep.dir = f"{config.outputs}/sweeps/{digest}"
-        quoted = settings.sweep.dir.replace("'", "\\'")
-        settings.overrides.hydra.append(f"hydra.sweep.dir='{quoted}'")  # for every job's config
+    settings.sweep.dir = expanded(settings.sweep.dir)
+    quoted = settings.sweep.dir.replace("'", "\\'")
+    settings.overrides.hydra.append(f"hydra.sweep.dir='{quoted}'")  # for every job's config
     not_of_jobs = ("hydra", "sweep.", "tune.")
     settings.overrides.task = [
         text for text in overrides if not text.lstrip("+~").startswith(not_of_jobs)
@@ -121,7 +123,7 @@ def compose_job(
     """
     plain, wrong = composer.compose(overrides)
     wrong += settle(plain, references)
-    config = check(plain, wrong, [text.partition("=")[0] for text in overrides])
+    config = check(plain, wrong, overrides, quick=True)
     processes(config)  # raises UserError where they cannot share the run
     return config
 

@@ -96,8 +96,9 @@ class Request:
     """A checked request for a study. Raises ConfigError with everything that is wrong with it."""
 
     def __init__(self, composer: Composer, overrides: list[str]) -> None:
-        self.composer, self.overrides = composer, overrides
         parsed, wrong = composer.parse(overrides, sweep=True, tune=True)
+        overrides = [o.input_line or "" for o in parsed]
+        self.composer, self.overrides = composer, overrides
         self.space, more = read_space(parsed)
         if not (wrong or more or self.space.parameters):
             wrong.append(_NOTHING)

@@ -82,7 +82,8 @@ def _section(
     if not overrides:
         return config["dataset"], config.get("data_dir")
 
-    from dlrun.config.compose import compose_plain, composer, set_values, user_config_dir
+    from dlrun.config.compose import compose_plain, composer, user_config_dir
+    from dlrun.config.values import set_values
 
     if is_other:
         plain = compose_plain(list(overrides), user_config_dir())

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dlrun.data.sources.decoding import decode_file, fitted, reason, upright
 from dlrun.errors import UserError
+from dlrun.files import expanded
 from dlrun.text import printable
 
 Image = str | PathLike[str] | PILImage.Image | NDArray[Any] | Tensor
@@ -28,7 +29,7 @@ def to_bytes(image: Image, shape: Shape, bits: int = 16) -> Tensor:
         UserError: it cannot be read, or is not an image.
     """
     if isinstance(image, str | PathLike):
-        path = fspath(image)
+        path = expanded(fspath(image))
         try:
             return decode_file(path, shape, bits)
         except Exception as error:  # each decoder fails in its own way

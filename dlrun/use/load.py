@@ -1,5 +1,6 @@
 """`dlrun.load`: a run, or a checkpoint that was copied away from it, ready to be used."""
 
+import os
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Literal
@@ -8,6 +9,7 @@ import torch
 
 from dlrun.config.typed import Typed
 from dlrun.errors import UserError
+from dlrun.files import expanded
 from dlrun.methods.base import Builder, Method
 from dlrun.models.pretrained import Pretrained
 from dlrun.registry import lookup
@@ -100,8 +102,8 @@ def locate(
     """
     if which not in ("best", "last"):
         raise UserError(f"which: got {which!r}, expected best or last")
-    path = Path(run).expanduser()
-    if path.is_file():
+    path = Path(expanded(fspath(run)))
+    if os.path.isfile(path):
         return path, None
     folder = find_run(fspath(run), Path(outputs)).folder
     for found in (folder.best, folder.last) if which == "best" else (folder.last,):

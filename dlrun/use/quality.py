@@ -26,7 +26,7 @@ from dlrun.evaluation.extractor import (
     trained_extractor,
 )
 from dlrun.evaluation.generated import FEWEST, Quality, generates
-from dlrun.files import cache_folder, read_json, write_json
+from dlrun.files import cache_folder, expanded, read_json, write_json
 from dlrun.methods.abilities import Translates
 from dlrun.runs.folder import RunFolder
 from dlrun.runs.status import read_status
@@ -111,7 +111,7 @@ class _Networks:
     def features(self, given: str) -> Extractor:
         """Of auto, random or a file."""
         if given not in ("auto", "random"):
-            path = Path(given).expanduser()
+            path = Path(expanded(given))
             state = checkpoint.load_state_dict(path)
             with open(path, "rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()

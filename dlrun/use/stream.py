@@ -15,6 +15,7 @@ from torch import Tensor
 from dlrun.data.sources.decoding import decode_file, reason
 from dlrun.data.sources.layout import SUFFIXES, LeftOut, images_below
 from dlrun.errors import UserError
+from dlrun.files import expanded
 from dlrun.text import printable
 from dlrun.use.images import Shape
 
@@ -57,7 +58,7 @@ def find_files(given: Sequence[str]) -> list[str]:
 
 
 def _expand(text: str) -> list[str]:
-    path = os.path.expanduser(text)
+    path = expanded(text)
     if os.path.isdir(path):
         left = LeftOut(path)
         found = images_below(path, left=left)

@@ -101,7 +101,7 @@ def test_every_shipped_option_passes_and_survives_its_run_folder(group: str, opt
 
 @settings(deadline=None, max_examples=25, derandomize=True)
 @given(
-    seed=st.integers(0, 2**70),
+    seed=st.integers(0, 2**63 - 1),
     epochs=st.integers(1, 10**9),
     steps=st.one_of(st.none(), st.integers(1, 10**9)),
     lr=st.floats(1e-300, 1e300),
@@ -162,7 +162,7 @@ def test_every_mistake_at_once() -> None:
         "encoder; expected conv_autoencoder or mlp_autoencoder"
     )
     assert sorted(told[1:-1]) == [
-        "dataset.root: missing; give dataset.root=..., expected text",
+        "dataset.root: missing; give dataset.root=..., expected text (not empty)",
         "epochs: got 1.5, expected an integer >= 1",
         "eval_every: got 3 parsecs, expected 500 (steps) or 2 epochs or 10%",
         "hardware.precision: got fp8, expected auto or fp32 or bf16 or fp16",
@@ -341,12 +341,12 @@ class TestWithoutTorch:
     )  # fmt: skip
     def test_classes_are_read_if_a_key_needs_one(self, keys: str, told: list[str]) -> None:
         with pytest.raises(ConfigError) as caught:
-            check(self.broken(), (), keys.split())
+            check(self.broken(), (), keys.split(), quick=True)
         assert sorted(caught.value.problems) == told
 
     def test_what_is_known_already_is_told_first(self) -> None:
         with pytest.raises(ConfigError) as caught:
-            check(self.broken(), ["epoch: unknown key"], ["epoch"])
+            check(self.broken(), ["epoch: unknown key"], ["epoch"], quick=True)
         assert caught.value.problems == [
             "epoch: unknown key",
             SEED,

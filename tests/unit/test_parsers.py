@@ -42,7 +42,7 @@ def test_flags_may_stand_anywhere() -> None:
         ("traverse", "a --dims 0 -1", "--dims: got -1, expected an integer >= 0"),
         ("interpolate", "a b c --steps 1", "--steps: got 1, expected an integer >= 2"),
         ("resume", "a --devices 1.5", "--devices: got 1.5, expected an integer >= 1"),
-        ("resume", "a b", "b: unknown argument; see `dlrun resume --help`"),
+        ("show", "a b", "b: unknown argument; see `dlrun show --help`"),
         ("gc", "faild", "KIND: got faild. Did you mean failed?"),
         ("gc", "--days soon", "--days: got soon, expected a number >= 0"),
         ("ls", "--json --csv", "--csv: not allowed with argument --json"),

@@ -19,7 +19,7 @@ from dlrun.data.sources.decoded import How, kept, read_contents, restored
 from dlrun.data.sources.layout import Files, find_images
 from dlrun.errors import UserError
 from dlrun.files import free_memory
-from dlrun.options import NonEmpty, Range
+from dlrun.options import FilePath, NonEmpty, Range
 from dlrun.text import printable, readable_size
 
 if TYPE_CHECKING:
@@ -37,20 +37,20 @@ class ImageFolder(DataSource):
 
     @dataclass(frozen=True)
     class Config(SourceConfig):
-        root: str
+        root: FilePath
         size: Annotated[int, Range(4, 4096)]  # pixels
         channels: Literal["auto", 1, 3]
         bits: Annotated[int, Range(1, 16)] | Literal["auto"]
         test_fraction: Annotated[float, Range(0, 1, low_open=True, high_open=True)]
         bad_files: Literal["error", "skip"]
-        attributes: NonEmpty | None
+        attributes: FilePath | None
         numbers: tuple[NonEmpty, ...]
         categories: tuple[NonEmpty, ...]
         label: NonEmpty | None
 
     def load(self, config: Any, data_dir: Path) -> Splits:
         """Decodes what was not decoded before, with the same options, in the same state."""
-        root = Path(config.root).expanduser()
+        root = Path(config.root)
         if not root.is_dir():
             raise UserError(f"dataset.root: {root} is not a folder; expected one with images in it")
         files = find_images(root, config.attributes)
