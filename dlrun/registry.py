@@ -182,17 +182,21 @@ def verified(group: str, name: str, cls: Any) -> Any:
     Raises:
         UserError: it derives from something else or lacks a part; says which.
     """
-    if (where := place(cls)) is not None:
-        name = f"{name} ({where})"
+    if problem := _problem(group, cls):
+        where = place(cls)
+        raise UserError(f"{name}{f' ({where})' if where else ''}{problem}")
+    return cls
+
+
+def _problem(group: str, cls: Any) -> str | None:
     if group == "loss" and inspect.isfunction(cls):
         if not hasattr(cls, "kind"):
-            raise UserError(
-                f'{name} is not a loss yet; put @loss("logits"), or another kind, in front of it '
+            return (
+                ' is not a loss yet; put @loss("logits"), or another kind, in front of it '
                 "(from dlrun.losses.base import loss)"
             )
-        for arguments in _calls(cls):
-            _demand_call(name, f"{cls.__name__}({arguments})", cls)
-        return cls
+        calls = (f"{cls.__name__}({arguments})" for arguments in _calls(cls))
+        return next(filter(None, (_call_problem(call, cls) for call in calls)), None)
     target, *parts = _CONTRACTS[group]
     if group == "loss":
         parts += [f"forward(self, {arguments})" for arguments in _calls(cls)]
@@ -200,29 +204,27 @@ def verified(group: str, name: str, cls: Any) -> Any:
     base = _load(target)
     if not (isinstance(cls, type) and issubclass(cls, base)):
         wanted = "a class" if base is object else f"a subclass of {target.replace(':', '.')}"
-        raise UserError(f"{name} is not {_a(group)}; expected {wanted}")
+        return f" is not {_a(group)}; expected {wanted}"
     for part in parts:
         attribute, brackets, _ = part.partition("(")
         own = getattr(cls, attribute, _ABSENT)
         # A subclass of torch's Module inherits an __init__ that takes nothing of ours.
         if own is getattr(base, attribute, _ABSENT):
-            raise UserError(f"{name} is not {_a(group)} yet; add {part}")
+            return f" is not {_a(group)} yet; add {part}"
         if attribute == "kind" and not isinstance(own, str | tuple):
-            raise UserError(f"{name}: its kind is {own!r}, expected text such as 'encoder'")
-        if brackets:
-            _demand_call(name, part, own)
+            return f": its kind is {own!r}, expected text such as 'encoder'"
+        if brackets and (problem := _call_problem(part, own)):
+            return problem
     options = getattr(base, "Config", object)
     config = getattr(cls, "Config", options)
     if isinstance(config, type) and not issubclass(config, options):
-        raise UserError(
-            f"{name}: its Config must derive from {options.__name__} in {base.__module__}"
-        )
-    return cls
+        return f": its Config must derive from {options.__name__} in {base.__module__}"
+    return None
 
 
 def _kinds(cls: Any) -> tuple[str, ...]:
     kind = getattr(cls, "kind", ())
-    return (kind,) if isinstance(kind, str) else kind
+    return kind if isinstance(kind, tuple) else (kind,)
 
 
 def _calls(cls: Any) -> list[str]:
@@ -230,8 +232,8 @@ def _calls(cls: Any) -> list[str]:
     return [CALLS[kind] for kind in _kinds(cls) if kind in CALLS]
 
 
-def _demand_call(name: str, call: str, function: Any) -> None:
-    """Raises UserError where a function cannot be called as in 'step(self, batch, update)'."""
+def _call_problem(call: str, function: Any) -> str | None:
+    """What keeps a function from being called as in 'step(self, batch, update)'."""
     words = call.partition("(")[2].rstrip(")").split(", ")
     named = dict(word.split("=") for word in words if "=" in word)
     plain = [word for word in words if "=" not in word]
@@ -244,7 +246,8 @@ def _demand_call(name: str, call: str, function: Any) -> None:
         ]
         signature.replace(parameters=needed).bind(*plain, **named)
     except (TypeError, ValueError) as error:
-        raise UserError(f"{name}: expected {call}, got {error}") from error
+        return f": expected {call}, got {error}"
+    return None
 
 
 def own_line(error: BaseException) -> str | None:

@@ -90,13 +90,15 @@ def _checked(bound: Callable[..., Any], formula: Any) -> Callable[..., Any]:
 
 def _check_losses(code: Any, kind: Any, arguments: tuple[Any, ...], found: Any) -> None:
     """What a loss of the user's own gives is what its kind says. Raises CodeError."""
+    if kind not in CALLS:
+        return
+    of_images = kind != "scores"  # else one number
     shape = getattr(found, "shape", None)
-    if kind == "scores":
-        if shape != ():
-            raise CodeError(f"returned {given(found)}, expected a tensor ()", code)
-    elif kind in CALLS and (shape is None or tuple(shape) != (len(arguments[0]),)):
+    count = len(arguments[0]) if of_images and arguments else "B"
+    if shape is None or len(shape) != of_images or (shape and count not in ("B", shape[0])):
+        expected = f"({count},), one loss for each image: it is averaged later"
         raise CodeError(
-            f"{code.__name__} returned {given(found)}, expected ({len(arguments[0])},), one loss "
-            "for each image: it is averaged later",
+            f"{code.__name__} returned {given(found)}, expected "
+            f"{expected if of_images else 'a tensor ()'}",
             code,
         )
