@@ -271,7 +271,7 @@ def resume(parser: Parser) -> None:
     """
     parser.add("run", _RUN, metavar="RUN")
     places = "dataset.root=... or data_dir=..., where the data lie elsewhere now"
-    parser.add("places", places, nargs="*", metavar="KEY=FOLDER")
+    parser.add("places", places, nargs="*", default=[], metavar="KEY=FOLDER")
     devices = "train in N processes (default: as many as before)"
     parser.add("--devices", devices, type=at_least(1), metavar="N")
     _outputs(parser)
