@@ -117,7 +117,7 @@ class _Column:
 
     def __init__(self, path: Path, name: str, cells: list[tuple[int, str]]) -> None:
         self.path, self.name = path, name
-        self.given = [(line, cell) for line, cell in cells if not _is_missing(cell)]
+        self.given = sorted((line, cell) for line, cell in cells if not _is_missing(cell))
         self.texts = {cell for _, cell in self.given}
         commas = [cell for cell in self.texts if _COMMA.fullmatch(cell)]
         # 3,5 is a decimal comma; 1,000 may be one or a thousand.
