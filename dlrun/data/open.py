@@ -72,6 +72,7 @@ def open_dataset(
         bits=splits.bits,
         report=(understood(splits, tables), *splits.notes, *done.report),
         doubts=splits.doubts,
+        mirror=source.mirrors(options),
     )
     count = len(data.combinations()) if data.groups else 0
     if count > _MOST_GROUPS:  # a group of hardly an image says nothing

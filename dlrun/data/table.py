@@ -119,6 +119,7 @@ class DataSet:
     `value_names` name the values of a column, where they have names. `bits` are those that images
     of 16 bits use. `report` is for people; its first line says what was understood.
     `doubts` are columns that were not read, as they may be classes or numbers, and why.
+    `mirror` is whether a mirrored image is still one of its class, as of most things but digits.
     """
 
     name: str
@@ -136,6 +137,7 @@ class DataSet:
     bits: int = 16
     report: tuple[str, ...] = ()
     doubts: Mapping[str, str] = field(default_factory=dict)
+    mirror: bool = True
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

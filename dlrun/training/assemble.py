@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -15,6 +15,7 @@ from dlrun.data.augment import is_random
 from dlrun.data.batches import Batches, TwoViews
 from dlrun.data.info import change, facts_of, info_of, sizes_of
 from dlrun.data.open import open_dataset
+from dlrun.data.options import AugmentConfig
 from dlrun.data.table import DataSet, PixelScale
 from dlrun.errors import CodeError, UserError
 from dlrun.methods.base import Builder, Method
@@ -142,6 +143,7 @@ def assemble(
     """
     check_before_data(config, ranks)
     data = _opened(config, began)
+    config, unmirrored = _unmirrored(config, data)
     steps_per_epoch, total = _length(config, data)
     if began:
         steps_per_epoch, total = began["length"]["epoch"], began["length"]["total"]
@@ -167,6 +169,7 @@ def assemble(
             *build.report,
             *_left_out(method, groups),
             *_own_norms(config, method, ranks),
+            *unmirrored,
         ],
     )
 
@@ -232,6 +235,16 @@ def _left_out(method: Method, groups: Groups) -> list[str]:
         "trained by several optimizers": [name for name, n in named if n > 1],
     }
     return [f"{text}: {some(names)}" for text, names in lines.items() if names]
+
+
+def _unmirrored(config: TrainConfig, data: DataSet) -> tuple[TrainConfig, list[str]]:
+    """The config without flips where they make another thing of an image, and a line about it."""
+    first, second = config.augment.first, config.augment.second
+    if data.mirror or not (first.flip or (second and second.flip)):
+        return config, []
+    augment = AugmentConfig(replace(first, flip=0.0), second and replace(second, flip=0.0))
+    line = f"augment: images of {data.name} are not mirrored, since that would change what they are"
+    return replace(config, augment=augment), [line]
 
 
 def _own_norms(config: TrainConfig, method: Method, ranks: Ranks) -> list[str]:

@@ -20,6 +20,8 @@ from dlrun.evaluation.evaluate import evaluate
 from dlrun.evaluation.inference import batch_of
 from dlrun.evaluation.mixture import codes_mixture
 from dlrun.methods.base import Method
+from dlrun.registry import lookup
+from dlrun.training.assemble import _unmirrored
 from dlrun.training.final_test import _far_from_val
 from dlrun.training.loop import Loop, Progress, take_step
 from dlrun.training.preflight import check_labels, check_processes
@@ -259,3 +261,19 @@ def test_one_image_on_maps_of_one_pixel_is_told() -> None:
     made = replace(made, batches=cast(Any, SimpleNamespace(length=60, draw=lambda _: batch)))
     with pytest.raises(UserError, match=r"batch_size: got 1, but model resnet has batch norm on"):
         take_step(made, 0)
+
+
+def test_digits_are_not_mirrored() -> None:
+    data = data_of(table([0, 1] * 10), table([0, 1]), table([0, 1]))
+    config = config_of("method=supervised", "augment=crop_flip")
+    assert _unmirrored(config, data) == (config, [])
+    changed, (line,) = _unmirrored(config, replace(data, mirror=False))
+    assert changed.augment.first == replace(config.augment.first, flip=0.0)
+    assert "not mirrored" in line and changed.batch_size == config.batch_size
+    for overrides, mirrors in (
+        (("dataset=mnist",), False),
+        (("dataset=fashion_mnist",), True),
+        (("dataset=two_domains", "dataset@dataset.a=mnist", "dataset@dataset.b=fashion_mnist"), 0),
+    ):
+        choice = config_of("method=cyclegan", *overrides).dataset
+        assert lookup("dataset", choice.name)().mirrors(choice.options) == mirrors

@@ -55,6 +55,10 @@ class DataSource(ABC):
     licence: ClassVar[str] = "not stated"
     """Under which its images may be used; stands in the card of what is exported."""
 
+    def mirrors(self, config: Any) -> bool:
+        """Whether a mirrored image is still one of its class, as of most things but digits."""
+        return True
+
     @abstractmethod
     def load(self, config: Any, data_dir: Path) -> Splits:
         """The two splits.

@@ -83,6 +83,10 @@ class MNIST(_TorchvisionData):
     folder = "MNIST/raw"
     files = _IDX_FILES
 
+    def mirrors(self, config: Any) -> bool:
+        """A mirrored digit is none."""
+        return False
+
 
 class FashionMNIST(_TorchvisionData):
     """Xiao et al. 2017, MIT; 60,000 + 10,000 grey 28 x 28."""

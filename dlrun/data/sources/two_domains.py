@@ -66,6 +66,11 @@ class TwoDomains(DataSource):
             notes=tuple(notes),
         )
 
+    def mirrors(self, config: Any) -> bool:
+        """Whether both are still themselves when mirrored."""
+        sources = config.a, config.b
+        return all(lookup("dataset", one.name)().mirrors(one.options) for one in sources)
+
 
 def _one(choice: Choice, name: str | None, key: str, data_dir: Path) -> Splits:
     """One data set, or a class of it."""
