@@ -151,7 +151,7 @@ class DomainNeighbours:
 
     def share(self, images: Tensor, target: int) -> float:
         """The fraction of `images` (N, D), raw pixels in [0, 1], classified as `target`, 0 or 1."""
-        return float((knn_predict(self.bank, self.labels, images) == target).double().mean())
+        return share_equal(knn_predict(self.bank, self.labels, images), torch.tensor(target))
 
 
 def raw(table: Table, rows: Tensor | None = None) -> Tensor:

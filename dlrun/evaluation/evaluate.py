@@ -1,7 +1,7 @@
 """Every number that applies to a method on a split, by what the method can do."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -130,8 +130,8 @@ def validated(
                     f"({len(batch.image)},) with one value for each image",
                     method.validate,
                 )
-            parts.setdefault(name, []).append(values.double())
-    joined = {name: torch.cat(values) for name, values in parts.items()}
+            parts.setdefault(name, []).append(values)
+    joined = {name: _exact(values) for name, values in parts.items()}
     means = {name: float(values.mean()) for name, values in joined.items() if len(values)}
     return method.totals(means) | means if isinstance(method, Totals) else means
 
@@ -200,13 +200,13 @@ def code_numbers(
     means, parts = [], []
     for batch in inference.batches(table, inference.decoded(table)):
         mu, logvar = method.posterior(batch.image)
-        means.append(mu.double())
-        parts.append(gaussian_kl_of_each(mu, logvar).double())
+        means.append(mu)
+        parts.append(gaussian_kl_of_each(mu, logvar))
     numbers = {}
     if sum(map(len, means)) > 1:  # a single image has no variance
-        numbers["active_units"] = float((torch.cat(means).var(0) > _ACTIVE).sum())
+        numbers["active_units"] = float((_exact(means).var(0) > _ACTIVE).sum())
     if full and parts:
-        each = torch.cat(parts).mean(0).tolist()
+        each = _exact(parts).mean(0).tolist()
         numbers |= {f"kl/{dim:02d}": value for dim, value in enumerate(each)}
     return numbers
 
@@ -228,10 +228,10 @@ def likelihood(inference: Inference, method: HasLikelihood, table: Table) -> dic
 
 def _log_likelihood(method: HasLikelihood, image: Tensor) -> Tensor:
     """log mean exp of the weights, (B,), a few draws at a time: all would not fit in memory."""
-    total = image.new_full((len(image),), -math.inf, dtype=torch.float64)
+    total = torch.full((len(image),), -math.inf, dtype=torch.float64)
     for left in range(method.likelihood_draws, 0, -_DRAWS):
         weights = method.log_weights(image, min(left, _DRAWS))
-        total = torch.logaddexp(total, weights.logsumexp(0))
+        total = torch.logaddexp(total, weights.cpu().double().logsumexp(0))
     return total - math.log(method.likelihood_draws)
 
 
@@ -239,8 +239,13 @@ def _reconstruction_error(inference: Inference, method: Reconstructs, table: Tab
     errors = []
     for batch in inference.batches(table, inference.decoded(table)):
         difference = method.reconstruct(batch.image) - inference.scale.to_unit(batch.image)
-        errors.append(difference.square().flatten(1).mean(1).double())
-    return float(torch.cat(errors).mean())
+        errors.append(difference.square().flatten(1).mean(1))
+    return float(_exact(errors).mean())
+
+
+def _exact(parts: Sequence[Tensor]) -> Tensor:
+    """The parts joined, float64, on the CPU: not every device has float64."""
+    return torch.cat([*parts]).cpu().double()
 
 
 def _translation(inference: Inference, method: Translates, split: str) -> dict[str, float]:
@@ -256,9 +261,9 @@ def _translation(inference: Inference, method: Translates, split: str) -> dict[s
             unit = method.translate(batch.image, there)
             again = method.translate(inference.seen(unit), back)
             wanted = inference.scale.to_unit(batch.image)
-            errors.append((again - wanted).abs().flatten(1).mean(1).double())
+            errors.append((again - wanted).abs().flatten(1).mean(1))
             translated.append(unit.flatten(1).cpu())
         found[f"target_share_{there}"] = domains.share(torch.cat(translated), target)
     # The worse one: a generator that always draws one thing wins in one direction only.
     shares = {"target_share": min(found.values()), **found}
-    return shares | {"cycle_error": float(torch.cat(errors).mean())}
+    return shares | {"cycle_error": float(_exact(errors).mean())}

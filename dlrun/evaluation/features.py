@@ -109,7 +109,7 @@ def spread(projections: Tensor) -> dict[str, float]:
 
 def share_equal(predicted: Tensor, labels: Tensor) -> float:
     """Accuracy in [0, 1]."""
-    return float((predicted == labels).double().mean())
+    return float((predicted == labels).cpu().double().mean())  # not every device has float64
 
 
 # Retrieval: each image of a split searches all others of it, by cosine, which has the same order as
@@ -137,7 +137,7 @@ def recall_at_k(features: Tensor, labels: Tensor, ks: Sequence[int]) -> dict[int
         first = cosine.masked_fill(~hit, -torch.inf).amax(1, keepdim=True)
         ahead.append((~(cosine < first) & ~hit).sum(1))  # of NaN, all of them
     counts = torch.cat(ahead) if ahead else torch.empty(0)
-    return {k: float((counts < k).double().mean()) for k in ks}
+    return {k: float((counts < k).cpu().double().mean()) for k in ks}
 
 
 def recalls(features: Tensor, labels: Tensor) -> dict[str, float]:
@@ -155,14 +155,14 @@ def mean_average_precision(features: Tensor, labels: Tensor) -> float:
     Of features (N, D), float32, and int64 labels (N,); NaN without queries.
     """
     rank = torch.arange(1, len(labels) + 1, device=labels.device)
-    found = [torch.empty(0, device=labels.device, dtype=torch.float64)]
+    found = [torch.empty(0, dtype=torch.float64)]
     for cosine, hit in _compared(features, labels):
         # Sorting whole numbers with the hit in the last bit is faster than sorting with indices.
         cosine = cosine.nan_to_num(nan=-2, neginf=-2)
         keys = (cosine * _STEPS).int() * 2 + (~hit).int()
         hit = keys.sort(dim=1, descending=True).values % 2 == 0
         precision = hit.cumsum(1, dtype=torch.int32) / rank
-        found.append((precision * hit).double().sum(1) / hit.sum(1))
+        found.append((precision * hit).cpu().double().sum(1) / hit.sum(1).cpu())
     return float(torch.cat(found).mean())
 
 

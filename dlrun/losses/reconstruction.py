@@ -120,8 +120,10 @@ def binarize(image: Tensor) -> Tensor:
     levels = (image.flatten(1) * 255).round().to(torch.int64)
     position = torch.arange(1, levels.shape[1] + 1, device=image.device) * _STEP
     of_image = (_mixed(levels + 1 + position) * position).sum(1, keepdim=True)
-    uniform = _shifted(_mixed(of_image + position), 64 - _BITS).double() / 2**_BITS
-    drawn: Tensor = uniform.view(image.shape) < image
+    uniform = _shifted(_mixed(of_image + position), 64 - _BITS).view(image.shape)
+    # As whole numbers, exactly: not every device has float64.
+    exact = image.to(torch.promote_types(image.dtype, torch.float32))
+    drawn: Tensor = uniform < (exact * 2.0**_BITS).ceil().long()
     return drawn.to(image.dtype)
 
 

@@ -124,7 +124,7 @@ class DBVAE(GaussianCodeMethod):
         self.loss = build.loss()
         self.code_dim = config.latent
         self.weights: Tensor
-        self.register_buffer("weights", torch.zeros(build.rows, dtype=torch.float64))
+        self.register_buffer("weights", torch.zeros(build.rows))
         if self.positive is None:
             build.report.append("dataset.positive is not set: images of all classes are debiased")
 
@@ -168,13 +168,14 @@ class DBVAE(GaussianCodeMethod):
     def before_epoch(self, table: Table, over: Over) -> dict[str, Tensor]:
         """Section 3.3: the codes of the images of interest, their histograms, the weights."""
         config, rows = self.config, positive_rows(table, self.positive)[0]
-        mu = over(lambda x: self.encode(x)[1], rows)
+        # Weights are computed in float64, which not every device has.
+        mu = over(lambda x: self.encode(x)[1], rows).cpu()
         if config.resampling == "none":
             weights = uniform_weights(mu)
         elif config.resampling == "attribute":
             assert table.labels is not None
             columns = table.attributes | {LABEL: table.labels}
-            weights = balanced_weights([columns[name][rows] for name in config.balance or ()])
+            weights = balanced_weights([columns[name][rows].cpu() for name in config.balance or ()])
         else:
             weights = latent_weights(
                 mu, config.bins, config.alpha, config.combine, config.top, config.clip
@@ -182,7 +183,7 @@ class DBVAE(GaussianCodeMethod):
         if config.resampling == "shuffled":  # as uneven, but blind
             weights = weights[torch.randperm(len(weights), device=weights.device)]
         self.weights.zero_()
-        self.weights[rows] = weights
+        self.weights[rows] = weights.to(self.weights)
         size = effective_sample_size(weights)
         fraction = size / len(weights)
         return {"effective_sample_size": size, "effective_fraction": fraction, "code": mu}

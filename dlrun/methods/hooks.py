@@ -64,7 +64,7 @@ class HasSamplingWeights(Protocol):
     """Draws train images by weight."""
 
     weights: Tensor
-    """A buffer (N,), float64: each train image's chance; all 0 before the first epoch."""
+    """A buffer (N,), float32: each train image's chance; all 0 before the first epoch."""
 
 
 @runtime_checkable

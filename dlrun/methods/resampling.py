@@ -109,7 +109,7 @@ def balanced_weights(columns: list[Tensor]) -> Tensor:
 
 def effective_sample_size(weights: Tensor) -> Tensor:
     """1 / sum(w^2), (): as many images drawn uniformly are as varied as these."""
-    return 1 / weights.double().square().sum()
+    return 1 / weights.cpu().double().square().sum()
 
 
 class WeightedOrder:
@@ -138,7 +138,7 @@ class WeightedOrder:
         """On the CPU, so that every device draws alike; copied only when the weights changed."""
         weights = self.weights
         if weights._version != self._version:
-            chances = weights.cpu()
+            chances = weights.cpu().double()
             if not weights.any():
                 chances = torch.zeros(len(weights), dtype=torch.float64)
                 chances[self.start.cpu()] = 1

@@ -137,7 +137,7 @@ class VAE(GaussianCodeMethod):
         return {"negative_elbo": reconstruction + kl, "kl": kl}
 
     def log_weights(self, image: Tensor, draws: int) -> Tensor:
-        """log p(x, z) - log q(z|x) for z from q(z|x): nats (draws, B), float64.
+        """log p(x, z) - log q(z|x) for z from q(z|x): nats (draws, B), float64, CPU.
 
         Burda et al. 2016, arXiv 1509.00519, equation 8.
         """
@@ -148,8 +148,10 @@ class VAE(GaussianCodeMethod):
         repeated = x.expand(draws, *x.shape).flatten(0, 1)
         log_likelihood = -self.loss(self.decoder(z.flatten(0, 1)), repeated).view(draws, len(x))
         # log N(z; 0, 1) - log N(z; mu, sigma^2); the constants cancel.
-        prior_to_posterior = 0.5 * (noise.double().square() + logvar - z.double().square())
-        return log_likelihood + prior_to_posterior.sum(2)
+        # On the CPU, as not every device has float64.
+        noise, logvar, z = (part.cpu().double() for part in (noise, logvar, z))
+        prior_to_posterior = 0.5 * (noise.square() + logvar - z.square())
+        return log_likelihood.cpu() + prior_to_posterior.sum(2)
 
     @property
     def likelihood_metric(self) -> str:

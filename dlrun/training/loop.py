@@ -297,8 +297,9 @@ class Loop:
             return {}
         names = list(pending[0])
         table = torch.stack(
-            [torch.stack([row[n].double() for n in names]) for row in pending]
-        ).cpu()
+            [torch.stack([row[n].float() for n in names]) for row in pending]
+        ).cpu()  # not every device has float64
+        table = table.double()
         table = self.ranks.average(table)
         self._demand_finite(names, table)
         if is_logged:  # each batch is looked at once

@@ -23,7 +23,7 @@ from dlrun.methods.base import Method
 from dlrun.registry import lookup
 from dlrun.training.assemble import _unmirrored
 from dlrun.training.final_test import _far_from_val
-from dlrun.training.loop import Loop, Progress, take_step
+from dlrun.training.loop import Loop, Progress, before_epoch, take_step
 from dlrun.training.preflight import check_labels, check_processes
 from dlrun.training.ranks import Ranks
 from dlrun.training.schedules import rate_factor
@@ -277,3 +277,31 @@ def test_digits_are_not_mirrored() -> None:
     ):
         choice = config_of("method=cyclegan", *overrides).dataset
         assert lookup("dataset", choice.name)().mirrors(choice.options) == mirrors
+
+
+@pytest.mark.parametrize("name", ["supervised", "siamese", "autoencoder", "vae", "dbvae"])
+def test_nothing_is_float64_on_a_device(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some have none. Here all is on the CPU, so what was not taken there first counts as not."""
+    to_cpu, to_double = Tensor.cpu, Tensor.double
+
+    def cpu(self: Tensor) -> Tensor:
+        found = to_cpu(self)
+        found.is_there = True  # type: ignore[attr-defined]
+        return found
+
+    def double(self: Tensor) -> Tensor:
+        if not getattr(self, "is_there", False):
+            raise TypeError("this device has no float64")
+        return to_double(self)
+
+    made = harness.experiment(*harness.SMALL[name])
+    inference = harness.inference_of(made)
+    before_epoch(made, inference, 0)
+    monkeypatch.setattr(Tensor, "cpu", cpu)
+    monkeypatch.setattr(Tensor, "double", double)
+    assert evaluate(inference, "val", 0)
+    assert all(value.dtype != torch.float64 for value in made.method.state_dict().values())
+    rows = torch.rand(3)
+    assert float((rows > 2).cpu().double().mean()) == 0
+    with pytest.raises(TypeError, match="no float64"):
+        rows.double()
