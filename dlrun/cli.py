@@ -3,14 +3,13 @@
 import importlib
 import sys
 from collections.abc import Sequence
-from contextlib import nullcontext
 
 from dlrun.commands.parsers import VERBS, summary_of
 from dlrun.errors import UserError
-from dlrun.exit import ignore_closed_output, run_and_exit
+from dlrun.exit import run_and_exit
 from dlrun.text import echo, suggest
 
-_TRAINING = ("train", "resume", "tune")
+_TRAINING = (["train"], ["resume"], ["tune"])
 _EPILOGUE = """\
 Start with:
   dlrun train                                train a model of clothes in a minute, no download
@@ -38,7 +37,7 @@ def usage() -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs one command and exits with its code."""
     given = sys.argv[1:] if arguments is None else list(arguments)
-    run_and_exit(lambda: run(given))
+    run_and_exit(lambda: run(given), keeps_on=given[:1] in _TRAINING)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -60,8 +59,7 @@ def run(arguments: Sequence[str]) -> int:
     if verb not in VERBS:
         raise UserError(f"{echo(verb) or repr(verb)}: no such command{_suggestion(arguments)}")
     command = importlib.import_module(f"dlrun.commands.{verb}")
-    with ignore_closed_output() if verb in _TRAINING else nullcontext():
-        code: int = command.run(rest)
+    code: int = command.run(rest)
     return code
 
 

@@ -19,8 +19,9 @@ class Console(rich.console.Console):
     def __init__(self, stderr: bool = False, quiet: bool = False, **options: Any) -> None:
         stream = options.get("file") or (sys.stderr if stderr else sys.stdout)
         is_terminal = options.get("force_terminal") or stream.isatty()
-        if not is_terminal:  # a file has no edge
+        if not is_terminal:  # a file has no edge, and no cursor, also where FORCE_COLOR is set
             options.setdefault("width", 250)
+            options.setdefault("force_interactive", False)
         super().__init__(stderr=stderr, quiet=quiet, soft_wrap=not is_terminal, **options)
 
     def say(self, *lines: str, wrap: bool = True) -> None:

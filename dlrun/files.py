@@ -1,16 +1,26 @@
 """Files that are replaced whole, locks between processes, and the user's cache folder."""
 
 import codecs
+import errno
 import json
+import logging
 import os
 import re
+import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dlrun.errors import UserError
+from dlrun.text import short
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
+_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
 @contextmanager
@@ -25,15 +35,43 @@ def atomic(path: Path, durable: bool = False) -> Iterator[Path]:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        yield temporary
-        if durable:
-            _sync(temporary)
-        os.replace(temporary, path)
-        if durable and os.name != "nt":  # a folder cannot be opened there
-            _sync(path.parent)
+        with naming(path, temporary):
+            yield temporary
+            if durable:
+                _sync(temporary)
+            os.replace(temporary, path)
+            if durable and os.name != "nt":  # a folder cannot be opened there
+                _sync(path.parent)
     finally:
         with suppress(OSError):  # its folder may not even be one
             temporary.unlink()
+
+
+@contextmanager
+def naming(path: Path, temporary: Path | None = None) -> Iterator[None]:
+    """Names `path` in an OSError of it, as Python does not where an open file is written.
+
+    torch.save raises a RuntimeError in its place; here it is the OSError again.
+
+    Args:
+        path: of the file that is written.
+        temporary: the name under which that is done.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        cause = error if isinstance(error, OSError) else error.__context__
+        if not isinstance(cause, OSError):
+            raise
+        if cause.errno is not None and cause.filename in (None, str(temporary)):
+            cause.filename, cause.filename2 = str(path), None
+        raise cause from None
+
+
+def os_error_line(error: OSError) -> str:
+    """'FILE: No space left on device'; without a file the reason alone."""
+    reason = error.strerror or str(error) or type(error).__name__
+    return reason if error.filename is None else f"{short(os.fsdecode(error.filename))}: {reason}"
 
 
 @contextmanager
@@ -48,7 +86,9 @@ def output_file(path: Path) -> Iterator[Path]:
         with atomic(path) as temporary:
             yield temporary
     except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
+        if error.filename is None or Path(error.filename) not in (path, *path.parents):
+            raise  # of what is read meanwhile
+        raise UserError(f"{path}: cannot be written ({error.strerror})") from error
 
 
 def _sync(path: Path) -> None:
@@ -136,18 +176,64 @@ def _yaml_loader() -> Any:
     return loader
 
 
+def process_lock(path: Path, **options: Any) -> "BaseFileLock":
+    """A lock file, which one process holds at a time; one that dies lets go of it.
+
+    Where the file system has no locks, as some Lustre and NFS, the file itself is the lock, and
+    names its process and machine.
+
+    Args:
+        path: of the file.
+        options: of filelock's classes.
+    """
+    from filelock import FileLock, SoftFileLock
+
+    return FileLock(path, **options) if _has_locks(path.parent) else SoftFileLock(path, **options)
+
+
+def _has_locks(folder: Path) -> bool:
+    """Whether its file system has locks; says so once where it has none."""
+    try:
+        return _device_has_locks(os.stat(folder).st_dev, folder)
+    except OSError:  # not there, or read-only: whoever takes the lock is told
+        return True
+
+
+_known: dict[int, bool] = {}
+
+
+def _device_has_locks(device: int, folder: Path) -> bool:
+    if device not in _known:
+        if sys.platform == "win32":
+            return True
+        import fcntl
+
+        with tempfile.TemporaryFile(dir=folder) as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _known[device] = True
+            except OSError as error:
+                _known[device] = error.errno not in _NO_LOCKS
+        if not _known[device]:
+            logging.getLogger("dlrun").warning(
+                "%s: this file system has no locks; a run that was killed on another machine stays "
+                "locked until its file .lock is deleted", short(folder),
+            )  # fmt: skip
+    return _known[device]
+
+
 @contextmanager
 def exclusive(path: Path) -> Iterator[None]:
     """Waits until no other process holds the lock file `path`, and holds it.
 
-    A process that dies lets go of it. In a folder that is read-only nobody waits.
+    In a folder that is read-only nobody waits.
     """
-    from filelock import FileLock
-
-    lock = FileLock(path)
+    lock = process_lock(path)
     try:
         lock.acquire()
-    except OSError:
+    except OSError as error:
+        if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
+            raise
         yield
         return
     try:

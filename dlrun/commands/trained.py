@@ -72,7 +72,7 @@ def progress(total: int) -> Iterator[Callable[[int], None]]:
     bar = Progress(
         TextColumn("images"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
         TimeElapsedColumn(), TimeRemainingColumn(),
-        console=console, transient=True, disable=not console.is_terminal,
+        console=console, transient=True, disable=not console.is_interactive,
     )  # fmt: skip
     with bar:
         task = bar.add_task("", total=total, rate="")

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from dlrun.config.signature import is_place
 from dlrun.errors import UserError
-from dlrun.files import load_yaml, read_json, write_text
+from dlrun.files import load_yaml, naming, process_lock, read_json, write_text
 from dlrun.text import short
 
 if TYPE_CHECKING:
-    from filelock import FileLock
+    from filelock import BaseFileLock
 
 _TRIES = 100
 # A process that only looks holds the lock for an instant, so neither gives up at the first try.
@@ -51,10 +51,8 @@ class RunFolder:
         self.path = path
 
     @cached_property
-    def _lock(self) -> "FileLock":
-        from filelock import FileLock
-
-        return FileLock(self.path / ".lock", thread_local=False, poll_interval=0.02)
+    def _lock(self) -> "BaseFileLock":
+        return process_lock(self.path / ".lock", thread_local=False, poll_interval=0.02)
 
     @property
     def name(self) -> str:
@@ -139,7 +137,10 @@ class RunFolder:
 
     def add_command(self, argv: list[str]) -> None:
         """One line for every start and resume."""
-        with open(self.commands, "a", encoding="utf-8") as file:
+        with (
+            naming(self.commands),
+            open(self.commands, "a", encoding="utf-8", errors="surrogateescape") as file,
+        ):
             file.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} {shlex.join(argv)}\n")
 
     def typed_commands(self) -> list[str]:

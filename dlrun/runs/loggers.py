@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
@@ -9,8 +10,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from dlrun.config.signature import computes
-from dlrun.errors import UserError
-from dlrun.files import atomic, read_jsonl, write_text
+from dlrun.errors import RunFailed, UserError
+from dlrun.files import atomic, naming, read_jsonl, write_text
 from dlrun.options import Choice
 from dlrun.registry import lookup, one_line, own_line
 from dlrun.runs.folder import RunFolder
@@ -111,13 +112,11 @@ class TensorBoard:
     def writer(self) -> "SummaryWriter":
         """Made at first use: its import must not delay the first step."""
         if self._writer is None:
-            from torch.utils.tensorboard import SummaryWriter
-
             folder = self.run.folder / "tensorboard"
             cut_back_events(folder, self.run.step)
             # Tells a TensorBoard that shows the run right now to forget the later steps, too.
             purge = self.run.step + 1 if self.run.step else None
-            self._writer = SummaryWriter(str(folder), purge_step=purge)
+            self._writer = summary_writer(folder, purge_step=purge)
             if not self.run.step:
                 self._write_hparams(self._writer)
         return self._writer
@@ -138,6 +137,26 @@ class TensorBoard:
         _, start, end = hparams(flat, {})
         for summary in (start, end):
             writer._get_file_writer().add_summary(summary)
+
+
+def summary_writer(folder: Path, purge_step: int | None = None) -> "SummaryWriter":
+    """TensorBoard's writer to a folder.
+
+    An error of its thread, such as a full disk, is raised at the next call and printed only there.
+    """
+    from torch.utils.tensorboard import SummaryWriter
+
+    threading.excepthook = _raised_later
+    folder.mkdir(parents=True, exist_ok=True)
+    name = str(folder)
+    if name != name.encode(errors="replace").decode():  # TensorBoard opens names in UTF-8 only
+        name = f"/proc/self/fd/{os.open(folder, os.O_RDONLY)}"
+    return SummaryWriter(name, purge_step=purge_step)
+
+
+def _raised_later(arguments: "threading.ExceptHookArgs") -> None:
+    if not isinstance(arguments.exc_value, OSError):
+        threading.__excepthook__(arguments)
 
 
 def open_loggers(choices: Mapping[str, Choice], run: LoggedRun) -> list[Logger]:
@@ -176,8 +195,10 @@ class Tracker:
             seconds: of training so far, over all resumes.
             values: finite or not; JSON spells NaN and Infinity as Python does.
         """
-        self._file.write(json.dumps({"step": step, "time": round(seconds, 3), **values}) + "\n")
-        self._file.flush()
+        line = json.dumps({"step": step, "time": round(seconds, 3), **values}) + "\n"
+        with naming(self.folder.metrics):
+            self._file.write(line)
+            self._file.flush()
         self.scalars(step, values)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
@@ -221,8 +242,15 @@ class Tracker:
             logger.text(step, name, "\n\n".join(lines))
 
     def sync(self) -> None:
-        """To the disk, before a checkpoint says that these lines exist."""
-        os.fsync(self._file.fileno())
+        """To the disk, before a checkpoint says that these lines exist.
+
+        Raises:
+            RunFailed: somebody has removed the file.
+        """
+        if not os.fstat(self._file.fileno()).st_nlink:
+            raise RunFailed(f"{self.folder.metrics} was removed while the run writes to it")
+        with naming(self.folder.metrics):
+            os.fsync(self._file.fileno())
         for logger in self.loggers:
             if isinstance(logger, Flushes):
                 logger.flush()

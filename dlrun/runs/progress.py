@@ -32,7 +32,7 @@ class ProgressView:
         self._plain_at = self._kept_at = time.monotonic()
         self._warned: set[str] = set()
         self._live: Live | None = None
-        if console.is_terminal:
+        if console.is_interactive:
             self._bar = Progress(
                 TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(),
                 TextColumn("{task.fields[rate]}"), TimeRemainingColumn(compact=True),

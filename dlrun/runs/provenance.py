@@ -117,8 +117,8 @@ def _git(folder: Path) -> dict[str, str] | None:
     def git(*arguments: str) -> str | None:
         try:
             done = subprocess.run(
-                ["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=10,
-                check=False,
+                ["git", *arguments], cwd=folder, capture_output=True, timeout=10, check=False,
+                encoding="utf-8", errors="replace",
             )  # fmt: skip
         except (OSError, subprocess.TimeoutExpired):
             return None

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from dlrun.errors import UserError
-from dlrun.files import read_json, write_json
+from dlrun.files import naming, read_json, write_json
 from dlrun.runs.folder import RunFolder
 
 if TYPE_CHECKING:
@@ -141,5 +141,5 @@ class Log:
 
 def append_to_log(path: Path, text: str) -> None:
     """A line, or several, of log.txt."""
-    with open(path, "a", encoding="utf-8") as file:
+    with naming(path), open(path, "a", encoding="utf-8", errors="replace") as file:
         file.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} {text}\n")

@@ -226,13 +226,16 @@ def _any_gpu(configs: list[TrainConfig]) -> bool:
 
 
 def _gpus() -> tuple[str, ...]:
-    """Asks the driver only: initializes no GPU and takes none of its memory."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return tuple(name.strip() for name in visible.split(",") if name.strip() not in ("", "-1"))
+    """As CUDA_VISIBLE_DEVICES names them. Asks the driver only: takes no memory of a GPU.
+
+    The variable may be set where there is none, or name more than there are.
+    """
     import torch
 
-    return tuple(str(number) for number in range(torch.cuda.device_count()))
+    count = torch.cuda.device_count()
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = map(str, range(count)) if visible is None else map(str.strip, visible.split(","))
+    return tuple(names)[:count]
 
 
 def out_of_memory_kills() -> int:

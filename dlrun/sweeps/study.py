@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import optuna
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import HyperbandPruner, MedianPruner, NopPruner
 from optuna.samplers import BaseSampler, GridSampler, NSGAIISampler, RandomSampler, TPESampler
@@ -23,7 +23,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from dlrun.config.schema import TuneConfig
 from dlrun.errors import UserError
-from dlrun.files import exclusive
+from dlrun.files import exclusive, process_lock
 from dlrun.sweeps.objective import Objective
 from dlrun.sweeps.space import Space
 
@@ -66,7 +66,7 @@ class Study:
         (folder / ".workers").mkdir(parents=True, exist_ok=True)
         self._lock = folder / ".lock"
         self._worker = f"{socket.gethostname()}-{os.getpid()}-{id(self)}"
-        self._alive = FileLock(folder / ".workers" / self._worker)
+        self._alive = process_lock(folder / ".workers" / self._worker)
         self._alive.acquire()
         journal = folder / JOURNAL
         repair(journal)
@@ -179,7 +179,7 @@ class Study:
         if worker is None or worker == self._worker:
             return worker is not None
         try:
-            with FileLock(self.folder / ".workers" / worker, timeout=0):
+            with process_lock(self.folder / ".workers" / worker, timeout=0):
                 return False
         except Timeout:
             return True

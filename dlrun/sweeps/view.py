@@ -47,7 +47,7 @@ class SweepView:
         self._said: dict[int, tuple[int, str]] = {}
         self.stopping = False
         self._live: Live | None = None
-        if console.is_terminal:
+        if console.is_interactive:
             self._live = Live(console=console, auto_refresh=False, transient=True)
 
     def __enter__(self) -> "SweepView":

@@ -88,7 +88,7 @@ def _run(spec: Spec, pipe: int | None = None) -> NoReturn:
         if not _take(folder, spec):  # before torch is imported
             sys.exit(0)
     sys.argv = ["dlrun", "train", *spec["overrides"]]
-    run_and_exit(lambda: _train(spec, folder))
+    run_and_exit(lambda: _train(spec, folder), keeps_on=True)
 
 
 def _run_together(spec: Spec) -> NoReturn:

@@ -18,6 +18,7 @@ from dlrun.training.ranks import Ranks, joint_device, started, wanted
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing import ProcessFailure
 
+_HERE = "127.0.0.1"
 _GRACE = "600"  # seconds for a step and its checkpoint; torch's own 30 are few
 
 
@@ -38,7 +39,7 @@ def missing_processes(config: TrainConfig) -> int:
 
 def relaunch(arguments: Sequence[str], count: int) -> int:
     """The exit code of `dlrun ARGUMENTS` in `count` processes; 1 where one was killed."""
-    code = launch(("-m", "dlrun", *arguments), count)
+    code = launch(("-P", "-m", "dlrun", *arguments), count)
     return 1 if code < 0 else code
 
 
@@ -64,7 +65,8 @@ def launch(command: Sequence[str], count: int) -> int:
         nproc_per_node=count,
         run_id=uuid.uuid4().hex,
         rdzv_backend="c10d",
-        rdzv_endpoint="localhost:0",
+        rdzv_endpoint=f"{_HERE}:0",
+        local_addr=_HERE,  # the name of the machine need not resolve
         max_restarts=0,
         monitor_interval=0.2,
     )

@@ -50,6 +50,8 @@ class Ranks:
         console = Console(quiet=not self.main)
         if self.main:
             log_to(console)
+        if self.size == 1 and "RANK" in os.environ and started() is None:
+            console.say("RANK is set without MASTER_ADDR: left over, one process trains")
         return console
 
     @property
@@ -169,9 +171,13 @@ def wanted(config: HardwareConfig) -> int:
 
 
 def started() -> int | None:
-    """How many processes torchrun has started, of which this is one; None where it has not."""
+    """How many processes torchrun has started, of which this is one; None where it has not.
+
+    It says where they meet, too: RANK and WORLD_SIZE alone are left over from something else.
+    """
     text = os.environ.get("WORLD_SIZE", "")
-    return int(text) if text.isdigit() and "RANK" in os.environ else None
+    there = "RANK" in os.environ and "MASTER_ADDR" in os.environ
+    return int(text) if text.isdigit() and there else None
 
 
 def is_first() -> bool:

@@ -4,7 +4,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import MappingProxyType
@@ -18,7 +18,7 @@ from dlrun.console import Console
 from dlrun.data.info import info_of
 from dlrun.errors import CodeError, Interrupted, RunFailed, UserError
 from dlrun.evaluation.rehearsal import rehearse
-from dlrun.files import read_json, write_json
+from dlrun.files import os_error_line, read_json, write_json
 from dlrun.registry import own_line, told
 from dlrun.runs import provenance
 from dlrun.runs.folder import RunFolder
@@ -130,6 +130,7 @@ def _train(
             _announce(log, experiment, hardware, folder, progress)
             try:
                 _fit(experiment, own, tracker, status, log, progress, stop)
+                own.prepare(plain)  # somebody may have removed what the test needs
                 summary = ranks.on_main_rank(
                     lambda: final_test(experiment, folder, tracker, progress, stop, compared)
                 )
@@ -198,15 +199,20 @@ def _failure_recorded(config: TrainConfig, status: StatusWriter, log: Log) -> It
             status.end("failed", str(error))
             log.keep(str(error))
             raise
-        log.keep_failure(error)
+        of_machine = isinstance(error, OSError) and error.errno is not None
         if _is_out_of_memory(error):
             reason = _out_of_memory(config, error)
-        elif said := told(error, _own_names(config)):
+        elif said := told(error, () if of_machine else _own_names(config)):
             reason = f"{said} (the run's log.txt has the whole traceback)"
+        elif isinstance(error, OSError) and of_machine:
+            reason = os_error_line(error)
         else:
-            status.end("failed", f"{type(error).__name__}: {error}")
+            reason = ""
+        with suppress(OSError):  # of a full disk, or of a folder that is gone: the first one counts
+            log.keep_failure(error)
+            status.end("failed", reason or f"{type(error).__name__}: {error}")
+        if not reason:
             raise
-        status.end("failed", reason)
     # Raised outside of the except block: the old exception's traceback would keep the model alive.
     raise RunFailed(reason)
 

@@ -7,7 +7,9 @@ from pathlib import Path
 from dlrun.data.table import Table
 from dlrun.errors import UserError
 from dlrun.evaluation.evaluate import evaluate
+from dlrun.files import naming
 from dlrun.runs.folder import RunFolder
+from dlrun.runs.loggers import summary_writer
 from dlrun.runs.run import Run
 from dlrun.use.data import matched, open_data
 from dlrun.use.model import TrainedModel
@@ -79,9 +81,7 @@ def _recorded(model: TrainedModel, folder: RunFolder | None, split: str) -> dict
 
 def write_tensorboard(evaluation: Evaluation, folder: Path) -> None:
     """As scalars evaluate/DATASET/SPLIT/METRIC of the run."""
-    from torch.utils.tensorboard import SummaryWriter
-
     tag = f"evaluate/{evaluation.dataset}/{evaluation.split}"
-    with SummaryWriter(str(folder)) as writer:
+    with naming(folder), summary_writer(folder) as writer:
         for name, value in evaluation.numbers.items():
             writer.add_scalar(f"{tag}/{name}", value, evaluation.step)

@@ -15,6 +15,8 @@ from dlrun.data.table import Table, some_rows
 from dlrun.errors import UserError
 from dlrun.evaluation.features import nearest
 from dlrun.evaluation.pictures import grid
+from dlrun.files import naming
+from dlrun.runs.loggers import summary_writer
 from dlrun.text import printable
 from dlrun.use.data import open_data
 from dlrun.use.model import TrainedModel
@@ -184,9 +186,7 @@ def pictures(found: Part, way: Way | None, neighbours: bool, seed: int) -> dict[
 
 def write_projector(found: Part, folder: Path, step: int) -> None:
     """TensorBoard's projector of the features, with thumbnails."""
-    from torch.utils.tensorboard import SummaryWriter
-
-    with SummaryWriter(str(folder)) as writer:
+    with naming(folder), summary_writer(folder) as writer:
         writer.add_embedding(
             found.features, metadata=found.labels or found.names, global_step=step, tag="features",
             label_img=found.images.float() / 255,

@@ -20,7 +20,7 @@ from dlrun.config.schema import TrainConfig, check
 from dlrun.errors import UserError
 from dlrun.training import checkpoint
 from dlrun.training.preflight import check_processes
-from dlrun.training.ranks import SINGLE, Ranks, process_group
+from dlrun.training.ranks import SINGLE, Ranks, process_group, started
 
 Dlrun = Callable[..., "subprocess.CompletedProcess[str]"]
 TWO = ("hardware=ddp", "hardware.devices=2", "hardware.device=cpu", "hardware.precision=fp32")
@@ -234,3 +234,24 @@ def test_more_processes_than_were_started_are_told() -> None:
         process_group(config_of().hardware),
     ):
         pass
+
+
+@pytest.mark.parametrize(
+    ("environment", "size"),
+    [
+        ({}, None), ({"RANK": "0", "WORLD_SIZE": "4"}, None), ({"MASTER_ADDR": "here"}, None),
+        ({"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "here"}, 2),
+    ],
+)  # fmt: skip
+def test_variables_that_are_left_over_start_nothing(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], size: int | None,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert started() == size
+    if size is None:
+        SINGLE.console()
+        assert ("left over" in capsys.readouterr().out) == ("RANK" in environment)

@@ -167,8 +167,7 @@ def _become(arguments: list[str], cwd: str, env: dict[str, str], output: int, er
     os.dup2(error, 2)
     os.close(output)
     os.close(error)
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(line_buffering=False)  # as into a pipe
+    sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")  # as a new interpreter does
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(env)

@@ -13,7 +13,7 @@ from dlrun.config.compose import compose_plain
 from dlrun.config.schema import SweepConfig, check
 from dlrun.console import Console
 from dlrun.runs.status import StatusWriter
-from dlrun.sweeps.plan import Job, Slots, divide, plan
+from dlrun.sweeps.plan import Job, Slots, _gpus, divide, plan
 from dlrun.sweeps.pool import Pool
 from dlrun.sweeps.process import Process
 from dlrun.sweeps.view import SweepView, counted, print_table
@@ -217,3 +217,20 @@ def test_the_time_left_is_counted_from_the_checkpoint_that_a_job_resumes(tmp_pat
     StatusWriter(job.folder, 2000, 600)
     process.look()
     assert job.seconds_left is not None and job.seconds_left < 60
+
+
+@pytest.mark.parametrize(
+    ("visible", "there", "found"),
+    [
+        (None, 2, ("0", "1")), ("0", 0, ()), ("0,1,2,3", 0, ()), ("NoDevFiles", 0, ()), ("", 0, ()),
+        ("3, GPU-abc", 2, ("3", "GPU-abc")), ("1,7", 1, ("1",)),
+    ],
+)  # fmt: skip
+def test_gpus_are_those_that_are_there(
+    monkeypatch: pytest.MonkeyPatch, visible: str | None, there: int, found: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: there)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert _gpus() == found

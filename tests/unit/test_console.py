@@ -24,3 +24,18 @@ def test_the_log_goes_to_the_console_once(capsys: pytest.CaptureFixture[str]) ->
     logging.getLogger("dlrun").info("decoded %d of [%d] images", 3, 9)
     logging.getLogger("dlrun").debug("not for people")
     assert capsys.readouterr() == ("decoded 3 of [9] images\n", "")
+
+
+@pytest.mark.parametrize(
+    ("environment", "bar"), [({}, True), ({"TERM": "dumb"}, False), ({"TERM": "unknown"}, False)]
+)
+def test_a_bar_is_for_terminals_that_can_move_a_cursor(
+    environment: dict[str, str], bar: bool
+) -> None:
+    console = Console(force_terminal=True, _environ={"TERM": "xterm", **environment})
+    assert console.is_interactive == bar
+
+
+def test_colour_into_a_file_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert not Console().is_interactive

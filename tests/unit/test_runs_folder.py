@@ -1,5 +1,6 @@
 """The run folder: claimed by one, locked while in use, never half written."""
 
+import errno
 import json
 import multiprocessing
 import os
@@ -13,7 +14,7 @@ import pytest
 from run_folders import make_run
 
 from dlrun.errors import UserError
-from dlrun.files import read_json, write_json
+from dlrun.files import atomic, exclusive, os_error_line, output_file, read_json, write_json
 from dlrun.runs import status
 from dlrun.runs.folder import RunFolder, claim
 from dlrun.runs.removal import selected_items
@@ -160,3 +161,54 @@ def test_what_a_killed_writer_left_is_cleared_away(tmp_path: Path) -> None:
     (folder.last.parent / ".last.pt.123.tmp").write_text("half")
     folder.prepare({"seed": 0})
     assert list(folder.last.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_without_locks_of_the_file_system_a_file_is_the_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As on Lustre and some NFS; what a killed process leaves there locks nobody out."""
+
+    def no_locks(*given: object) -> None:
+        raise OSError(code, "no locks")
+
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    monkeypatch.setattr("dlrun.files._known", {})
+    first, second = (RunFolder(tmp_path) for _ in range(2))
+    first.lock()
+    assert second.in_use()
+    with pytest.raises(UserError, match="another process is training this run"):
+        second.lock()
+    first.unlock()
+    assert not second.in_use()
+    with exclusive(tmp_path / ".lock"):
+        pass
+    assert caplog.text.count("this file system has no locks") == 1
+    holder = (
+        "import os; from pathlib import Path; from dlrun.runs.folder import RunFolder\n"
+        f"import fcntl, errno\ndef no(*given): raise OSError({code}, 'no')\nfcntl.flock = no\n"
+        f"run = RunFolder(Path({str(tmp_path)!r})); run.lock(); os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", holder], check=False, capture_output=True)
+    assert (tmp_path / ".lock").exists()
+    first.lock()
+
+
+@pytest.mark.parametrize("error", [OSError, RuntimeError])
+def test_an_error_of_a_write_names_the_file(tmp_path: Path, error: type[Exception]) -> None:
+    """torch.save hides the OSError behind a RuntimeError."""
+    with pytest.raises(OSError) as told, atomic(tmp_path / "last.pt") as temporary:
+        temporary.write_text("half")
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        except OSError:
+            if error is OSError:
+                raise
+            raise RuntimeError("unexpected pos 64 vs 0")  # noqa: B904
+    assert os_error_line(told.value) == f"{tmp_path}/last.pt: No space left on device"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_of_what_is_read_meanwhile_is_not_that_of_the_file(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="absent"), output_file(tmp_path / "out.csv"):
+        (tmp_path / "absent").read_text()

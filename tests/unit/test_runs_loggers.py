@@ -1,6 +1,7 @@
 """metrics.jsonl, TensorBoard and pictures."""
 
 import json
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,10 +10,18 @@ import pytest
 import torch
 from PIL import Image
 
-from dlrun.errors import UserError
+from dlrun.errors import RunFailed, UserError
 from dlrun.files import read_jsonl
 from dlrun.runs.folder import RunFolder, claim
-from dlrun.runs.loggers import LoggedRun, TensorBoard, Tracker, cut_back, is_logged, open_loggers
+from dlrun.runs.loggers import (
+    LoggedRun,
+    TensorBoard,
+    Tracker,
+    cut_back,
+    is_logged,
+    open_loggers,
+    summary_writer,
+)
 
 
 @pytest.fixture
@@ -206,3 +215,35 @@ def test_a_damaged_line_ends_what_is_read_of_the_metrics(tmp_path: Path) -> None
     assert [row["step"] for row in read_jsonl(path)] == [1, 2]
     assert read_jsonl(path, b'"val/') == [{"step": 2, "val/a": 3}]
     assert read_jsonl(tmp_path / "none") == []
+
+
+def test_a_folder_whose_name_is_no_utf8_has_tensorboard_too(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"caf\xe9") / "tensorboard"
+    with summary_writer(folder) as writer:
+        writer.add_scalar("train/loss", 0.5, 1)
+    (file,) = folder.iterdir()
+    assert file.stat().st_size > 100
+
+
+def test_what_its_thread_meets_is_raised_and_not_printed(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(OSError, match="No space left"), summary_writer(tmp_path) as writer:
+        (file,) = tmp_path.iterdir()
+        file.unlink()
+        file.symlink_to("/dev/full")
+        for step in range(100):
+            writer.add_scalar("train/loss", 0.5, step)
+        writer.flush()
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_removed_file_of_metrics_is_told_at_the_next_checkpoint(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    tracker = Tracker(folder, 0)
+    tracker.log(1, 0.1, {"train/loss": 0.5})
+    tracker.sync()
+    folder.metrics.unlink()
+    with pytest.raises(RunFailed, match=r"metrics\.jsonl was removed"):
+        tracker.sync()
+    tracker.close()
