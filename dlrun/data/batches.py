@@ -31,8 +31,8 @@ class Batch(ABC):
     """
 
     needs_labels: ClassVar[bool] = False
-    parts: ClassVar[int] = 1
-    """What each process's share of a batch is a multiple of."""
+    unit: ClassVar[tuple[int, str]] = (1, "images")
+    """What each process's share of a batch is a multiple of, and what that is called."""
 
     @classmethod
     def length(cls, data: DataSet) -> int:
@@ -189,7 +189,7 @@ class WithColumns(Batch):
 class Grouped(Labelled):
     """As `Labelled`, but four images of one class in turn, for positives in every batch."""
 
-    parts: ClassVar[int] = GROUP
+    unit: ClassVar[tuple[int, str]] = (GROUP, f"groups of {GROUP}")
 
     @classmethod
     def length(cls, data: DataSet) -> int:

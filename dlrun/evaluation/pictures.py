@@ -1,7 +1,7 @@
 """Pictures of what a method does, always of the same val images, so that a run can be followed."""
 
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -24,14 +24,20 @@ _GAP = 2
 _BETWEEN = 8  # pixels between the two directions of a translation
 _RIGHT, _WRONG = (0.2, 0.7, 0.3), (0.9, 0.2, 0.2)
 _PAIRS, _TRAVERSED, _NEIGHBOURS = 5, 10, 10  # rows of a picture
+_TRAIN = 500  # images of train where there is no val split
 _LETTERS, _MARGIN, _WIDEST = 13, 6, 160  # pixels, of captions; a longer one is shortened
 
 
 def pictures(inference: Inference, seed: int) -> dict[str, Tensor]:
-    """Grids (C, H, W) in [0, 1] by name, for every capability; of test images without val ones."""
-    method, data = inference.method, inference.data
-    split = "val" if len(data.val) else "test"
-    table: Table = getattr(data, split)
+    """Grids (C, H, W) in [0, 1] by name, for every capability.
+
+    Of val images; without any, of some train images, as the test split is for the end.
+    """
+    if not len(inference.data.val):
+        train = inference.data.train
+        some = train.subset(some_rows(len(train), _TRAIN, "pictures"))
+        inference = replace(inference, data=replace(inference.data, val=some))
+    method, data, table = inference.method, inference.data, inference.data.val
     seed_everything(seed, "pictures")
     found: dict[str, Tensor] = {}
     with inference.evaluating():
@@ -49,7 +55,7 @@ def pictures(inference: Inference, seed: int) -> dict[str, Tensor]:
             drawn = method.decode(codes.to(inference.device))
             found["samples_mixture"] = grid(drawn.split(COLUMNS))
         if isinstance(method, Translates):
-            found["translations"] = _translations(inference, method, split)
+            found["translations"] = _translations(inference, method, "val")
         if isinstance(method, HasSamplingWeights) and bool(method.weights.any()):
             rows, captions = most_and_least_drawn(data.train, method.weights, COLUMNS)
             found["weights"] = with_captions(grid(rows), captions)

@@ -54,7 +54,7 @@ class HalfWeighted(Labelled):
     is drawn by weight.
     """
 
-    parts: ClassVar[int] = 2
+    unit: ClassVar[tuple[int, str]] = (2, "two halves")
 
     @classmethod
     def order(cls, batches: Batches) -> tuple[WeightedOrder, Order | None]:

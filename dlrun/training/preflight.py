@@ -34,12 +34,13 @@ def check_before_data(config: TrainConfig, ranks: Ranks) -> None:
 def check_processes(config: TrainConfig, ranks: Ranks) -> None:
     """Each process gets an equal part of a batch. Raises UserError."""
     view = lookup("method", config.method.name).view_for(config.method.options)
-    share = ranks.size * view.parts
+    number, called = view.unit
+    share = ranks.size * number
     if ranks.size > 1 and config.batch_size % share:
-        why = f", in {view.parts} parts or groups of {view.parts}" if view.parts > 1 else ""
+        of = f" of {called}" if number > 1 else ""
         raise UserError(
-            f"batch_size: got {config.batch_size}, but {ranks.size} processes share a batch"
-            f"{why}; expected a multiple of {share}"
+            f"batch_size: got {config.batch_size}, but {ranks.size} processes share a batch{of}; "
+            f"expected a multiple of {share}"
         )
     if config.hardware.sync_batchnorm and ranks.device.type != "cuda":
         raise UserError(
@@ -52,9 +53,11 @@ def check_labels(config: TrainConfig, data: DataSet) -> None:
     """A method that learns from labels has them, of two classes or more. Raises UserError."""
     cls: type[Method] = lookup("method", config.method.name)
     if cls.view_for(config.method.options).needs_labels and data.num_classes == 1:
+        only = f"the only class is {data.class_names[0]}"
+        told = next((line for line in data.report if line.startswith(only)), only)
         raise UserError(
-            f"dataset={config.dataset.name}: the only class is {data.class_names[0]}, so method "
-            f"{config.method.name} has nothing to tell apart; expected two classes or more"
+            f"dataset={config.dataset.name}: method {config.method.name} needs two classes or "
+            f"more, but {told}"
         )
     if cls.view_for(config.method.options).needs_labels and data.train.labels is None:
         raise UserError(

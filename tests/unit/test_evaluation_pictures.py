@@ -176,10 +176,10 @@ def test_neighbours_stand_beside_the_val_image_nearest_first() -> None:
         assert twin[0, 0, 5] > twin[1, 0, 5]  # red: the twin was given the other class
 
 
-def test_few_val_images_make_a_small_picture_and_without_any_test_images_are_shown() -> None:
+def test_few_val_images_make_a_small_picture_and_without_any_train_images_are_shown() -> None:
     assert made(Negative(), data_set(val=3))["reconstructions"].shape == (1, side(2), side(3))
     data = data_set(val=0)
-    image = data.test.images[shown(30, 1)[0]].float() / 255
+    image = data.train.images[shown(40, 40)[shown(40, 1)[0]]].float() / 255
     torch.testing.assert_close(cell(made(Negative(), data)["reconstructions"], 0, 0), image)
 
 

@@ -103,8 +103,11 @@ def test_one_image_and_one_class_give_no_number_that_says_nothing() -> None:
         warnings.simplefilter("error")
         numbers = evaluate(inference_on(Coder(), one_class, "unit"), "val", 0)
     assert not numbers.keys() & {"active_units", "knn", "linear_probe", "recall_at_1"}
-    with pytest.raises(UserError, match=r"the only class is .*, so method supervised has nothing"):
+    with pytest.raises(UserError, match="supervised needs two classes or more, but the only"):
         check_labels(config_of("method=supervised"), one_class)
+    hint = f"the only class is {one_class.class_names[0]}, which has the folders cat, dog"
+    with pytest.raises(UserError, match=hint):
+        check_labels(config_of("method=supervised"), replace(one_class, report=(hint,)))
     check_labels(config_of("method=autoencoder"), one_class)
 
 
