@@ -50,6 +50,7 @@ def first_step(folder: str) -> float:
     return seconds
 
 
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # a user's second start has its bytecode
 DLRUN = [str(Path(sys.executable).with_name("dlrun"))]
 if not os.path.exists(DLRUN[0]):
     DLRUN = [sys.executable, "-m", "dlrun"]

@@ -57,7 +57,7 @@ def run(arguments: Sequence[str]) -> int:
             "an argument is a carriage return alone: save the script with Unix line ends"
         )
     if verb not in VERBS:
-        raise UserError(f"{echo(verb) or repr(verb)}: no such command{_suggestion(arguments)}")
+        raise UserError(f"{echo(verb)}: no such command{_suggestion(arguments)}")
     command = importlib.import_module(f"dlrun.commands.{verb}")
     code: int = command.run(rest)
     return code

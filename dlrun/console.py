@@ -24,6 +24,11 @@ class Console(rich.console.Console):
             options.setdefault("force_interactive", False)
         super().__init__(stderr=stderr, quiet=quiet, soft_wrap=not is_terminal, **options)
 
+    @property
+    def is_coloured(self) -> bool:
+        """Whether escape codes of colours may be printed: a terminal that has them, no NO_COLOR."""
+        return self.is_terminal and self.color_system is not None and not self.no_color
+
     def say(self, *lines: str, wrap: bool = True) -> None:
         """Prints lines as they are, without rich's markup and colours.
 

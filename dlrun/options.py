@@ -170,5 +170,7 @@ Positive = Annotated[float, Range(0, low_open=True)]
 Count = Annotated[int, Range(1)]
 Whole = Annotated[int, Range(0)]
 NonEmpty = Annotated[str, Pattern(r"(?s).*\S.*", "(not empty)")]
-FilePath = Annotated[NonEmpty, Expanded()]
+# Not empty, and no name in it longer than a file system takes.
+_PATH = Pattern(r"(?s)(?=.*\S)[^/]{0,255}(/[^/]{0,255})*", "(a path)")
+FilePath = Annotated[str, _PATH, Expanded()]
 InSteps = Annotated[Duration, Units(("steps", "epochs", "%"))]

@@ -331,7 +331,9 @@ def _own_class(name: str) -> Any:
     if not hasattr(module, attribute):
         known = [key for key, value in vars(module).items() if isinstance(value, type)]
         where = short(getattr(module, "__file__", None) or module_name)
-        raise UserError(f"{where} has no {attribute}{suggest(attribute, known)}")
+        elsewhere = Path(where).is_absolute()  # not in the folder where the user seems to be
+        which = f"; {module_name} was looked for in {here} first" if elsewhere else ""
+        raise UserError(f"{where} has no {attribute}{suggest(attribute, known)}{which}")
     return getattr(module, attribute)
 
 

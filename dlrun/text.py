@@ -44,7 +44,7 @@ def _escaped(letter: str) -> str:
 
 def echo(value: Any, most: int = 80) -> str:
     """What was typed, for a message: printable, and without its middle where it is long."""
-    text = printable(value if isinstance(value, str) else show(value))
+    text = printable(value if isinstance(value, str) and value.strip() else show(value))
     return text if len(text) <= most else f"{text[: most - 20]}…{text[-19:]}"
 
 

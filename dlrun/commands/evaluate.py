@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from dlrun.commands.parsers import parse
+from dlrun.commands.parsers import parse, parser_of
 from dlrun.errors import UserError
 from dlrun.options import Metric
 
@@ -22,6 +22,7 @@ def run(arguments: list[str]) -> int:
     runs, overrides = _split(options.runs)
     if not runs:
         raise UserError("evaluate: no run was given; `dlrun ls` lists them")
+    _demand_fitting(options)
     if options.quality:
         return _quality(runs, overrides, options)
 
@@ -56,6 +57,16 @@ def run(arguments: list[str]) -> int:
             )
         console.say(*(f"note: {note}" for note in evaluation.notes))
     return 0
+
+
+def _demand_fitting(options: Namespace) -> None:
+    """Raises UserError for a flag that has no effect with, or without, --quality."""
+    own = parser_of("evaluate").get_default
+    flags = ("split", "which", "tensorboard") if options.quality else ("features", "samples")
+    for flag in flags:
+        if getattr(options, flag) != own(flag):
+            way = "leave it out with --quality" if options.quality else "it needs --quality"
+            raise UserError(f"--{flag}: has no effect here; {way}")
 
 
 def _split(words: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -105,20 +116,15 @@ def _quality(runs: list[str], overrides: list[str], options: Namespace) -> int:
 
 
 def _table(evaluation: "Evaluation", own: Mapping[str, Metric]) -> "Table":
-    from rich.table import Table
-
     from dlrun.evaluation.metrics import describe
+    from dlrun.views.tables import numbers_table
 
     title = (
         f"{evaluation.run}, {evaluation.method} at step {evaluation.step}\n{evaluation.split} "
         f"split of {evaluation.dataset}, {evaluation.images:,} images"
     )
-    table = Table(title=title, title_justify="left")
-    table.add_column("", overflow="fold")
-    table.add_column("now", justify="right")
-    if evaluation.recorded:
-        table.add_column("recorded", justify="right")
-        table.add_column("difference", justify="right")
+    recorded = ("recorded", "difference") if evaluation.recorded else ()
+    table = numbers_table(title, "now", *recorded)
     for name, value in evaluation.numbers.items():
         if "/" in name:  # of each number of a code: for --json and TensorBoard
             continue

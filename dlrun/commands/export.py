@@ -10,7 +10,7 @@ def run(arguments: list[str]) -> int:
     options = parse("export", arguments)
 
     from dlrun.console import Console
-    from dlrun.export.export import FORMATS, export, require_free, require_packages
+    from dlrun.export.export import FORMATS, export, require_free, with_packages
     from dlrun.runs.status import read_status
     from dlrun.use.load import load, locate
 
@@ -19,8 +19,8 @@ def run(arguments: list[str]) -> int:
     beside = path.with_name(f"{path.stem}-export") if folder is None else folder.path / "export"
     target = options.out or beside
     require_free(target, options.force)
-    require_packages(formats)
     say = partial(Console().say, wrap=False)
+    formats = with_packages(formats, bool(options.format), say)
     status = None if folder is None else read_status(folder)
     if folder is not None and (status is None or status.state != "completed"):
         state = f"is {status.state} at step {status.step}" if status else "has no status.json"

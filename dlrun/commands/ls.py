@@ -20,6 +20,8 @@ def run(arguments: list[str]) -> int:
         runs = select(options.what, options.outputs).runs
     except NothingSelected as nothing:
         runs = []
+        if options.sort:
+            sort_runs(nothing.among, options.sort)  # or a wrong key passes unseen
         if is_table:
             print(nothing)
             return 0

@@ -6,10 +6,10 @@ nor Hydra nor rich.
 """
 
 import argparse
+import os
 from argparse import Action, ArgumentError, ArgumentTypeError, Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from textwrap import dedent
 from typing import Any, NoReturn
 
 from dlrun.errors import UserError
@@ -17,6 +17,7 @@ from dlrun.files import expanded
 from dlrun.text import echo, suggest
 
 SPLITS = ("train", "val", "test")
+_LONGEST_NAME = 255  # bytes, on every file system in use
 SHELLS = ("bash", "zsh", "fish")
 _DEVICES = ("auto", "cpu", "cuda", "mps")
 _TABLES = ("csv", "json", "jsonl", "parquet")
@@ -26,8 +27,8 @@ class Parser(argparse.ArgumentParser):
     """argparse, where a mistake is a UserError that says what is expected."""
 
     def __init__(self, verb: str, docstring: str, **options: Any) -> None:
-        first, _, rest = docstring.partition("\n")
-        description, examples, epilog = f"{first}\n{dedent(rest)}".partition("Examples:\n")
+        text = docstring.replace("\n    ", "\n").rstrip(" ")
+        description, examples, epilog = text.partition("Examples:\n")
         super().__init__(
             prog=f"dlrun {verb}", description=description.rstrip(), epilog=examples + epilog,
             formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **options,
@@ -119,6 +120,9 @@ def at_least(least: float) -> Callable[[str], float]:
 
 
 def _path(text: str) -> Path:
+    if max(map(len, os.fsencode(text).split(b"/"))) > _LONGEST_NAME:
+        told = f"expected at most {_LONGEST_NAME} bytes between two slashes"
+        raise ArgumentTypeError(f"got {echo(text)}, {told}")
     return Path(expanded(text))
 
 

@@ -22,13 +22,17 @@ def run(arguments: list[str]) -> int:
 
 def _run(options: Namespace, arguments: list[str]) -> int:
     from dlrun.config.compose import user_config_dir
+    from dlrun.config.values import repeated
 
+    if "RANK" not in os.environ:  # one of several processes that train together
+        for line in repeated(options.overrides):
+            print(f"note: {line}", file=sys.stderr)
     config_dir = user_config_dir(options.config_dir)
     if options.help:
         from dlrun.config.help import train_help
 
-        print(parser_of("train").format_help())
-        print(train_help(options.overrides, config_dir))
+        groups = train_help(options.overrides, config_dir)
+        print(parser_of("train").format_help(), groups, sep="\n")
         return 0
     for flag, given in (("--cfg", options.cfg), ("--info", options.info)):
         if options.multirun and given:

@@ -37,6 +37,7 @@ def open_model(options: Namespace, verb: str) -> "TrainedModel":
 def _runs_that(verb: str, outputs: Path) -> str:
     from dlrun.runs.run import runs_below
     from dlrun.use.model import methods_that
+    from dlrun.views.tables import few
 
     methods = methods_that(verb)
     found = [
@@ -46,8 +47,7 @@ def _runs_that(verb: str, outputs: Path) -> str:
     ]
     if not found:
         return f"No run below {outputs} can; train one with dlrun train method={methods[0]}"
-    more = f" and {len(found) - 3} more" if len(found) > 3 else ""
-    return f"Runs here that can: {', '.join(found[::-1][:3])}{more}"
+    return f"Runs here that can: {few(found[::-1])}"
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from dlrun.options import (
     Whole,
 )
 from dlrun.registry import lookup
+from dlrun.text import echo
 
 # It becomes a part of the name of the run's folder.
 RunName = Annotated[
@@ -127,6 +128,7 @@ def check(
     found = typed.problems
     if not (problems or typed.stopped):  # with a wrong choice left out, others need not fit
         found += combination_problems(plain, None if config is WRONG else config.method.options)
+        found += _unused_loss(plain, given)
     if found:
         raise ConfigError(list(dict.fromkeys(found)))
     assert isinstance(config, TrainConfig)
@@ -141,6 +143,16 @@ def check_without_torch(
     typed.build(TrainConfig, plain)
     if typed.problems:
         raise ConfigError(list(dict.fromkeys(typed.problems)))
+
+
+def _unused_loss(plain: dict[str, Any], given: Sequence[str]) -> list[str]:
+    """A line for a loss that was typed for a method that takes none."""
+    method = _class("method", plain.get("method"))
+    if method is None or method.loss_kind is not None:
+        return []
+    typed = [text for text in given if text.lstrip("+").startswith(("loss=", "loss."))]
+    name = plain["method"]["name"]
+    return [f"{echo(text)}: {name} builds its own loss and takes none" for text in typed]
 
 
 def _needs_class(given: str) -> bool:

@@ -73,15 +73,24 @@ def _run(network: nn.Module, inputs: Tensor) -> Tensor:
     return torch.cat([network(part) for part in inputs.split(50)])
 
 
-def require_packages(formats: tuple[str, ...]) -> None:
-    """Raises UserError if a package that one of the formats needs is missing."""
+def with_packages(
+    formats: tuple[str, ...], required: bool, say: Callable[[str], None]
+) -> tuple[str, ...]:
+    """Those of the formats whose packages are installed; the others are told.
+
+    Raises:
+        UserError: `required`, and a package is missing.
+    """
     needed = [package for name in formats for package in _NEEDS.get(name, ())]
     missing = [package for package in needed if importlib.util.find_spec(package) is None]
+    here = tuple(name for name in formats if not set(_NEEDS.get(name, ())) & set(missing))
+    told = f"needs {', '.join(missing)}; pip install 'dlrun[export]'"
+    if missing and required:
+        others = ", ".join(name for name in FORMATS if name not in _NEEDS)
+        raise UserError(f"--format: {told}, or choose {others}")
     if missing:
-        raise UserError(
-            f"--format: needs {', '.join(missing)}; pip install 'dlrun[export]', or choose "
-            f"{', '.join(name for name in FORMATS if name not in _NEEDS)}"
-        )
+        say(f"left out: {', '.join(name for name in formats if name not in here)}, which {told}")
+    return here
 
 
 def require_free(target: Path, force: bool) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from dlrun.errors import UserError
 from dlrun.runs.run import STATES, Run
-from dlrun.text import show, suggest
+from dlrun.text import echo, show, suggest
 
 _FORM = re.compile(r"(?P<key>[\w.@/:\[\]-]+?)(?P<sign><=|>=|!=|==|=|<|>)(?P<value>.*)", re.DOTALL)
 _OWN_CLASS = re.compile(r"([\w.]+):\w+")
@@ -19,7 +19,16 @@ _ORDER: dict[str, Callable[[float, float], bool]] = {
 
 
 class NothingSelected(UserError):
-    """What was asked for exists, but no run fits; says why."""
+    """What was asked for exists, but no run fits; says why.
+
+    Args:
+        text: of the message.
+        among: the runs that were looked at.
+    """
+
+    def __init__(self, text: str, among: "Sequence[Run]" = ()) -> None:
+        self.among = among
+        super().__init__(text)
 
 
 @dataclass(frozen=True)
@@ -55,11 +64,11 @@ def parse_filter(text: str) -> Filter | None:
     key, sign, value = match["key"].replace("/", "."), match["sign"], match["value"]
     sign = "=" if sign == "==" else sign
     if sign in _ORDER and _number(value) is None:
-        raise UserError(f"{text}: {sign} compares numbers; got {show(value)}")
+        raise UserError(f"{echo(text)}: {sign} compares numbers; got {echo(show(value))}")
     unknown = [state for state in value.split(",") if state not in STATES and "*" not in state]
     if key == "status" and unknown:
         hint = suggest(unknown[0], STATES, form="status={}".format)
-        raise UserError(f"status={unknown[0]}: no such status{hint}")
+        raise UserError(f"status={echo(unknown[0])}: no such status{hint}")
     return Filter(key, sign, value, text)
 
 
@@ -78,7 +87,7 @@ def filtered(runs: Sequence[Run], filters: Sequence[Filter]) -> list[Run]:
     for one in filters:
         if one.key not in known:
             hint = _suggest_key(one.key, known, one.text[len(one.key) :])
-            raise UserError(f"{one.text}: no run has {one.key}{hint}")
+            raise UserError(f"{echo(one.text)}: no run has {echo(one.key)}{hint}")
     found = [
         run for run, values in zip(runs, rows, strict=True) if all(f.holds(values) for f in filters)
     ]
@@ -88,8 +97,9 @@ def filtered(runs: Sequence[Run], filters: Sequence[Filter]) -> list[Run]:
         if not any(one.holds(values) for values in rows):
             there = sorted({show(values[one.key]) for values in rows if one.key in values})
             shown = ", ".join([*there[:8], *(["..."] if len(there) > 8 else [])])
-            raise NothingSelected(f"no run with {one.text}; {one.key} is {shown}")
-    raise NothingSelected(f"no run with {' and '.join(one.text for one in filters)} at once")
+            raise NothingSelected(f"no run with {echo(one.text)}; {one.key} is {shown}", runs)
+    given = " and ".join(echo(one.text) for one in filters)
+    raise NothingSelected(f"no run with {given} at once", runs)
 
 
 def sort_runs(runs: Sequence[Run], key: str, reverse: bool = False) -> list[Run]:
@@ -102,7 +112,7 @@ def sort_runs(runs: Sequence[Run], key: str, reverse: bool = False) -> list[Run]
     rows = [(run, run.values()) for run in runs]
     known = {name for _, values in rows for name in values}
     if rows and name not in known:
-        raise UserError(f"--sort {key}: no run has {name}{_suggest_key(name, known)}")
+        raise UserError(f"--sort {echo(key)}: no run has {echo(name)}{_suggest_key(name, known)}")
     with_it = [(run, values[name]) for run, values in rows if values.get(name) is not None]
     without = [run for run, values in rows if values.get(name) is None]
     with_it.sort(key=lambda pair: _rank(pair[1]), reverse=reverse)

@@ -57,8 +57,9 @@ def read_objectives(
             what = "the methods have different metrics: " + ", ".join(names)
             if key_metrics == {None}:
                 what = "the method has no metric that chooses the best epoch"
-            example = "tune.objective=reconstruction_error"
-            return [], [f"tune.objective: {what}; name one, such as {example}"]
+            known = [name for name in (*own, *names) if name != "None"]
+            example = f", such as tune.objective={known[0]}" if known else " of val"
+            return [], [f"tune.objective: {what}; name one{example}"]
         given = names
     found: list[Objective] = []
     problems: list[str] = []

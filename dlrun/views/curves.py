@@ -37,8 +37,8 @@ def print_curves(
     curves: Sequence[Curve], title: str, over: str, height: int, console: Console
 ) -> None:
     """As wide as the terminal, at most 100 characters."""
-    coloured = console.is_terminal and console.color_system is not None
-    for line in draw(curves, title, over, min(console.width, 100), height, coloured):
+    width = min(console.width, 100)
+    for line in draw(curves, title, over, width, height, console.is_coloured):
         print(line)
 
 

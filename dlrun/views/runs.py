@@ -30,7 +30,7 @@ def print_runs(runs: Sequence[Run], console: Console) -> None:
             for text, width in zip(row, widths, strict=True)
         ]
         colour = _COLOURS.get(run.state) if run else None
-        if colour and console.is_terminal and console.color_system:
+        if colour and console.is_coloured:
             cells[1] = f"\x1b[{colour}m{cells[1]}\x1b[0m"
         print("  ".join(cells).rstrip(), file=console.file)
         if run is None:

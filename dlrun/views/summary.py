@@ -9,7 +9,7 @@ from dlrun.console import Console
 from dlrun.evaluation.metrics import describe, metrics_of
 from dlrun.runs.run import TESTED, Run, by_image_group
 from dlrun.text import short, show
-from dlrun.views.tables import add_row, cell, plain_table
+from dlrun.views.tables import add_row, cell, numbers_table, plain_table
 
 _OTHER = {
     "vae": "dbvae", "dbvae": "supervised", "supervised": "byol", "byol": "siamese",
@@ -67,21 +67,12 @@ def _print_numbers(summary: dict[str, Any], console: Console) -> None:
         print_quality(summary["quality"], console)
 
 
-def _table(title: str, *columns: str) -> Table:
-    """Names on the left, numbers on the right."""
-    table = Table(title=title, title_justify="left")
-    table.add_column("", overflow="fold")
-    for column in columns:
-        table.add_column(column, justify="right")
-    return table
-
-
 def metrics_table(summary: dict[str, Any]) -> Table | str:
     """The test split's numbers: trivial baseline, untrained, last and best."""
     if all("/" in name for name in summary["test"]["last"]):
         return "test split: the method has no metrics there"
     best = f"best (step {summary['best']['step']})"
-    table = _table(f"test split, {summary['dataset']}", *TESTED[:-1], best)
+    table = numbers_table(f"test split, {summary['dataset']}", *TESTED[:-1], best)
     _add_metrics(table, summary, [summary["test"][which] for which in TESTED])
     return table
 
@@ -108,7 +99,7 @@ def groups_table(summary: dict[str, Any]) -> Table | None:
     shown = [key for key in columns if any(key in numbers for numbers in best.values())]
     of = f" of {summary['positive']}" if of_positives else ""
     heads = ("images", "last", "best", "95% interval", *(columns[key] for key in shown))
-    table = _table(f"{measure}{of} by group, test split", *heads)
+    table = numbers_table(f"{measure}{of} by group, test split", *heads)
     if of_positives and not shown:
         table.caption = "precision and false positives are above: negatives have no group"
     for name, numbers in best.items():
@@ -124,7 +115,7 @@ def groups_table(summary: dict[str, Any]) -> Table | None:
 
 def _distillation_table(rows: dict[str, dict[str, Any]]) -> Table:
     """A distillation's networks side by side: test accuracy, size, speed."""
-    table = _table("distillation, test accuracy", "last", "best", "parameters", "images/s")
+    table = numbers_table("distillation, test accuracy", "last", "best", "parameters", "images/s")
     for name, row in rows.items():
         size, speed = row.get("parameters"), row.get("images_per_second")
         add_row(
@@ -136,7 +127,7 @@ def _distillation_table(rows: dict[str, dict[str, Any]]) -> Table:
 
 def compared_table(summary: dict[str, Any]) -> Table:
     """The run next to those that it is compared with: the test split, last weights."""
-    table = _table("compared with: test split, last", "this run", *summary["compared"])
+    table = numbers_table("compared with: test split, last", "this run", *summary["compared"])
     _add_metrics(table, summary, [summary["test"]["last"], *summary["compared"].values()])
     return table
 

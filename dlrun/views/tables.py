@@ -35,6 +35,15 @@ def plain_table(
     return table
 
 
+def numbers_table(title: str, *columns: str) -> Table:
+    """Names on the left, numbers on the right."""
+    table = Table(title=title, title_justify="left")
+    table.add_column("", overflow="fold")
+    for column in columns:
+        table.add_column(column, justify="right")
+    return table
+
+
 def add_row(table: Table, *cells: Any) -> None:
     """A row of text, in which brackets are no markup."""
     table.add_row(*(escape(str(cell)) for cell in cells))

@@ -139,6 +139,11 @@ def test_quality_is_written_into_the_run_and_repeats(
         (["the-vae", "--quality", "dataset=mnist"], "compares with the run's own data set"),
         (["the-vae", "--quality", "--samples", "3"], "--samples: got 3, expected an integer >= 10"),
         (["the-vae", "--quality", "--features", "no.pth"], "no.pth: no checkpoint there"),
+        (["the-vae", "--quality", "--split", "test"], "--split: has no effect here; leave it out"),
+        (["the-vae", "--quality", "--which", "last"], "--which: has no effect here; leave it out"),
+        (["the-vae", "--quality", "--tensorboard"], "--tensorboard: has no effect here"),
+        (["the-vae", "--features", "random"], "--features: has no effect here; it needs --quality"),
+        (["the-vae", "--samples", "20"], "--samples: has no effect here; it needs --quality"),
     ],
 )
 def test_quality_that_cannot_be_measured(words: list[str], why: str, project: Path) -> None:

@@ -67,6 +67,30 @@ def test_one_mistake_is_one_line(told: Told, arguments: list[str], line: str) ->
     assert told(*arguments) == [line]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["train", "seed=x\r"], "seed: got x, expected an integer >= 0"),
+        (["show", "last\r"], f"last: {NO_RUN}"),
+        (["train", "seed=1", "\r"], "an argument is a carriage return alone: save the script "
+                                    "with Unix line ends"),
+        (["show", "a" * 300], f"{'a' * 60}…{'a' * 19}: {NO_RUN}"),
+        (["show", "\x1b[31m"], rf"\x1b[31m: {NO_RUN}"),
+        (["train", "-m", "--cfg", "job"], "--cfg: it shows the config of one run; leave out -m"),
+        (["train", "epochs=x", "--info"], "epochs: got x, expected an integer >= 1"),
+        (["train", "--cfg", "hydra", "epoch=1"], "epoch: unknown key. Did you mean epochs?"),
+        (["train", "hydra/launcher=x", "-h"], "hydra/launcher=x: only valid in a sweep; add -m"),
+        (["train", "++sweep.jobs=2"], "++sweep.jobs=2: only valid in a sweep; add -m"),
+        (["train", "sweep={jobs:2}"], "sweep={jobs:2}: only valid in a sweep; add -m"),
+        (["report", "x", "-o", "b" * 300], f"-o/--out: got {'b' * 60}…{'b' * 19}, expected at most "
+                                          "255 bytes between two slashes"),
+        (["ls", "seed<x"], "seed<x: < compares numbers; got x"),
+    ],
+)  # fmt: skip
+def test_what_a_shell_script_or_a_slip_brings(told: Told, arguments: list[str], line: str) -> None:
+    assert told(*arguments) == [line]
+
+
 def test_several_mistakes_at_once(told: Told) -> None:
     """The README's example, and text that is hard to print."""
     assert told("train", "method=byoll", "optimizer.lr=fast", "epoch=3") == [

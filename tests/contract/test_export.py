@@ -295,6 +295,10 @@ def test_the_command(
     monkeypatch.setattr(exporting.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"needs safetensors; pip install 'dlrun\[export\]'"):
         command.run([*words, "--out", str(tmp_path / "x")])
+    lines: list[str] = []
+    assert exporting.with_packages(("onnx", "torchvision"), False, lines.append) == ("torchvision",)
+    assert lines == ["left out: onnx, which needs onnx, onnxscript, onnxruntime; pip install "
+                     "'dlrun[export]'"]  # fmt: skip
 
 
 @pytest.mark.parametrize("state", ["interrupted", "completed", None])

@@ -56,7 +56,8 @@ def test_what_does_not_go_together() -> None:
         "tune.sampler=grid: an interval has no last point; expected choices and ranges",
     ]  # fmt: skip
     assert refused("method=vae,autoencoder", "tune.trials=2")[0].startswith(
-        "tune.objective: the methods have different metrics: negative_elbo, reconstruction_error"
+        "tune.objective: the methods have different metrics: negative_elbo, reconstruction_error; "
+        "name one, such as tune.objective=negative_elbo"
     )
     assert refused("epochs=3")[0].startswith("nothing to search")
     assert refused("optimizer.lr=choice()") == [

@@ -162,7 +162,7 @@ def test_every_mistake_at_once() -> None:
         "encoder; expected conv_autoencoder or mlp_autoencoder"
     )
     assert sorted(told[1:-1]) == [
-        "dataset.root: missing; give dataset.root=..., expected text (not empty)",
+        "dataset.root: missing; give dataset.root=..., expected text (a path)",
         "epochs: got 1.5, expected an integer >= 1",
         "eval_every: got 3 parsecs, expected 500 (steps) or 2 epochs or 10%",
         "hardware.precision: got fp8, expected auto or fp32 or bf16 or fp16",
@@ -181,9 +181,7 @@ def test_a_run_name_stays_inside_of_its_folder(name: str) -> None:
 
 @pytest.mark.parametrize("key", ["outputs", "data_dir"])
 def test_a_folder_needs_a_name(key: str) -> None:
-    assert problems(plain() | {key: " "})[0].startswith(
-        f"{key}: got ' ', expected text (not empty)"
-    )
+    assert problems(plain() | {key: " "})[0].startswith(f"{key}: got ' ', expected text (a path)")
 
 
 def test_the_bounds_of_a_crop_are_told_by_their_key() -> None:
@@ -267,6 +265,13 @@ class TestCombinations:
             f"method.name: the view of vae is {view!r}; expected a class of dlrun.data.batches, "
             "such as Labelled, or one that has draw(batches, number)"
         ]
+
+    def test_a_loss_for_a_method_that_takes_none(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(lookup("method", "vae"), "loss_kind", None)
+        assert check(plain("loss=cosine")).loss.name == "cosine"  # its own file may say so
+        with pytest.raises(ConfigError) as caught:
+            check(plain("loss=cosine"), (), ["loss=cosine"])
+        assert caught.value.problems == ["loss=cosine: vae builds its own loss and takes none"]
 
     def test_the_kind_of_a_further_network(self, monkeypatch: pytest.MonkeyPatch) -> None:
         @dataclass(frozen=True)

@@ -232,7 +232,7 @@ def test_every_mistake_of_every_kind_at_once() -> None:
 def test_a_missing_value_is_told_beside_the_others() -> None:
     assert refused("dataset=image_folder", "epoch=3") == [
         "epoch: unknown key. Did you mean epochs?",
-        "dataset.root: missing; give dataset.root=..., expected text (not empty)",
+        "dataset.root: missing; give dataset.root=..., expected text (a path)",
     ]
 
 

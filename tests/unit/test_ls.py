@@ -75,6 +75,7 @@ def test_what_is_not_there_is_told(outputs: Path, capsys: pytest.CaptureFixture[
         (["--json", "--csv"], "--csv: not allowed with argument --json"),
         (["--all", "--limit", "1"], "--limit: not allowed with argument --all"),
         (["sed=1"], "Did you mean seed=1"),
+        (["seed=7", "--sort", "nosuch"], "--sort nosuch: no run has nosuch"),
     ):
         with pytest.raises(UserError, match=told):
             ls(arguments)
@@ -93,6 +94,17 @@ def test_the_table_has_the_latest_and_says_how_many_there_are(
     assert len(names(printed(capsys, str(tmp_path), "--all"))) == 53
     assert len(json.loads("\n".join(printed(capsys, str(tmp_path), "--json")))) == 53
     assert names(printed(capsys, str(tmp_path), "--sort", "seed"))[0] == "r00"
+
+
+@pytest.mark.parametrize(("no_color", "coloured"), [("1", False), ("", True)])
+def test_no_color_is_honoured(
+    tmp_path: Path, no_color: str, coloured: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_COLOR", no_color)
+    shown = io.StringIO()
+    console = Console(force_terminal=True, color_system="standard", file=shown)
+    print_runs([Run(make_run(tmp_path / "run"))], console)
+    assert ("\x1b[" in shown.getvalue()) == console.is_coloured == coloured
 
 
 def test_a_narrow_screen_cuts_the_data_set_alone(tmp_path: Path) -> None:
