@@ -183,8 +183,7 @@ def verified(group: str, name: str, cls: Any) -> Any:
         UserError: it derives from something else or lacks a part; says which.
     """
     if problem := _problem(group, cls):
-        where = place(cls)
-        raise UserError(f"{name}{f' ({where})' if where else ''}{problem}")
+        raise UserError(f"{name}{at(cls)}{problem}")
     return cls
 
 
@@ -268,6 +267,12 @@ def place(code: Any) -> str | None:
     except (TypeError, OSError):  # written in C, or typed at a prompt
         return None
     return None if file is None or _is_installed(file) else f"{short(file)}:{line}"
+
+
+def at(code: Any) -> str:
+    """' (my.py:12)' behind the name of what the user has written; '' of anything else."""
+    where = place(code)
+    return f" ({where})" if where else ""
 
 
 def told(error: BaseException, names: Iterable[str] = ()) -> str | None:

@@ -20,7 +20,7 @@ from dlrun.options import (
     Units,
     Whole,
 )
-from dlrun.registry import lookup
+from dlrun.registry import at, lookup
 from dlrun.text import echo
 
 # It becomes a part of the name of the run's folder.
@@ -177,16 +177,17 @@ def combination_problems(plain: dict[str, Any], options: Any = None) -> list[str
         if chosen is not None and wanted is not None and wanted not in _kinds(chosen):
             given, fitting = _options_of_kind(group, own, wanted)
             problems.append(
-                f"{key}={given}: {user} needs a {group} of kind {wanted}, this one is of kind "
-                f"{' and '.join(_kinds(chosen))}; expected "
+                f"{key}={given}: {user} needs a {group} of kind {wanted}, this one{at(chosen)} "
+                f"is of kind {' and '.join(_kinds(chosen))}; expected "
                 f"{' or '.join(fitting) or 'one of your own'}"
             )
     view = method.view if options is None else method.view_for(options)
     needs_labels = getattr(view, "needs_labels", None)
     if needs_labels is None or isabstract(view):
         problems.append(
-            f"method.name: the view of {plain['method']['name']} is {method.view!r}; expected a "
-            "class of dlrun.data.batches, such as Labelled, or one that has draw(batches, number)"
+            f"method.name: the view of {plain['method']['name']}{at(method)} is "
+            f"{method.view!r}; expected a class of dlrun.data.batches, such as Labelled, "
+            "or one that has draw(batches, number)"
         )
     dataset = _class("dataset", plain.get("dataset"))
     if dataset is not None and needs_labels and not dataset.may_have_labels:

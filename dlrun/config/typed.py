@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 from dlrun.errors import UserError
 from dlrun.files import expanded
 from dlrun.options import Choice, Duration, Expanded, Group, Pattern, Range, Units
-from dlrun.registry import lookup, one_line, place
+from dlrun.registry import at, lookup, one_line
 from dlrun.text import echo, show, suggest
 
 WRONG: Any = object()
@@ -93,14 +93,14 @@ class Typed:
         try:
             hints = get_type_hints(cls, include_extras=True)
         except (NameError, SyntaxError, TypeError, AttributeError) as error:
-            self._problem(path or cls.__name__, f"its types cannot be read: {error}{_at(cls)}")
+            self._problem(path or cls.__name__, f"its types cannot be read: {error}{at(cls)}")
             return None
         hints = {field.name: hints[field.name] for field in fields(cls) if field.init}
         foreign = [key for key, hint in hints.items() if not _is_understood(hint)]
         for key in foreign:
             self._problem(
                 _join(path, key),
-                f"a Config cannot have the type {hints[key]}{_at(cls)}; expected bool, int, float, "
+                f"a Config cannot have the type {hints[key]}{at(cls)}; expected bool, int, float, "
                 "str, Literal, tuple, a dataclass, a type of dlrun.options, or a union of these",
             )
         return None if foreign else hints
@@ -143,7 +143,8 @@ class Typed:
         if not (isinstance(config, type) and is_dataclass(config)):
             self._problem(
                 _join(path, "name"),
-                f"{value['name']} has no options; expected a dataclass called Config in this class",
+                f"{value['name']}{at(cls)} has no options; expected a dataclass called Config in "
+                "this class",
             )
             return WRONG
         built = self.build(config, options, path)
@@ -219,12 +220,6 @@ class Typed:
             return WRONG
         inner = [self._convert(item, entry, path) for item, entry in zip(items, value, strict=True)]
         return WRONG if any(entry is WRONG for entry in inner) else tuple(inner)
-
-
-def _at(cls: type) -> str:
-    """' (my.py:12)', where the user's own class begins."""
-    where = place(cls)
-    return f" ({where})" if where else ""
 
 
 def _scalar(hint: Any, value: Any) -> Any:

@@ -76,7 +76,7 @@ def view_picture(batch: Any, scale: PixelScale) -> Tensor | None:
 def grid(rows: Sequence[Tensor]) -> Tensor:
     """Rows of images (N, C, H, W) in [0, 1] as one picture (C, H', W') on white."""
     factor = max(1, round(_CELL / rows[0].shape[-1]))
-    count = max(len(row) for row in rows)
+    count = max(1, *(len(row) for row in rows))  # of many classes, none of the first is predicted
     lines = []
     for row in rows:
         cells = F.interpolate(row.float().cpu(), scale_factor=factor, mode="nearest")

@@ -150,7 +150,8 @@ def test_names_that_are_no_classes_of_dlrun(told: Told, project: Write) -> None:
         "dlrun.data.sources.base.DataSource",
         "loss.name: importing broken failed at broken.py:1: SyntaxError: invalid syntax",
         "method.name: os:system is not a method; expected a subclass of dlrun.methods.base.Method",
-        "model.name: plain:Net has no options; expected a dataclass called Config in this class",
+        "model.name: plain:Net (plain.py:4) has no options; expected a dataclass called Config in "
+        "this class",
         "optimizer.name: loud:function (loud.py:2) is not an optimizer; expected a class",
         "schedule.name: no schedule is called 'cosin'. Did you mean cosine? (your own would be "
         "my_file:MyClass)",

@@ -203,6 +203,11 @@ def test_views_show_what_the_network_is_shown() -> None:
         torch.testing.assert_close(cell(picture, 1, 3), data.train.images[36].float() / 255)
 
 
+def test_rows_without_an_image_are_blank() -> None:
+    assert grid([torch.zeros(0, 1, SIDE, SIDE)] * 2).shape == (1, side(2), side(1))
+    assert bool((grid([torch.zeros(0, 1, SIDE, SIDE)]) == 1).all())
+
+
 # --- captions ------------------------------------------------------------------------------------
 
 
