@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
@@ -74,7 +75,10 @@ def evaluate(
         if isinstance(method, PredictsTasks) and inference.data.groups:
             predicted |= _tasks_by_group(inference, method, table, full)
         if isinstance(method, Validates):
-            own = validated(inference, method, table)
+            # A bound and the likelihood that it bounds are of the same arithmetic.
+            bounds = isinstance(method, HasLikelihood)
+            with full_precision() if bounds else nullcontext():
+                own = validated(inference, method, table)
         wanted = full or not isinstance(method, Predicts)
         several = table.labels is not None and inference.data.num_classes > 1
         if isinstance(method, Embeds) and several and wanted:

@@ -308,3 +308,12 @@ def test_nothing_is_float64_on_a_device(name: str, monkeypatch: pytest.MonkeyPat
     assert float((rows > 2).cpu().double().mean()) == 0
     with pytest.raises(TypeError, match="no float64"):
         rows.double()
+
+
+def test_a_bound_is_of_the_arithmetic_of_the_likelihood() -> None:
+    made = harness.experiment(*harness.VAE)
+    inference = harness.inference_of(made)
+    half = replace(inference, autocast=lambda: torch.autocast("cpu", torch.bfloat16))
+    numbers = [evaluate(one, "val", 0, full=False) for one in (inference, half)]
+    assert numbers[0]["negative_elbo"] == numbers[1]["negative_elbo"]
+    assert numbers[0]["squared_error"] != numbers[1]["squared_error"]

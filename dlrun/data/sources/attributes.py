@@ -9,10 +9,11 @@ import io
 import posixpath
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from dlrun.errors import UserError
 
@@ -68,10 +69,11 @@ class Attributes:
     report: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class _Row:
+class _Row(NamedTuple):
+    """The line on which it begins, and its cells, in the order of the header."""
+
     line: int
-    cells: dict[str, str]
+    cells: list[str]
 
 
 def read_attributes(
@@ -90,9 +92,10 @@ def read_attributes(
             lines contradict each other, or a column that was asked for as numbers has another cell.
     """
     asked = asked or Asked()
-    rows, names = _table(path)
+    rows, header = _table(path)
+    names = [name for name in header if name and name != FILE_COLUMN]
     _demand_names(path, names, asked)
-    of_file = _by_file(path, rows, root)
+    of_file = _by_file(path, rows, header, root)
     keys = [_key(image, root) for image in images]
     found = [of_file.get(key) for key in keys]
     if not any(found):
@@ -100,10 +103,12 @@ def read_attributes(
             f"dataset.attributes: {path} knows none of the images; expected paths below {root} in "
             f"its column {FILE_COLUMN}, such as {keys[0]}"
         )
+    lines = [row.line if row else 0 for row in found]
     made, told = Attributes(), []
     for name in names:
-        column = _Column(path, name, [(row.line, row.cells[name]) for row in found if row])
-        cells = [row.cells[name] if row else "" for row in found]
+        place = header.index(name)
+        cells = [row.cells[place] if row else "" for row in found]
+        column = _Column(path, name, cells, lines)
         doubt = column.read(cells, made, asked)
         if doubt:
             made.doubts[name] = doubt
@@ -115,18 +120,26 @@ def read_attributes(
 class _Column:
     """The cells of a column, with their lines, and what they can be."""
 
-    def __init__(self, path: Path, name: str, cells: list[tuple[int, str]]) -> None:
+    def __init__(self, path: Path, name: str, cells: list[str], lines: list[int]) -> None:
         self.path, self.name = path, name
-        self.given = sorted((line, cell) for line, cell in cells if not _is_missing(cell))
-        self.texts = {cell for _, cell in self.given}
+        counts = {cell: n for cell, n in Counter(cells).items() if not _is_missing(cell)}
+        self.texts, self.given = set(counts), sum(counts.values())
         commas = [cell for cell in self.texts if _COMMA.fullmatch(cell)]
         # 3,5 is a decimal comma; 1,000 may be one or a thousand.
         self.decimal_comma = any(not _THOUSANDS.fullmatch(cell) for cell in commas) and all(
             _COMMA.fullmatch(cell) or cell.lstrip("+-").isdecimal() for cell in self.texts
         )
         self.numbers = {cell: self._number(cell) for cell in self.texts}
-        self.wrong = [(line, cell) for line, cell in self.given if self.numbers[cell] is None]
+        bad = {cell for cell, value in self.numbers.items() if value is None}
+        self.wrong = self._places(bad, cells, lines)
+        self.large = self._places(set(filter(self._too_large, self.texts)), cells, lines)
         self.values = sorted({value for value in self.numbers.values() if value is not None})
+
+    @staticmethod
+    def _places(texts: set[str], cells: list[str], lines: list[int]) -> list[tuple[int, str]]:
+        """The lines of these cells, in order."""
+        pairs = zip(lines, cells, strict=True) if texts else ()
+        return sorted((line, cell) for line, cell in pairs if cell in texts)
 
     def _number(self, cell: str) -> float | None:
         cell = cell.replace(",", ".") if self.decimal_comma else cell
@@ -162,10 +175,9 @@ class _Column:
     def _demand_numbers(self) -> None:
         if not self.given:
             raise UserError(f"dataset.numbers: column {self.name} of {self.path} is empty")
-        large = [(line, cell) for line, cell in self.given if self._too_large(cell)]
-        if not self.wrong and not large:
+        wrong = self.wrong or self.large
+        if not wrong:
             return
-        wrong = self.wrong or large
         shown = ", ".join(f"{cell!r} in line {line}" for line, cell in wrong[:_SHOWN])
         more = f" and {len(wrong) - _SHOWN:,} more" if len(wrong) > _SHOWN else ""
         what = "no numbers" if self.wrong else "too large"
@@ -190,16 +202,16 @@ class _Column:
         count = len(self.values)
         if not self.given:
             return "no image has a value"
-        if self.wrong and len(self.wrong) < len(self.given):
+        if self.wrong and len(self.wrong) < self.given:
             line, cell = self.wrong[0]
             return f"most cells may be numbers, but {cell!r} in line {line} is none"
         if self.wrong:
-            if len(self.texts) > max(_NAMES, len(self.given) // 2):
+            if len(self.texts) > max(_NAMES, self.given // 2):
                 return f"it has {len(self.texts):,} different texts"
             if any(_THOUSANDS.fullmatch(cell) for cell in self.texts):
                 return f"{self.wrong[0][1]!r} in line {self.wrong[0][0]} may be a number"
             return None
-        if any(self._too_large(cell) for cell in self.texts):
+        if self.large:
             return "it has a number that is too large"
         if count > 2 and self._is_whole() and not self._is_codes():
             low, high = int(self.values[0]), int(self.values[-1])
@@ -271,18 +283,22 @@ def _key(file: str, root: Path) -> str:
     return path if folder == "." else path.removeprefix(folder.rstrip("/") + "/")
 
 
-def _by_file(path: Path, rows: Sequence[_Row], root: Path) -> dict[str, _Row]:
+def _by_file(
+    path: Path, rows: Sequence[_Row], header: Sequence[str], root: Path
+) -> dict[str, _Row]:
     """Raises UserError where two lines say different things of one file."""
     found: dict[str, _Row] = {}
+    place = header.index(FILE_COLUMN)
     for row in rows:
-        if not row.cells[FILE_COLUMN]:
+        file = row.cells[place]
+        first = found.setdefault(_key(file, root), row) if file else row
+        if first is row:
             continue
-        first = found.setdefault(_key(row.cells[FILE_COLUMN], root), row)
-        for name, cell in row.cells.items():
-            if name != FILE_COLUMN and cell != first.cells[name]:
+        for name, before, now in zip(header, first.cells, row.cells, strict=True):
+            if name not in ("", FILE_COLUMN) and before != now:
                 raise UserError(
                     f"dataset.attributes: {path}: lines {first.line} and {row.line} are both of "
-                    f"{row.cells[FILE_COLUMN]}, with {first.cells[name]!r} and {cell!r} for {name}"
+                    f"{file}, with {before!r} and {now!r} for {name}"
                 )
     return found
 
@@ -306,7 +322,7 @@ def _demand_names(path: Path, names: Sequence[str], asked: Asked) -> None:
 
 
 def _table(path: Path) -> tuple[list[_Row], list[str]]:
-    """The rows, stripped, and the names of the columns but `file`.
+    """The rows, stripped and of equal length, and the header.
 
     Raises:
         UserError: it cannot be read, or is not such a table.
@@ -326,10 +342,8 @@ def _table(path: Path) -> tuple[list[_Row], list[str]]:
                 f"dataset.attributes: {path}, line {line}: {len(cells)} cells, expected "
                 f"{len(header)}; quote a cell that holds a {separator!r}"
             )
-        padded = [*cells, *[""] * (len(header) - len(cells))]
-        named = zip(header, padded, strict=True)
-        rows.append(_Row(line, {name: cell for name, cell in named if name}))
-    return rows, [name for name in names if name != FILE_COLUMN]
+        rows.append(_Row(line, cells + [""] * (len(header) - len(cells))))
+    return rows, header
 
 
 def _separator(path: Path, text: str) -> str:
@@ -362,8 +376,9 @@ def _lines(path: Path, text: str, separator: str) -> Iterator[tuple[int, list[st
             ) from error
         if cells is None:
             return
-        if any(cell.strip() for cell in cells):
-            yield line, [cell.strip() for cell in cells]
+        cells = [cell.strip() for cell in cells]
+        if any(cells):
+            yield line, cells
         line = reader.line_num + 1
 
 
