@@ -65,12 +65,6 @@ def check_labels(config: TrainConfig, data: DataSet) -> None:
             "images have none; put the images of each class into a folder of its own, or name a "
             "column of a table beside them: dataset.attributes=FILE.csv dataset.label=COLUMN"
         )
-    if cls.view_for(config.method.options).needs_labels and len(data.class_names) == 1:
-        problem = (
-            f"dataset={config.dataset.name}: all images are of one class, {data.class_names[0]}; "
-            f"method {config.method.name} learns to tell classes apart, expected two or more"
-        )
-        raise UserError("\n".join([problem, *data.report]))
 
 
 def check_method(config: TrainConfig, method: Method, data: DataSet, ranks: Ranks) -> None:

@@ -46,7 +46,7 @@ def evaluate_model(
         UserError: the split is empty, or the model does not know its classes.
     """
     data, is_same = open_data(model, overrides)
-    notes = []
+    notes = [*data.report] if overrides else []
     table: Table = getattr(data, split)
     if not len(table):
         raise UserError(f"{data.name}: has no {split} split; set --split or dataset.val_fraction")

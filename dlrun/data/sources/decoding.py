@@ -22,8 +22,7 @@ _THREADS = 16  # more only wait for the interpreter's lock
 # What starts no other program, as EPS does, and can be told by its first bytes.
 _FORMATS = ("AVIF", "BMP", "DIB", "GIF", "ICO", "JPEG", "JPEG2000", "PCX", "PNG", "PPM",
             "QOI", "SGI", "SUN", "TIFF", "WEBP")  # fmt: skip
-_MOST_PIXELS = 2**26 + 2**24  # decoded at once by each thread, 250 MB as RGB
-_MOST_JPEG = 4 * _MOST_PIXELS  # reduced while it is decoded; a progressive one is whole in memory
+_MOST_PIXELS = 2**26  # decoded at once by each thread, 200 MB as RGB
 _ORIENTATION = 0x0112  # of EXIF
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -118,6 +117,7 @@ def open_picture(path: str, shape: tuple[int, int, int], bits: int = 16) -> Pict
     with _opened(path) as file:
         whole = file.size
         file.draft(None, (2 * width, 2 * height))  # JPEG: skips detail that resizing would discard
+        # A progressive JPEG is whole in memory however small it is decoded.
         if max(file.size[0] * file.size[1], whole[0] * whole[1] // 4) > _MOST_PIXELS:
             raise ValueError(
                 f"{whole[0]:,} x {whole[1]:,} pixels are too many to decode; save it smaller than "

@@ -52,7 +52,10 @@ class ImageFolder(DataSource):
         """Decodes what was not decoded before, with the same options, in the same state."""
         root = Path(config.root)
         if not root.is_dir():
-            raise UserError(f"dataset.root: {root} is not a folder; expected one with images in it")
+            raise UserError(
+                f"dataset.root: {printable(str(root))} is not a folder; expected one with images "
+                "in it"
+            )
         files = find_images(root, config.attributes)
         pixels = _read(root, [path for path, _ in files], config, data_dir / "image_folder")
         rows = _readable(files, pixels)
@@ -76,8 +79,8 @@ class ImageFolder(DataSource):
         _hold_out_test(rows, config.test_fraction)
         if len(rows["train"]) < 2 or not rows["test"]:
             raise UserError(
-                f"dataset.root: {root} has {len(rows['train'])} readable images to train on and "
-                f"{len(rows['test'])} to test on, too few"
+                f"dataset.root: {printable(str(root))} has {len(rows['train'])} readable images to "
+                f"train on and {len(rows['test'])} to test on, too few"
             )
         notes += _twins(root, rows)
         tables = {split: _table(pixels, part, found.columns) for split, part in rows.items()}

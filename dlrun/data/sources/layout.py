@@ -33,6 +33,7 @@ _SPLIT = re.compile(
     re.IGNORECASE,
 )
 _RUN = ("status.json", ".config.json")  # one of which lies beside the config.yaml of a run
+_LOOP = "a link to what is read already"
 _FEW = 4  # kinds, names or folders that a line lists
 
 Entry = tuple[str, int | None]
@@ -107,7 +108,7 @@ def find_images(root: Path, ignored: str | None = None) -> Files:
         UserError: there is no image to train on, or two folders are the same split.
     """
     left = LeftOut(str(root), ignored=str(root / ignored) if ignored else None)
-    folders = _folders(root)
+    folders = _folders(root, left)
     splits = {name: found for name in folders if (found := _SPLIT.fullmatch(name))}
     domains = _by_split({name: m for name, m in splits.items() if m[4]}, "AB")
     if {"trainA", "trainB"} <= domains.keys():
@@ -117,7 +118,9 @@ def find_images(root: Path, ignored: str | None = None) -> Files:
     if not _has_splits(root, folders, places):
         if places and len(places) == len(folders):
             names = ", ".join(f"{name}/" for name in places.values())
-            raise UserError(f"dataset.root: {root} has {names} and no train/ to train on")
+            raise UserError(
+                f"dataset.root: {printable(str(root))} has {names} and no train/ to train on"
+            )
         class_names, train = _class_folders(root, left, notes)
         _demand(train, root, left)
         return Files(train, [], [], class_names, {}, left, notes)
@@ -172,7 +175,7 @@ def _domain_folders(root: Path, folders: list[str], places: dict[str, str], left
             folder = root / places.get(f"{split}{domain}", f"{split}{domain}")
             paths = _images(folder, left) if folder.is_dir() else []
             if not paths:
-                raise UserError(f"dataset.root: no image in {folder}")
+                raise UserError(f"dataset.root: no image in {printable(str(folder))}")
             found += [(path, label) for path in paths]
         return found
 
@@ -192,7 +195,7 @@ def _class_folders(
     """The classes with their images, or images without a class."""
     loose = _images(folder, left, deep=False)
     classes = {}
-    for name in _folders(folder):
+    for name in _folders(folder, left):
         paths = _images(folder / name, left)
         if paths:
             classes[name] = paths
@@ -203,7 +206,8 @@ def _class_folders(
     if loose:
         left.images += len(loose)
         notes.append(
-            f"{len(loose):,} images lie in {folder} itself, in no class's folder, and are left out"
+            f"{len(loose):,} images lie in {printable(str(folder))} itself, in no class's folder, "
+            "and are left out"
         )
     if len(classes) == 1:
         notes += _too_high(folder / next(iter(classes)))
@@ -265,18 +269,33 @@ def _demand(train: list[Entry], folder: Path, left: LeftOut) -> None:
     if not train:
         ends = f"; left out: {left}" if str(left) else ""
         raise UserError(
-            f"dataset.root: no image below {folder}; expected {', '.join(SUFFIXES[:6])} files{ends}"
+            f"dataset.root: no image below {printable(str(folder))}; expected "
+            f"{', '.join(SUFFIXES[:6])} files{ends}"
         )
 
 
-def _folders(folder: Path) -> list[str]:
-    names = (entry.name for entry in folder.iterdir() if entry.is_dir())
-    return sorted(name for name in names if not name.startswith("."))
+def _folders(folder: Path, left: LeftOut | None = None) -> list[str]:
+    """Without links to the folder itself or one above it, which would read all of that."""
+    above, names = _above(folder), []
+    for entry in folder.iterdir():
+        if entry.is_dir() and not entry.name.startswith("."):
+            if os.path.realpath(entry) not in above:
+                names.append(entry.name)
+            elif left is not None:
+                left.folder(entry, _LOOP)
+    return sorted(names)
+
+
+def _above(folder: Path | str) -> set[str]:
+    real = os.path.realpath(folder)
+    return {real, *map(str, Path(real).parents)}
 
 
 def _images(folder: Path, left: LeftOut, deep: bool = True) -> list[str]:
     def unreadable(error: OSError) -> None:
-        raise UserError(f"dataset.root: {error.filename} cannot be read: {error.strerror}")
+        raise UserError(
+            f"dataset.root: {printable(str(error.filename))} cannot be read: {error.strerror}"
+        )
 
     return images_below(folder, deep, unreadable, left)
 
@@ -303,7 +322,7 @@ def images_below(
     others: list[tuple[str, str]] = []
     loops: list[str] = []
     of_runs: set[str] = set()
-    seen = {os.path.realpath(folder)}
+    seen = _above(folder)
     for where, folders, names in os.walk(folder, onerror=onerror, followlinks=True):
         is_run = "config.yaml" in names and any(name in names for name in _RUN)
         if is_run and not os.path.samefile(where, left.root):
@@ -333,7 +352,7 @@ def images_below(
     inside = tuple(f"{path}{os.sep}" for path in of_runs)
     for path in loops:
         if not path.startswith(inside):
-            left.folder(path, "a link to what is read already")
+            left.folder(path, _LOOP)
     left.endings.update(kind for path, kind in others if not path.startswith(inside))
     return [path for path in found if not path.startswith(inside)]
 
