@@ -259,7 +259,7 @@ def image(rng: random.Random, damaged: float) -> tuple[bytes, str]:
     if kind in ("PNG", "JPEG", "WEBP", "TIFF", "AVIF") and rng.random() < 0.4:
         options["exif"] = _exif(rng, kind)
     if kind in ("GIF", "PNG", "WEBP", "TIFF", "AVIF") and rng.random() < 0.1:
-        options |= {"save_all": True, "append_images": [_picture(rng, mode)]}
+        options |= {"save_all": True, "append_images": [picture.rotate(180)]}
     if mode in ("P", "L") and kind == "PNG" and rng.random() < 0.3:
         options["transparency"] = rng.randrange(256)
     buffer = io.BytesIO()
