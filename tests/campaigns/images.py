@@ -258,7 +258,7 @@ def image(rng: random.Random, damaged: float) -> tuple[bytes, str]:
     options: dict[str, Any] = {}
     if kind in ("PNG", "JPEG", "WEBP", "TIFF", "AVIF") and rng.random() < 0.4:
         options["exif"] = _exif(rng, kind)
-    if kind in ("GIF", "PNG", "WEBP", "TIFF", "AVIF") and rng.random() < 0.1:
+    if kind in ("GIF", "PNG", "WEBP", "TIFF") and rng.random() < 0.1:  # AVIF of Pillow 13 crashes
         options |= {"save_all": True, "append_images": [picture.rotate(180)]}
     if mode in ("P", "L") and kind == "PNG" and rng.random() < 0.3:
         options["transparency"] = rng.randrange(256)
