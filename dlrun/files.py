@@ -20,6 +20,9 @@ from dlrun.text import short
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
+_READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, *_READ_ONLY)
+"""What a disk says that is full, or may not be written to."""
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
@@ -232,7 +235,7 @@ def exclusive(path: Path) -> Iterator[None]:
     try:
         lock.acquire()
     except OSError as error:
-        if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
+        if error.errno not in _READ_ONLY:
             raise
         yield
         return

@@ -147,6 +147,8 @@ def export(
             shutil.rmtree(target)
         draft.rename(target)
     except OSError as error:
+        if error.filename and not Path(error.filename).is_relative_to(target.parent):
+            raise  # of what is read meanwhile
         raise UserError(f"{target}: cannot be written ({error.strerror or error})") from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)

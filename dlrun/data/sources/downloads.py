@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from dlrun.data.sources.base import DataSource, Splits
 from dlrun.errors import UserError
-from dlrun.files import exclusive
+from dlrun.files import DISK_ERRORS, exclusive, os_error_line
 
 
 class _TorchvisionData(DataSource):
@@ -36,7 +36,9 @@ class _TorchvisionData(DataSource):
                 splits = [
                     kind(str(data_dir), train=train, download=True) for train in (True, False)
                 ]
-        except Exception as error:  # network, checksum, disk, damaged file: each in its own way
+        except Exception as error:  # network, checksum, damaged file: each in its own way
+            if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+                raise UserError(f"data_dir={data_dir}: {os_error_line(error)}") from error
             raise UserError(self._what_to_do(data_dir, error)) from error
         tables = []
         for split in splits:
