@@ -182,8 +182,8 @@ def _yaml_loader() -> Any:
 def process_lock(path: Path, **options: Any) -> "BaseFileLock":
     """A lock file, which one process holds at a time; one that dies lets go of it.
 
-    Where the file system has no locks, as some Lustre and NFS, the file itself is the lock, and
-    names its process and machine.
+    Where the file system has no locks, as some Lustre and NFS, a file beside it is the lock while
+    it is there, and names its process and machine.
 
     Args:
         path: of the file.
@@ -191,7 +191,9 @@ def process_lock(path: Path, **options: Any) -> "BaseFileLock":
     """
     from filelock import FileLock, SoftFileLock
 
-    return FileLock(path, **options) if _has_locks(path.parent) else SoftFileLock(path, **options)
+    if _has_locks(path.parent):
+        return FileLock(path, **options)
+    return SoftFileLock(path.with_name(f"{path.name}.held"), **options)
 
 
 def _has_locks(folder: Path) -> bool:
@@ -220,7 +222,7 @@ def _device_has_locks(device: int, folder: Path) -> bool:
         if not _known[device]:
             logging.getLogger("dlrun").warning(
                 "%s: this file system has no locks; a run that was killed on another machine stays "
-                "locked until its file .lock is deleted", short(folder),
+                "locked until its file .lock.held is deleted", short(folder),
             )  # fmt: skip
     return _known[device]
 

@@ -102,10 +102,13 @@ def read_status(folder: RunFolder) -> Status | None:
 
 
 def note_end(folder: RunFolder, state: State, reason: str) -> None:
-    """Writes how a run ended whose process could not; not of one that is complete or in use."""
+    """Writes how a run ended whose process could not; not of one that is complete or in use.
+
+    Where the disk is full, or the folder gone, it stays as after a kill.
+    """
     try:
         folder.lock()
-    except UserError:  # another process has resumed it
+    except (UserError, OSError):  # another process has resumed it
         return
     try:
         status, now = read_status(folder), time.time()
@@ -113,8 +116,9 @@ def note_end(folder: RunFolder, state: State, reason: str) -> None:
             status = Status(state, 0, 0, now, now, os.getpid(), socket.gethostname())
         if status.state != "completed":
             status.state, status.reason, status.heartbeat = state, reason, now
-            write_json(folder.status, asdict(status))
-            append_to_log(folder.log, reason)
+            with suppress(OSError):
+                write_json(folder.status, asdict(status))
+                append_to_log(folder.log, reason)
     finally:
         folder.unlock()
 

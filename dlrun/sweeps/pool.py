@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from types import FrameType
 
 from dlrun.config.schema import SweepConfig
@@ -65,7 +66,8 @@ class Pool:
                     time.sleep(self.pause)
             finally:
                 for process in self._running:  # only after an error in here
-                    process.ask_to_stop()
+                    with suppress(ValueError):  # it has ended, and is closed
+                        process.ask_to_stop()
 
     def unfinished(self) -> bool:
         """Whether there is something left to do."""

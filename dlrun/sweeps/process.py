@@ -9,6 +9,7 @@ import json
 import multiprocessing
 import os
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -169,7 +170,11 @@ class Process:
         else:
             job.state = "failed"
             if status is None or status.state != "failed":  # its own code left Python, say
-                job.reason = f"exited with code {code}; see {job.folder}/output.txt"
+                there = job.folder.path
+                full = there.exists() and not shutil.disk_usage(there).free
+                job.reason = f"exited with code {code}; " + (
+                    "No space left on device" if full else f"see {job.folder}/output.txt"
+                )
                 note_end(job.folder, job.state, job.reason)
         return True
 

@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 import time
+from contextlib import suppress
 from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any, NoReturn, TypedDict
@@ -156,7 +157,8 @@ def _train(spec: Spec, folder: RunFolder) -> int:
         status = read_status(folder)
         if is_first() and (status is None or status.state != "failed" or status.heartbeat < began):
             # It went wrong before the training began, which would have recorded it.
-            Log(folder.log, Console()).keep_failure(error)
+            with suppress(OSError):  # of a full disk: the first one counts
+                Log(folder.log, Console()).keep_failure(error)
             note_end(folder, "failed", told(error) or one_line(error))
         raise
     return 0

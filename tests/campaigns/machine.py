@@ -212,7 +212,8 @@ FAULTS: list[Fault] = [
     Fault("few open files", 'ulimit -n 24; "$@"', TRAINING, (0, 1), _NEW,
           states=("completed", "failed", "interrupted")),
     Fault("full disk for a page", 'ln -s /dev/full page.html; "$@"', ("report",), (0, 2)),
-    Fault("full disk for rows", _disk(4), ("predict", "report"), (2,), ("-o", "new/x.csv"), "No space left"),
+    Fault("full disk for rows", _disk(4), ("predict", "report"), (2,), ("-o", "new/x.csv"),
+          "No space left"),
     # While it trains.
     *(
         _during(name, f"kill -{name} $p", codes=(code,), **_STOPPED)

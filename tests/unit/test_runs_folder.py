@@ -4,6 +4,7 @@ import errno
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -190,7 +191,8 @@ def test_without_locks_of_the_file_system_a_file_is_the_lock(
         f"run = RunFolder(Path({str(tmp_path)!r})); run.lock(); os.kill(os.getpid(), 9)"
     )
     subprocess.run([sys.executable, "-c", holder], check=False, capture_output=True)
-    assert (tmp_path / ".lock").exists()
+    assert (tmp_path / ".lock.held").exists()
+    (tmp_path / ".lock").touch()  # of another day, when there were locks
     first.lock()
 
 
@@ -212,3 +214,20 @@ def test_an_error_of_a_write_names_the_file(tmp_path: Path, error: type[Exceptio
 def test_an_error_of_what_is_read_meanwhile_is_not_that_of_the_file(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="absent"), output_file(tmp_path / "out.csv"):
         (tmp_path / "absent").read_text()
+
+
+def test_the_end_of_a_job_on_a_full_disk_is_that_of_a_killed_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*given: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    folder = claim(tmp_path, "d", "m", None)
+    folder.lock()
+    StatusWriter(folder, total=10, step=4)
+    folder.unlock()
+    monkeypatch.setattr("dlrun.runs.status.write_json", full)
+    status.note_end(folder, "failed", "exited with code 1")
+    assert Run(folder.path).state == "interrupted"
+    shutil.rmtree(folder.path)
+    status.note_end(folder, "failed", "exited with code 1")
