@@ -468,3 +468,16 @@ def test_groups_of_what_a_classifier_says() -> None:
     assert while_training["worst_group_recall"] == 1 and "group/half=1/n" not in while_training
     without = evaluate(inference_on(Classifier(), data), "test", 0)
     assert not [key for key in without if "group" in key or key == "recall"]
+
+
+def test_random_numbers_of_an_evaluation_are_a_function_of_its_seed_and_split() -> None:
+    class Random(Known):
+        def validate(self, batch: EvalBatch) -> dict[str, Tensor]:
+            return {"drawn": torch.rand(len(batch.image))}
+
+    inference = inference_on(Random(), data_set(val=30))
+    found = []
+    for state, seed, split in ((1, 0, "val"), (2, 0, "val"), (1, 1, "val"), (1, 0, "test")):
+        torch.manual_seed(state)
+        found.append(evaluate(inference, split, seed)["drawn"])
+    assert found[0] == found[1] and len(set(found)) == 3
