@@ -12,7 +12,7 @@ def run(arguments: list[str]) -> int:
     options = parse("translate", arguments)
 
     from dlrun.data.sources.layout import images_below
-    from dlrun.use.pictures import translate_files
+    from dlrun.use.pictures import translate_files, with_ending
 
     source, target = options.images, options.out
     if not source.is_dir():
@@ -25,7 +25,7 @@ def run(arguments: list[str]) -> int:
     paths = [p for p in images_below(str(source)) if not Path(p).resolve().is_relative_to(inside)]
     if not paths:
         raise UserError(f"{source}: no image below it")
-    files = {path: target / Path(path).relative_to(source) for path in paths}
+    files = {path: with_ending(target / Path(path).relative_to(source)) for path in paths}
     left = {p: file for p, file in files.items() if options.overwrite or not file.exists()}
     with progress(len(left)) as advance:
         unreadable = translate_files(model, left, direction, advance)

@@ -31,6 +31,12 @@ def to_picture(image: Tensor) -> Image.Image:
     return Image.frombytes(mode, (width, height), pixels.numpy().tobytes())
 
 
+def with_ending(path: Path) -> Path:
+    """`path`, with .png behind a name that no picture can be saved under."""
+    kind = Image.registered_extensions().get(path.suffix.lower())
+    return path if kind in Image.SAVE else path.with_name(f"{path.name}.png")
+
+
 def save(picture: Image.Image, path: Path, **options: Any) -> Path:
     """In the format of the path's ending.
 

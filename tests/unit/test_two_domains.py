@@ -67,6 +67,18 @@ def test_two_data_sets_of_different_shapes(tmp_path: Path) -> None:
     assert set(blue.unique().int().tolist()) <= expected
 
 
+def test_val_folders_of_both_are_the_val_split(tmp_path: Path) -> None:
+    for name, number in (("x", 3), ("y", 4)):
+        for split, count in (("train", 6), ("val", number), ("test", 2)):
+            folder(tmp_path / name / split, name == "x", 8, count)
+    given = ["dataset=two_domains", "dataset@dataset.a=image_folder", f"data_dir={tmp_path}"]
+    given += ["dataset@dataset.b=image_folder", f"dataset.a.root={tmp_path / 'x'}"]
+    both = opened(*given, f"dataset.b.root={tmp_path / 'y'}")
+    assert (len(both.train), len(both.val), len(both.test)) == (24, 14, 8)
+    mixed = opened(*given, f"dataset.b.root={tmp_path / 'y' / 'train'}")
+    assert "val is held out of train: only one of the two domains has a val split" in mixed.report
+
+
 def test_all_of_the_same_data_set_twice_are_still_two_domains() -> None:
     data = opened(*MINI)
     assert data.class_names == ("fashion_mini A", "fashion_mini B")

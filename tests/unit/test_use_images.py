@@ -1,5 +1,6 @@
 """Images of every kind that users have, brought to what a method was trained on."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from PIL import Image
 
 from dlrun.errors import UserError
 from dlrun.use.images import to_bytes
+from dlrun.use.pictures import with_ending
+from dlrun.use.stream import find_files
 
 RGB = (3, 8, 8)
 GREY = (1, 8, 8)
@@ -105,3 +108,35 @@ def test_files_that_are_not_images_say_why(
 def test_what_is_not_an_image(given: Any, why: str) -> None:
     with pytest.raises(UserError, match=why):
         to_bytes(given, RGB)
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [("a.jpg", "a.jpg"), ("a.jfif", "a.jfif"), ("a", "a.png"), ("a.jpg?w=3", "a.jpg?w=3.png")],
+)
+def test_a_translation_has_a_name_that_it_can_be_saved_under(name: str, wanted: str) -> None:
+    assert with_ending(Path("deer") / name) == Path("deer") / wanted
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes")
+def test_a_pipe_is_refused_and_what_a_folder_leaves_out_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    halves().save(tmp_path / "a.png")
+    (tmp_path / "notes.txt").touch()
+    os.mkfifo(tmp_path / "b.png")
+    with pytest.raises(UserError, match=r"b\.png: a pipe or device, expected an image file"):
+        find_files([str(tmp_path / "b.png")])
+    caplog.set_level("WARNING", "dlrun")
+    assert find_files([str(tmp_path)]) == [str(tmp_path / "a.png")]
+    assert "left out: 2 files (pipe or device, .txt)" in caplog.text.replace(
+        "(.txt, pipe or device)", "(pipe or device, .txt)"
+    )
+
+
+def test_sixteen_bits_are_read_with_the_range_of_the_training(tmp_path: Path) -> None:
+    image = Image.fromarray(np.full((8, 8), 2047, np.uint16))
+    image.save(tmp_path / "a.png")
+    for given in (tmp_path / "a.png", image):
+        assert to_bytes(given, GREY, bits=12).unique().tolist() == [127]
+        assert to_bytes(given, GREY).unique().tolist() == [8]
