@@ -46,26 +46,31 @@ def read_contents(root: Path, paths: Sequence[str], cache: Path) -> Contents:
     known = before.get("files")
     known = known if isinstance(known, dict) else {}
     start = len(os.path.join(root, ""))
-
-    def contents(path: str) -> tuple[list[Any], str]:
+    found: list[tuple[list[Any], str]] = []
+    unread = []
+    for number, path in enumerate(paths):
         try:
             state = os.stat(path)
-            facts = [state.st_size, state.st_mtime_ns, state.st_ctime_ns]
-            row = known.get(path[start:])
-            if isinstance(row, list) and row[:3] == facts and isinstance(row[-1], str):
-                return facts, row[-1]
-            with open(path, "rb") as file:
-                return facts, hashlib.file_digest(file, "blake2b").hexdigest()[:32]
-        except OSError as error:  # decoding says so
-            return [], f"{error.strerror} {path}"
-
+        except OSError as error:  # a link to nothing: decoding says so
+            found.append(([], f"{error.strerror} {os.path.abspath(path)}"))
+            continue
+        facts = [state.st_size, state.st_mtime_ns, state.st_ctime_ns]
+        row = known.get(path[start:])
+        if isinstance(row, list) and row[:3] == facts and isinstance(row[-1], str):
+            found.append((facts, row[-1]))
+        else:
+            found.append((facts, ""))
+            unread.append(number)
     with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
-        found = list(pool.map(contents, paths))
+        digests = pool.map(_digest_of, (paths[number] for number in unread))
+        for number, digest in zip(unread, digests, strict=True):
+            found[number] = (found[number][0], digest)
     whole = _digest(
         "\n".join(dict.fromkeys(digest for _, digest in found)).encode("utf-8", "replace")
     )
     rows = zip(paths, found, strict=True)
-    files = {path[start:]: [*facts, digest] for path, (facts, digest) in rows if facts}
+    # What could not be read, which has its path in place of a digest, is tried again.
+    files = {path[start:]: [*facts, digest] for path, (facts, digest) in rows if "/" not in digest}
     if files != known or before.get("whole") != whole:
         old = before.get("whole")
         _write(listed, {"root": str(root.resolve()), "whole": whole, "files": files})
@@ -152,6 +157,14 @@ def unused(cache: Path, days: float) -> list[tuple[Path, str]]:
         elif time.time() - path.stat().st_mtime >= days * _DAY:
             found.append((path, f"decoded images of {root}, not used for {days:g} days"))
     return found
+
+
+def _digest_of(path: str) -> str:
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "blake2b").hexdigest()[:32]
+    except OSError as error:  # decoding says so
+        return f"{error.strerror} {os.path.abspath(path)}"
 
 
 def _forget(cache: Path, whole: str) -> None:

@@ -6,7 +6,7 @@ first picture is taken.
 
 import hashlib
 import logging
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import count, islice
@@ -250,11 +250,13 @@ def _without_empty(class_names: tuple[str, ...], rows: Rows, notes: list[str]) -
 
 def _twins(root: Path, rows: Rows) -> list[str]:
     """Files of the same content: copies and links."""
+    times = Counter(row.digest for part in rows.values() for row in part)
     same: dict[str, list[tuple[str, Row]]] = defaultdict(list)
     for split, part in rows.items():
         for row in part:
-            same[row.digest].append((split, row))
-    groups = [group for group in same.values() if len(group) > 1]
+            if times[row.digest] > 1:
+                same[row.digest].append((split, row))
+    groups = [*same.values()]
     if not groups:
         return []
 
