@@ -2,9 +2,14 @@
 
 import logging
 import sys
+from collections.abc import Iterable
 from typing import Any, NoReturn
 
 import rich.console
+from rich.console import ConsoleOptions, RenderableType
+from rich.segment import Segment
+
+from dlrun.text import printable
 
 
 class Console(rich.console.Console):
@@ -38,6 +43,17 @@ class Console(rich.console.Console):
         """
         for line in lines:
             self.print(line, highlight=False, markup=False, soft_wrap=None if wrap else True)
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """What a name or a file holds reaches the terminal as text, never as its commands."""
+        for segment in super().render(renderable, options):
+            text, style, control = segment
+            if control or text.isprintable() or text == "\n":
+                yield segment
+            else:
+                yield Segment("\n".join(map(printable, text.split("\n"))), style)
 
     def on_broken_pipe(self) -> NoReturn:
         """`dlrun ls | head`: rich would exit with 1; `run_and_exit` decides."""

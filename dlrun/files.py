@@ -6,13 +6,14 @@ import json
 import logging
 import os
 import re
+import stat
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from dlrun.errors import UserError
 from dlrun.text import short
@@ -24,6 +25,11 @@ _READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, *_READ_ONLY)
 """What a disk says that is full, or may not be written to."""
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP)
+
+MOST = 32 * 2**20
+"""Bytes of a file of one's own that are read; the largest have the text of a diff."""
+_MOST_YAML, _MOST_LINES = 2**20, 2**30  # the config of a run, and a row for each step
+_DEEPEST = 50
 
 
 @contextmanager
@@ -113,13 +119,83 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=2) + "\n")
 
 
+@contextmanager
+def open_regular(path: Path) -> Iterator[IO[bytes]]:
+    """A regular file that others may have written, to be read.
+
+    Raises:
+        OSError: it cannot be read, or is a pipe or a device, which might never end.
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "no regular file", str(path))
+        with open(descriptor, "rb", closefd=False) as file:
+            yield file
+    finally:
+        os.close(descriptor)
+
+
+def read_bytes(path: Path, most: int = MOST) -> bytes:
+    """What a regular file holds.
+
+    Raises:
+        OSError: as `open_regular`.
+        ValueError: it is larger than `most` bytes.
+    """
+    with open_regular(path) as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise ValueError(f"larger than {most >> 20} MiB")
+    return content
+
+
+def append_text(path: Path, text: str, errors: str = "replace") -> None:
+    """Adds `text` in UTF-8 to the end of a file. Raises OSError, also where it is a pipe."""
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NONBLOCK", 0)
+    with (
+        naming(path),
+        open(os.open(path, flags, 0o666), "a", encoding="utf-8", errors=errors) as file,
+    ):
+        file.write(text)
+
+
+def load_json(path: Path) -> dict[str, Any]:
+    """The JSON object in `path`.
+
+    Raises:
+        OSError: as `read_bytes`.
+        ValueError: it holds something else, is too large, or nested too deeply; says which.
+    """
+    text = read_bytes(path)
+    try:
+        content = json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    except ValueError:
+        raise ValueError("not JSON") from None
+    if not isinstance(content, dict):
+        raise ValueError("not a JSON object")
+    if text.count(b"{") + text.count(b"[") > _DEEPEST and _depth(content) > _DEEPEST:
+        raise ValueError("nested too deeply")
+    return content
+
+
+def _depth(content: Any) -> int:
+    depth, level = 0, [content]
+    while level and depth <= _DEEPEST:
+        depth += 1
+        inner = (x.values() if isinstance(x, dict) else x for x in level)
+        level = [y for x in inner for y in x if isinstance(y, dict | list)]
+    return depth
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """The JSON object in `path`, or {} where there is none."""
     try:
-        content = json.loads(path.read_bytes())
+        return load_json(path)
     except (OSError, ValueError):
         return {}
-    return content if isinstance(content, dict) else {}
 
 
 def read_jsonl(path: Path, having: bytes = b"") -> list[dict[str, Any]]:
@@ -127,11 +203,21 @@ def read_jsonl(path: Path, having: bytes = b"") -> list[dict[str, Any]]:
 
     Lines without the text `having` are passed over unread.
     """
-    rows: list[dict[str, Any]] = []
     with suppress(OSError, ValueError):
-        for line in path.read_bytes().splitlines():
-            if having in line:
-                rows.append(json.loads(line.decode()))
+        return parse_lines(read_bytes(path, _MOST_LINES), having)
+    return []
+
+
+def parse_lines(content: bytes, having: bytes = b"") -> list[dict[str, Any]]:
+    """As `read_jsonl`, of what a file holds."""
+    rows: list[dict[str, Any]] = []
+    with suppress(ValueError, RecursionError):
+        for line in content.split(b"\n"):
+            if line and having in line:
+                row = json.loads(line.decode())
+                if not isinstance(row, dict):
+                    break
+                rows.append(row)
     return rows
 
 
@@ -154,6 +240,31 @@ def text_of(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise UserError(f"{path}:{line}: not UTF-8 text; save the file as UTF-8") from None
+
+
+def load_plain_yaml(path: Path) -> Any:
+    """What a YAML file says that dlrun has written: plain values, without aliases, not deep.
+
+    Raises:
+        OSError: as `read_bytes`.
+        ValueError: it is too large, or no such YAML; says which.
+    """
+    import yaml
+
+    text = read_bytes(path, _MOST_YAML)
+    base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    depth = 0
+    try:
+        for event in yaml.parse(text, base):  # costs no depth of Python's and no memory
+            depth += isinstance(event, yaml.CollectionStartEvent)
+            depth -= isinstance(event, yaml.CollectionEndEvent)
+            if depth > _DEEPEST:
+                raise ValueError("nested too deeply")
+            if getattr(event, "anchor", None) or getattr(event, "tag", None):
+                raise ValueError("it has anchors or tags, which dlrun never writes")
+        return yaml.load(text, _yaml_loader())
+    except yaml.YAMLError:
+        raise ValueError("not YAML") from None
 
 
 def load_yaml(path: Path) -> Any:

@@ -16,6 +16,7 @@ def run(arguments: list[str]) -> int:
     from dlrun.views.tables import print_csv
 
     runs = select(options.what, options.outputs).runs
+    runs = [run for run in runs if run.config] or runs  # the others have said what is damaged
     metric = metric_to_rank(runs, options.metric)
     ranks = leaderboard(runs, metric)
     if options.json:

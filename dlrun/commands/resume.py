@@ -29,7 +29,10 @@ def run(arguments: list[str]) -> int:
     from dlrun.training.launch import missing_processes, relaunch
 
     _move(plain, options.places)
-    config = check(plain)
+    try:
+        config = check(plain)
+    except ConfigError as error:
+        raise UserError(f"{folder.config}: {'; '.join(error.problems)}") from None
     if options.devices is not None:
         config = replace(config, hardware=replace(config.hardware, devices=options.devices))
     count = missing_processes(config)

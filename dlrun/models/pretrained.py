@@ -100,6 +100,31 @@ def load_backbone(network: nn.Module, trained: Pretrained, info: DataInfo) -> li
     return lines
 
 
+def load_weights(network: nn.Module, state: dict[str, Tensor], source: str) -> None:
+    """The weights of a run's own checkpoint into its method, bit for bit.
+
+    Raises:
+        UserError: they differ in a name, a shape or a type, or are not finite.
+    """
+    own = network.state_dict()
+    trained = {name for name, _ in network.named_parameters()}
+    for name in dict.fromkeys((*own, *state)):
+        if name not in state or name not in own:
+            reason = f"{name} is {'missing' if name in own else 'left over'}"
+        elif (own[name].shape, own[name].dtype) != (state[name].shape, state[name].dtype):
+            reason = f"{name} is {_form(state[name])} there, {_form(own[name])} here"
+        elif name in trained and not bool(state[name].isfinite().all()):
+            reason = f"{name} is not finite"
+        else:
+            continue
+        raise UserError(f"{source}: its weights do not fit the method's code ({reason})")
+    network.load_state_dict(state)
+
+
+def _form(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
+
+
 def load_whole(network: nn.Module, state: dict[str, Tensor], key: str) -> None:
     """`state` into `network`, strictly.
 

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -11,6 +12,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined, Template
 
 from dlrun import __version__
+from dlrun.files import open_regular
 from dlrun.report.charts import charts
 from dlrun.report.pictures import galleries
 from dlrun.report.tables import (
@@ -27,7 +29,7 @@ from dlrun.runs.groups import by_seed, differences, labelled
 from dlrun.runs.run import STATES, Run
 from dlrun.text import show
 
-_LOG_LINES = 12
+_LOG_LINES, _LOG_BYTES = 12, 2**16
 
 
 def page(runs: Sequence[Run], title: str) -> str:
@@ -105,9 +107,14 @@ def _by_text(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
 
 def _log_end(run: Run) -> str:
     """The last lines of its log, where it failed."""
-    if run.state != "failed" or not run.folder.log.exists():
+    if run.state != "failed":
         return ""
-    lines = run.folder.log.read_text(encoding="utf-8", errors="replace").splitlines()
+    try:
+        with open_regular(run.folder.log) as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - _LOG_BYTES))
+            lines = file.read().decode("utf-8", "replace").splitlines()
+    except OSError:
+        return ""
     return "\n".join(lines[-_LOG_LINES:])
 
 
@@ -162,7 +169,7 @@ def _facts_of_one(run: Run) -> dict[str, Any]:
     memory, rate = summary.get("peak_memory_bytes"), summary.get("images_per_second")
     if run.status.started:
         facts["started"] = f"{datetime.fromtimestamp(run.status.started):%Y-%m-%d %H:%M}"
-    if "seconds" in summary:
+    if "seconds" in summary and "steps" in summary:
         speed = f", {rate:,.0f} images/s" if rate else ""
         facts["training"] = f"{summary['steps']:,} steps in {summary['seconds']:,.0f} s{speed}"
     if memory:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from dlrun.files import open_regular, read_bytes
 from dlrun.runs.groups import SeedGroup
 from dlrun.runs.run import Run, kind_order
 from dlrun.text import show
@@ -158,12 +159,17 @@ def _gallery(
 def _frame(step: int, path: Path, limit: int) -> Frame | None:
     """None of a file that is not a picture."""
     try:
-        with Image.open(path) as opened:
+        with open_regular(path) as file, Image.open(file) as opened:
             opened.load()
             picture = opened if opened.mode in ("L", "RGB") else opened.convert("RGB")
             width, height = picture.size
             kind, content = _encoded(picture, path, limit)
-    except (OSError, SyntaxError, ValueError):  # what Pillow raises for damaged files
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        Image.DecompressionBombError,
+    ):  # what Pillow raises for damaged files
         return None
     source = f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
     return Frame(step, source, width, height)
@@ -173,7 +179,7 @@ def _encoded(picture: Image.Image, path: Path, limit: int) -> tuple[str, bytes]:
     """As the file has it where that is small, else smaller without loss, else with some."""
     size = path.stat().st_size
     if size <= limit and picture.format == "PNG":
-        return "png", path.read_bytes()
+        return "png", read_bytes(path)
     picture = _plain(picture)
     if size <= 2 * limit:
         content = _webp(picture, lossless=True, quality=0, method=0)

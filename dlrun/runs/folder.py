@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 from dlrun.config.signature import is_place
 from dlrun.errors import UserError
-from dlrun.files import load_yaml, naming, process_lock, read_json, write_text
+from dlrun.files import (
+    append_text,
+    load_json,
+    load_plain_yaml,
+    process_lock,
+    read_bytes,
+    read_json,
+    write_text,
+)
+from dlrun.runs.shapes import CONFIG, PROVENANCE, misfit
 from dlrun.text import short
 
 if TYPE_CHECKING:
@@ -95,16 +104,18 @@ class RunFolder:
             UserError: the folder is not a run, or its config is damaged.
         """
         try:
-            text = self.config.read_bytes()
+            text = read_bytes(self.config)
         except FileNotFoundError as error:
             raise UserError(f"{self}: not a run (no config.yaml)") from error
-        except OSError as error:
-            raise UserError(f"{self.config}: cannot be read ({error.strerror})") from error
+        except (OSError, ValueError) as error:
+            raise UserError(f"{self.config}: cannot be read ({reason(error)})") from error
         copy = read_json(self.parsed)
-        plain = copy["config"] if copy.get("crc32") == zlib.crc32(text) else self._read_yaml()
-        if not isinstance(plain, dict) or not isinstance(plain.get("method"), dict):
-            raise UserError(f"{self.config}: not the config of a run")
-        return {str(key): value for key, value in plain.items()}
+        known = copy.get("crc32") == zlib.crc32(text) and not misfit(copy.get("config"), CONFIG)
+        plain = copy["config"] if known else self._read_yaml()
+        if wrong := misfit(plain, CONFIG):
+            raise UserError(f"{self.config}: not the config of a run ({wrong})")
+        assert isinstance(plain, dict)
+        return plain
 
     def config_here(self) -> dict[str, Any]:
         """`read_config`, with relative paths as they were meant where the run began.
@@ -114,8 +125,8 @@ class RunFolder:
         Raises:
             UserError: as `read_config`.
         """
-        plain, began = self.read_config(), read_json(self.provenance).get("working_folder")
-        if not isinstance(began, str) or began == os.getcwd():
+        plain, began = self.read_config(), self.read_provenance().get("working_folder")
+        if began is None or began == os.getcwd():
             return plain
 
         def placed(key: str, value: Any) -> Any:
@@ -128,32 +139,43 @@ class RunFolder:
         return {key: placed(key, value) for key, value in plain.items()}
 
     def _read_yaml(self) -> Any:
-        from yaml import YAMLError
-
         try:
-            return load_yaml(self.config)
-        except (OSError, ValueError, YAMLError) as error:
-            raise UserError(f"{self.config}: not readable as YAML") from error
+            return load_plain_yaml(self.config)
+        except (OSError, ValueError) as error:
+            raise UserError(f"{self.config}: cannot be read ({reason(error)})") from error
+
+    def read_provenance(self) -> dict[str, Any]:
+        """What provenance.json says; {} where there is none.
+
+        Raises:
+            UserError: it is damaged.
+        """
+        try:
+            found = load_json(self.provenance)
+            wrong = misfit(found, PROVENANCE)
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as error:
+            wrong = reason(error)
+        if wrong:
+            raise UserError(f"{self.provenance}: cannot be read ({wrong})")
+        return found
 
     def add_command(self, argv: list[str]) -> None:
         """One line for every start and resume."""
-        with (
-            naming(self.commands),
-            open(self.commands, "a", encoding="utf-8", errors="surrogateescape") as file,
-        ):
-            file.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} {shlex.join(argv)}\n")
+        line = f"{datetime.now():%Y-%m-%d %H:%M:%S} {shlex.join(argv)}\n"
+        append_text(self.commands, line, "surrogateescape")
 
     def typed_commands(self) -> list[str]:
         """The lines of command.txt: the time of a start in 20 characters, and what was typed."""
         try:
-            return self.commands.read_text("utf-8", "replace").splitlines()
-        except OSError:
+            return read_bytes(self.commands).decode("utf-8", "replace").splitlines()
+        except (OSError, ValueError):
             return []
 
     def identity(self) -> str | None:
         """Which run this is, wherever it was copied to; None before provenance.json is written."""
-        found = read_json(self.provenance).get("run")
-        return found if isinstance(found, str) else None
+        return self.read_provenance().get("run")
 
     def lock(self) -> None:
         """Takes the run for this process until it ends, however it ends.
@@ -187,6 +209,11 @@ class RunFolder:
             return True
         self._lock.release()
         return False
+
+
+def reason(error: OSError | ValueError) -> str:
+    """Why a file cannot be read."""
+    return str((error.strerror if isinstance(error, OSError) else None) or error)
 
 
 def claim(outputs: Path, dataset: str, method: str, name: str | None) -> RunFolder:

@@ -15,6 +15,7 @@ from dlrun.files import atomic, naming, read_jsonl, write_text
 from dlrun.options import Choice
 from dlrun.registry import lookup, one_line, own_line
 from dlrun.runs.folder import RunFolder
+from dlrun.runs.shapes import ROW, misfit
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -270,7 +271,8 @@ def is_logged(key: str) -> bool:
 def cut_back(path: Path, step: int) -> None:
     """Drops the lines of metrics.jsonl after `step`, and a last line that was not finished."""
     if path.exists():
-        rows = takewhile(lambda row: row["step"] <= step, read_jsonl(path))
+        whole = takewhile(lambda row: not misfit(row, ROW), read_jsonl(path))
+        rows = takewhile(lambda row: row["step"] <= step, whole)
         write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
 
 

@@ -57,9 +57,9 @@ def record(
         "git": _git(Path.cwd()),
         "own_code": _own_code(plain),
     }
-    before = read_json(folder.provenance)
+    before = folder.read_provenance() if run else {}
     if run is None:  # it starts, or starts anew
-        run = folder.identity() or f"{folder.name}#{secrets.token_hex(4)}"
+        run = _identity(folder) or f"{folder.name}#{secrets.token_hex(4)}"
         write_json(folder.provenance, {"run": run, "working_folder": os.getcwd()} | now)
         return run
     changed = {key: value for key, value in now.items() if before.get(key) != value}
@@ -68,6 +68,12 @@ def record(
     elif changed:
         write_json(folder.provenance, before | {"resumed": [*before.get("resumed", []), changed]})
     return run
+
+
+def _identity(folder: RunFolder) -> str | None:
+    """Of a run without a checkpoint, whose provenance.json may be as damaged as it likes."""
+    found = read_json(folder.provenance).get("run")
+    return found if isinstance(found, str) else None
 
 
 @cache

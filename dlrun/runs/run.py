@@ -1,18 +1,21 @@
 """A run read from disk, and the walk that finds runs. Needs neither torch, Hydra nor OmegaConf."""
 
+import logging
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 from dlrun.errors import UserError
 from dlrun.evaluation.metrics import describe, metrics_of
-from dlrun.files import read_json, read_jsonl
+from dlrun.files import load_json, read_jsonl
 from dlrun.options import Metric
-from dlrun.runs.folder import RunFolder
+from dlrun.runs.folder import RunFolder, reason
+from dlrun.runs.shapes import PROVENANCE, ROW, SUMMARY, misfit
 from dlrun.runs.status import UNKNOWN, Status, read_status
-from dlrun.text import flatten
+from dlrun.text import flatten, printable
 
 STATES = ("running", "completed", "pruned", "interrupted", "lost", "failed", "unknown")
 TESTED = ("trivial", "untrained", "last", "best")
@@ -64,23 +67,41 @@ class Run:
         """Flat, such as {'optimizer.lr': 0.1}; empty where config.yaml cannot be read."""
         try:
             return flatten(self.folder.read_config())
-        except UserError:
+        except UserError as error:
+            _tell(str(error))
             return {}
 
     @cached_property
     def status(self) -> Status:
         """status.json; a run whose process has died says `interrupted` or `lost`."""
-        return read_status(self.folder) or UNKNOWN
+        found = read_status(self.folder)
+        if found is None:
+            _tell(f"{self.folder.status}: cannot be read")
+        return found or UNKNOWN
 
     @cached_property
     def summary(self) -> dict[str, Any]:
         """summary.json, which is written at the end of the training."""
-        return read_json(self.folder.summary)
+        return self._read(self.folder.summary, SUMMARY)
 
     @cached_property
     def provenance(self) -> dict[str, Any]:
         """provenance.json."""
-        return read_json(self.folder.provenance)
+        return self._read(self.folder.provenance, PROVENANCE)
+
+    def _read(self, path: Path, shape: Mapping[str, Any]) -> dict[str, Any]:
+        """The object in a file; {} where there is none, and where it is damaged, which is told."""
+        try:
+            found = load_json(path)
+            wrong = misfit(found, shape)
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as error:
+            wrong = reason(error)
+        if wrong:
+            _tell(f"{path}: cannot be read ({wrong})")
+            return {}
+        return found
 
     @cached_property
     def history(self) -> dict[str, dict[int, tuple[float, float]]]:
@@ -90,9 +111,12 @@ class Run:
         """
         found: dict[str, dict[int, tuple[float, float]]] = {}
         for row in read_jsonl(self.folder.metrics):
+            if wrong := misfit(row, ROW):
+                _tell(f"{self.folder.metrics}: not all of it can be read ({wrong})")
+                break
             step, seconds = row.pop("step"), row.pop("time")
             for name, value in row.items():
-                if "/" in name and isinstance(value, int | float):
+                if "/" in name:
                     found.setdefault(name, {})[step] = seconds, float(value)
         return found
 
@@ -214,6 +238,15 @@ class Run:
                 if not is_part(name):
                     values[f"{prefix}.{name.replace('/', '.')}"] = value
         return values
+
+
+@cache
+def _tell(line: str) -> None:
+    """Says once that a file is damaged; on standard error, unless the caller's log goes elsewhere.
+
+    Whoever shows several runs goes on with the others.
+    """
+    logging.getLogger("dlrun").warning("dlrun: %s", printable(line))
 
 
 def kind_order(kind: str) -> tuple[int, str]:

@@ -9,11 +9,12 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from dlrun.errors import UserError
-from dlrun.files import naming, read_json, write_json
+from dlrun.files import append_text, read_json, write_json
 from dlrun.runs.folder import RunFolder
+from dlrun.runs.shapes import STATUS, misfit
 
 if TYPE_CHECKING:
     from dlrun.console import Console
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 State = Literal["running", "completed", "pruned", "interrupted", "lost", "failed", "unknown"]
 """`pruned`: stopped by a study that had seen better ones, with a checkpoint; `lost`: without a
 heartbeat for minutes; `unknown`: status.json cannot be read."""
+_YEAR_9999 = 253_370_764_800.0  # what datetime can show
 _BEAT = 2.0  # seconds between heartbeats
 _SILENT = 300.0  # seconds without one; clocks of two machines may differ by so much
 
@@ -87,9 +89,11 @@ def read_status(folder: RunFolder) -> Status | None:
     A run that says it is running while no process holds its lock was killed: it is `interrupted`.
     The lock of another machine may not be seen from here: it is `lost` where its heartbeat is old.
     """
-    try:
-        status = Status(**read_json(folder.status))
-    except TypeError:
+    found = read_json(folder.status)
+    if misfit(found, STATUS) or found["state"] not in get_args(State):
+        return None
+    status = Status(**found)
+    if not all(0 <= moment < _YEAR_9999 for moment in (status.started, status.heartbeat)):
         return None
     if status.state == "running" and not folder.in_use():
         if status.host == socket.gethostname():
@@ -145,5 +149,4 @@ class Log:
 
 def append_to_log(path: Path, text: str) -> None:
     """A line, or several, of log.txt."""
-    with naming(path), open(path, "a", encoding="utf-8", errors="replace") as file:
-        file.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} {text}\n")
+    append_text(path, f"{datetime.now():%Y-%m-%d %H:%M:%S} {text}\n")

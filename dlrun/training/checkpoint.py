@@ -13,7 +13,7 @@ import torch
 
 from dlrun.config.signature import computes, is_place
 from dlrun.errors import UserError
-from dlrun.files import atomic
+from dlrun.files import atomic, open_regular
 from dlrun.runs.folder import RunFolder
 from dlrun.text import flatten
 
@@ -59,12 +59,14 @@ def load_own(folder: RunFolder, path: Path, device: torch.device | str = "cpu") 
     if not isinstance(there, dict):
         raise UserError(f"{path}: no checkpoint of a run, it does not say its config")
     difference = _difference(there, here)
+    if folder.identity() is None and content.get("run"):
+        raise UserError(f"{folder.provenance}: missing; it says which run {path.name} has to be of")
     if not difference and content.get("run") != folder.identity():
         difference = f"of the same config: run {content.get('run')} there, {folder.identity()} here"
     if difference:
         raise UserError(
-            f"{path}: is of another run than its folder ({difference}); put this run's own file "
-            "there"
+            f"{path}: is of another run than config.yaml in its folder ({difference}); "
+            "put this run's own file there"
         )
     return content
 
@@ -108,7 +110,7 @@ def _read(path: Path, device: torch.device | str) -> dict[str, Any]:
         UserError: it is missing, damaged, contains code, or is another kind of file; says which.
     """
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             _demand_sound(path, file)
             file.seek(0)
             with _reasons(path):
@@ -134,6 +136,8 @@ def _demand_sound(path: Path, file: IO[bytes]) -> None:
     try:
         with zipfile.ZipFile(file) as archive:
             members = archive.infolist()
+            if len({member.filename for member in members}) < len(members):
+                raise UserError(f"{path}: refused, it has two members of one name")
             if any(member.filename.endswith("/constants.pkl") for member in members):
                 raise UserError(f"{path}: refused, it carries code (TorchScript)")
             if any(member.compress_type != zipfile.ZIP_STORED for member in members):

@@ -20,11 +20,13 @@ from dlrun.evaluation.inference import Inference
 from dlrun.evaluation.metrics import to_plain
 from dlrun.files import cache_folder, read_json, write_json
 from dlrun.methods.base import Method
+from dlrun.models.pretrained import load_weights
 from dlrun.runs.folder import RunFolder
 from dlrun.runs.loggers import Tracker
 from dlrun.runs.signals import StopRequest
 from dlrun.training import checkpoint
 from dlrun.training.assemble import Experiment, build_method
+from dlrun.training.inputs import demand_run
 from dlrun.training.loop import Progress
 from dlrun.training.teacher import side_by_side
 
@@ -82,7 +84,8 @@ def final_test(
     best = last
     if progress.best_step not in (None, progress.step):
         kept = checkpoint.load_own(folder, folder.best, experiment.hardware.device)
-        other.load_state_dict(kept["method"])
+        demand_run(kept, str(folder.best))
+        load_weights(other, kept["method"], str(folder.best))
         best = test(other)
     baseline, left_out = _trivial(experiment, last)
     others = {role: read_json(other.summary).get("test") for role, other in compared.items()}

@@ -1,24 +1,28 @@
 """Weights that a run starts from: found by name, checked, and copied into its own folder."""
 
 import hashlib
+import math
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+import torch
 from torch import Tensor
 
 from dlrun.config.typed import Typed
 from dlrun.data.info import DataInfo
+from dlrun.data.table import Pixels
 from dlrun.errors import UserError
 from dlrun.models.pretrained import Pretrained
 from dlrun.options import Choice
 from dlrun.runs.folder import RunFolder
 from dlrun.runs.select import located
+from dlrun.runs.shapes import CHECKPOINT, misfit
 from dlrun.training import checkpoint
 
 # Torchvision's own state dicts; `dlrun.models.torchvision_models` keeps its names below this.
 _TORCHVISION_PARTS = {"backbone": ""}
 _TORCHVISION_PREFIX = "network."
-_OF_A_RUN = {"config", "data", "pixels", "parts", "method", "step", "val", "val_step", "inputs"}
+_LARGEST_IMAGE = 2**26  # numbers
 _KEPT = ("data", "pixels", "parts", "step", "val_step", "val", "is_file")
 
 
@@ -129,11 +133,30 @@ def fresh(plain: Any) -> Any:
 
 
 def demand_run(content: dict[str, Any], source: str) -> None:
-    """Raises UserError where a checkpoint lacks something that every run's checkpoint has."""
-    if missing := _OF_A_RUN - set(content):
-        raise UserError(
-            f"{source}: not a checkpoint of a run (it lacks {', '.join(sorted(missing))})"
-        )
+    """Raises UserError where a checkpoint says less, or other things, than that of every run."""
+    wrong = misfit(content, CHECKPOINT)
+    if not wrong and content["pixels"] not in get_args(Pixels):
+        wrong = f"pixels: expected one of {', '.join(get_args(Pixels))}"
+    if wrong := wrong or _odd_tensor(content["method"]) or _odd_pending(content.get("pending")):
+        raise UserError(f"{source}: not a checkpoint of a run ({wrong})")
+    info_in(content, source)
+
+
+def _odd_tensor(state: dict[str, Any]) -> str | None:
+    """Why this is no state dict, in words."""
+    for name, value in state.items():
+        if not isinstance(value, Tensor) or value.layout != torch.strided or value.is_meta:
+            return f"method.{name}: expected a dense tensor"
+    return None
+
+
+def _odd_pending(pending: list[dict[str, Any]] | None) -> str | None:
+    """Why these are not the metrics of steps: scalars of the same names."""
+    for row in pending or ():
+        scalars = [value for value in row.values() if isinstance(value, Tensor) and not value.ndim]
+        if row.keys() != (pending or [row])[0].keys() or len(scalars) < len(row):
+            return "pending: expected scalar tensors, the same of each step"
+    return None
 
 
 def outline(content: dict[str, Any]) -> dict[str, Any]:
@@ -156,4 +179,19 @@ def info_in(content: dict[str, Any], source: str) -> DataInfo:
     if typed.problems or not isinstance(info, DataInfo):
         reason = typed.problems[0] if typed.problems else "it does not describe its data set"
         raise UserError(f"{source}: not a checkpoint of a run ({reason})")
+    if wrong := _impossible(info):
+        raise UserError(f"{source}: not a checkpoint of a run (data.{wrong})")
     return info
+
+
+def _impossible(info: DataInfo) -> str | None:
+    """What no data set can be, in words."""
+    channels, classes = info.image_shape[0], len(info.class_names)
+    numbers = [info.positive, *(domain.label for domain in info.domains)]
+    if min(info.image_shape) < 1 or math.prod(info.image_shape) > _LARGEST_IMAGE:
+        return f"image_shape: {list(info.image_shape)} is no image's"
+    if not len(info.mean) == len(info.std) == channels or min(info.std) <= 0:
+        return f"mean, std: expected one for each of {channels} channels, and std above 0"
+    if any(number is not None and not 0 <= number < classes for number in numbers):
+        return f"positive, domains: expected numbers of the {classes} classes"
+    return None

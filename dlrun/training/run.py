@@ -18,7 +18,8 @@ from dlrun.console import Console
 from dlrun.data.info import info_of
 from dlrun.errors import CodeError, Interrupted, RunFailed, UserError
 from dlrun.evaluation.rehearsal import rehearse
-from dlrun.files import os_error_line, read_json, write_json
+from dlrun.files import os_error_line, write_json
+from dlrun.models.pretrained import load_weights
 from dlrun.registry import own_line, told
 from dlrun.runs import provenance
 from dlrun.runs.folder import RunFolder
@@ -30,7 +31,7 @@ from dlrun.text import flatten
 from dlrun.training import checkpoint
 from dlrun.training.assemble import Experiment, assemble, facts
 from dlrun.training.final_test import final_test, inference_of
-from dlrun.training.inputs import Inputs
+from dlrun.training.inputs import Inputs, demand_run
 from dlrun.training.loop import Loop, Progress
 from dlrun.training.ranks import SINGLE, Ranks
 from dlrun.training.teacher import verify_teacher
@@ -112,7 +113,7 @@ def _train(
     ):
         with ranks.main_first():
             inputs = Inputs(folder, Path(config.outputs), plain["dataset"])
-            began = read_json(folder.provenance) if folder.last.exists() else {}
+            began = folder.read_provenance() if folder.last.exists() else {}
             experiment = assemble(config, inputs, ranks, began)
             own.record_places(plain)
         with experiment.hardware.applied():
@@ -246,14 +247,19 @@ def _restore(experiment: Experiment, folder: RunFolder) -> Progress:
         return Progress()
     device = experiment.hardware.device
     content = checkpoint.load_own(folder, folder.last, device)
+    demand_run(content, str(folder.last))
+    load_weights(experiment.method, content["method"], str(folder.last))
     try:
-        experiment.method.load_state_dict(content["method"])
         experiment.update.load_state_dict(content)
-    except (RuntimeError, KeyError, ValueError) as error:
+    except (RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
         first = str(error).strip().splitlines()[0]
         raise UserError(
-            f"{folder.last}: does not fit the method as its code is now ({first})"
+            f"{folder.last}: its optimizers do not fit the method as its code is now ({first})"
         ) from error
+    if content["step"] > experiment.total_steps:
+        raise UserError(
+            f"{folder.last}: is of step {content['step']}, the run has {experiment.total_steps}"
+        )
     return Progress(**{one.name: content[one.name] for one in fields(Progress)})
 
 

@@ -11,7 +11,7 @@ from dlrun.config.typed import Typed
 from dlrun.errors import UserError
 from dlrun.files import expanded
 from dlrun.methods.base import Builder, Method
-from dlrun.models.pretrained import Pretrained
+from dlrun.models.pretrained import Pretrained, load_weights
 from dlrun.registry import lookup
 from dlrun.runs.folder import RunFolder
 from dlrun.runs.select import find_run
@@ -57,7 +57,7 @@ def load(
     plain = content["config"]
     if folder is not None:  # which says where the data lie now
         here = folder.config_here()
-        plain |= {"dataset": here["dataset"], "data_dir": here["data_dir"]}
+        plain |= {key: here[key] for key in ("dataset", "data_dir") if key in here}
     typed = Typed(own_code=folder is not None)
     choices = {
         group: typed.choice(group, fresh(plain[group]), group)
@@ -70,6 +70,8 @@ def load(
 
     def pretrained(reference: str) -> Pretrained:
         """Of a run that this one started from, only the shapes: the checkpoint has the values."""
+        if reference not in content["inputs"]:
+            raise UserError(f"{source}: it does not describe {reference}, which it started from")
         outline = content["inputs"][reference]
         zeros = {name: torch.zeros(()).expand(size) for name, size in outline["shapes"].items()}
         return trained_of({**outline, "method": zeros}, reference, {})
@@ -80,11 +82,7 @@ def load(
     )  # fmt: skip
     with torch.random.fork_rng(devices=[]):  # building draws initial weights
         method = cls(choices["method"].options, build)
-    try:
-        method.load_state_dict(content["method"])
-    except RuntimeError as error:
-        first = " ".join(str(error).split())[:160]
-        raise UserError(f"{source}: its weights do not fit the method's code ({first})") from None
+    load_weights(method, content["method"], source)
     method.requires_grad_(False)
     target = pick_device(device)[0]
     layout = pick_layout(plain["hardware"]["memory_format"], target, build.built)

@@ -6,6 +6,7 @@ from rich.cells import cell_len, set_cell_size
 
 from dlrun.console import Console
 from dlrun.runs.run import Run
+from dlrun.text import printable
 
 _HEAD = ("run", "status", "method", "data set", "seed", "best on val")
 _CUT = _HEAD.index("data set")
@@ -41,7 +42,7 @@ def _cells(run: Run) -> tuple[str, ...]:
     status, best = run.status, run.best_val
     done = "" if run.is_complete else f" {status.step / max(1, status.total):.0%}"
     return (
-        run.name, f"{run.state}{done}", run.method, run.dataset,
+        printable(run.name), f"{run.state}{done}", printable(run.method), printable(run.dataset),
         "" if run.seed is None else str(run.seed),
         "" if best is None else f"{run.key_metric} {best:.4g}",
     )  # fmt: skip

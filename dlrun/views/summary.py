@@ -8,6 +8,7 @@ from rich.table import Table
 from dlrun.console import Console
 from dlrun.evaluation.metrics import describe, metrics_of
 from dlrun.runs.run import TESTED, Run, by_image_group
+from dlrun.runs.shapes import WHOLE_SUMMARY, misfit
 from dlrun.text import short, show
 from dlrun.views.tables import add_row, cell, numbers_table, plain_table
 
@@ -38,9 +39,9 @@ def print_run(run: Run, console: Console) -> None:
         git = run.provenance.get("git") or {}
         changed = " with changes" if git.get("diff") else ""
         commit = f", commit {git['commit'][:10]}{changed}" if git else ""
-        torch = run.provenance["packages"]["torch"]
-        console.say(f"torch {torch}{commit}; {run.provenance['hardware']}")
-    if run.summary:
+        torch = run.provenance.get("packages", {}).get("torch", "?")
+        console.say(f"torch {torch}{commit}; {run.provenance.get('hardware', '?')}")
+    if not misfit(run.summary, WHOLE_SUMMARY):
         _print_numbers(run.summary, console)
     else:
         latest = {name: points[max(points)][1] for name, points in run.history.items()}

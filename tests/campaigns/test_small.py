@@ -8,6 +8,7 @@ from run import NAMES, trials
 SIZES: dict[str, int] = {
     "columns": 100,
     "commands": 40,
+    "damage": 40,
     "images": 60,
     "kills": 2,
     "machine": 6,

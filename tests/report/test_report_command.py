@@ -66,7 +66,7 @@ def test_a_mistake_is_an_error_in_a_line(tmp_path: Path, monkeypatch: pytest.Mon
         ((), "the following arguments are required"),
         (("nothing",), "nor a run or sweep of that name"),
         (("empty",), "no run below"),
-        ((str(damaged),), "not readable as YAML"),
+        ((str(damaged),), "not YAML"),
         ((str(run), "--out", "empty"), "is a folder"),
         ((str(run), "--out", str(run / "config.yaml" / "x.html")), "cannot be written"),
     ):

@@ -1,28 +1,18 @@
 """What may change between two halves of a run: nothing that it computes with."""
 
 import json
-import os
 import shutil
-import signal
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
+from halves import OPTIONS, TOTAL, images, train_until
 from PIL import Image
 from project import assert_same, only_run, tensorboard
 
 from dlrun.cli import run
-from dlrun.errors import Interrupted, UserError
+from dlrun.errors import UserError
 from dlrun.training import checkpoint
-from dlrun.training.loop import Loop
-
-OPTIONS = [
-    "method=supervised", "model=mlp", "model.hidden=[4]", "dataset=image_folder", "dataset.root=d",
-    "dataset.size=8", "batch_size=4", "epochs=3", "schedule=cosine", "hardware.threads=1",
-    "log_every=1", "eval_every=4",
-]  # fmt: skip
-TOTAL = 15
 
 
 @pytest.fixture
@@ -30,30 +20,12 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder with 28 images in `d/a` and `d/b`."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DLRUN_DATA", str(tmp_path / "cache"))
-    pixels = np.random.default_rng(0).integers(0, 255, (28, 8, 8, 3), dtype=np.uint8)
-    for number, image in enumerate(pixels):
-        path = tmp_path / "d" / "ab"[number % 2] / f"{number:02}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(image).save(path)
+    images(tmp_path)
     return tmp_path
 
 
-def train_until(step: int, error: BaseException | None = None, *more: str) -> Path:
-    """A run that is asked to stop at this step, or that meets an error; its folder."""
-    after = Loop._after_step
-
-    def disturbed(self: Loop) -> None:
-        after(self)
-        if self.progress.step == step:
-            if error is not None:
-                raise error
-            os.kill(os.getpid(), signal.SIGINT)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Loop, "_after_step", disturbed)
-        with pytest.raises(Interrupted if error is None else type(error)):
-            run(["train", *OPTIONS, *more])
-    return only_run(Path("outputs"))
+class Lost(BaseException):
+    """As if the process were killed: nothing records it."""
 
 
 def renamed() -> None:
@@ -126,7 +98,7 @@ def test_a_lost_end_is_in_no_file(
 ) -> None:
     """Lines and events after the checkpoint come again; without one the run starts anew."""
     every = f"checkpoint_every={5 if saves else 100}"
-    folder = train_until(7, SystemExit(1), every)
+    folder = train_until(7, Lost(), every)
     assert run(["resume", "last"]) == 0
     told = "resumed at step 5 of 15" if saves else "no checkpoint had been saved yet"
     assert told in capsys.readouterr().out

@@ -25,6 +25,9 @@ from dlrun.runs.folder import RunFolder
 from dlrun.training import checkpoint
 from dlrun.training.checkpoint import FORMAT
 
+DATA: dict[str, Any] = {"checksum": "0"}
+LENGTH = {"total": 3, "epoch": 3}
+
 
 def content(**changed: Any) -> dict[str, Any]:
     plain = {"seed": 0, "method": {"name": "vae", "beta": 1.0}, "dataset": {"name": "x"}}
@@ -204,7 +207,7 @@ def test_another_runs_file_in_this_runs_folder(key: str, tmp_path: Path) -> None
         checkpoint.save(folder.last, content(**changed))
     assert checkpoint.load_own(folders[1], folders[1].last)["step"] == 3
     folders[0].last.write_bytes(folders[1].last.read_bytes())
-    with pytest.raises(UserError, match=r"is of another run than its folder \(.* there, .* here"):
+    with pytest.raises(UserError, match=r"than config\.yaml in its folder \(.* there, .* here"):
         checkpoint.load_own(folders[0], folders[0].last)
 
 
@@ -212,7 +215,7 @@ def a_run(path: Path) -> RunFolder:
     """Of one config, with what `dlrun train` writes of its identity."""
     folder, plain = RunFolder(path), content()["config"]
     folder.prepare(plain)
-    run = provenance.record(folder, "cpu", {}, {}, plain)
+    run = provenance.record(folder, "cpu", DATA, LENGTH, plain)
     for file in (folder.last, folder.best):
         checkpoint.save(file, content() | {"run": run})
     return folder
@@ -235,7 +238,7 @@ def test_a_run_is_known_wherever_it_lies(tmp_path: Path) -> None:
         folder = RunFolder(tmp_path / name)
         run = checkpoint.load_own(folder, folder.best)["run"]
         assert run.startswith("one#")
-        assert provenance.record(folder, "gpu", {}, {}, {}) == run == folder.identity()
+        assert provenance.record(folder, "gpu", DATA, LENGTH, {}) == run == folder.identity()
 
 
 @pytest.mark.parametrize("number", [FORMAT + 1, FORMAT + 100, 0, -1, "2", None, True])

@@ -71,8 +71,8 @@ def make_run(
     folder.prepare(content(model=model)["config"])
     write_json(folder.provenance, {"run": name})
     status = {
-        "state": state, "step": last, "total": 20, "started": 0.0, "heartbeat": 0.0, "pid": 1,
-        "host": "elsewhere",
+        "state": state, "step": last, "total": 20, "started": 0.0, "heartbeat": time.time(),
+        "pid": 1, "host": "elsewhere",
     }  # fmt: skip
     write_json(folder.status, status)
     checkpoint.save(folder.last, content(last, model, name))
@@ -317,7 +317,7 @@ def test_a_checkpoint_that_does_not_name_its_parts_is_refused(
     old = content()
     del old["parts"]
     checkpoint.save(tmp_path / "x.pt", old)
-    with pytest.raises(UserError, match=r"x\.pt: not a checkpoint of a run \(it lacks parts\)"):
+    with pytest.raises(UserError, match=r"x\.pt: not a checkpoint of a run \(parts is missing\)"):
         inputs(str(tmp_path / "x.pt"))
 
 
