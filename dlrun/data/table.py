@@ -195,6 +195,11 @@ def domain_rows(data: DataSet, split: str = "train") -> tuple[Tensor, Tensor]:
     return rows[0], rows[1]
 
 
+def exact(values: Tensor) -> Tensor:
+    """float64, on the CPU: not every device has float64."""
+    return values.cpu().double()
+
+
 def some_rows(n: int, most: int, purpose: str) -> Tensor:
     """At most `most` of n rows, int64, drawn once and for all: the first may be of one class."""
     return permutation(n, _SPLIT_SEED, purpose)[:most]

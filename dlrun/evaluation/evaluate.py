@@ -7,7 +7,7 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor
 
-from dlrun.data.table import LABEL, Table, domain_rows
+from dlrun.data.table import LABEL, Table, domain_rows, exact
 from dlrun.errors import CodeError
 from dlrun.evaluation.baselines import DomainNeighbours
 from dlrun.evaluation.features import (
@@ -248,8 +248,8 @@ def _reconstruction_error(inference: Inference, method: Reconstructs, table: Tab
 
 
 def _exact(parts: Sequence[Tensor]) -> Tensor:
-    """The parts joined, float64, on the CPU: not every device has float64."""
-    return torch.cat([*parts]).cpu().double()
+    """The parts joined."""
+    return exact(torch.cat([*parts]))
 
 
 def _translation(inference: Inference, method: Translates, split: str) -> dict[str, float]:

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from dlrun.data.batches import Batches, EvalBatch, Labelled
 from dlrun.data.order import Order
-from dlrun.data.table import LABEL, Table, no_column
+from dlrun.data.table import LABEL, Table, exact, no_column
 from dlrun.errors import UserError
 from dlrun.losses.classification import cross_entropy
 from dlrun.losses.reconstruction import gaussian_kl
@@ -168,14 +168,13 @@ class DBVAE(GaussianCodeMethod):
     def before_epoch(self, table: Table, over: Over) -> dict[str, Tensor]:
         """Section 3.3: the codes of the images of interest, their histograms, the weights."""
         config, rows = self.config, positive_rows(table, self.positive)[0]
-        # Weights are computed in float64, which not every device has.
-        mu = over(lambda x: self.encode(x)[1], rows).cpu()
+        mu = exact(over(lambda x: self.encode(x)[1], rows))
         if config.resampling == "none":
             weights = uniform_weights(mu)
         elif config.resampling == "attribute":
             assert table.labels is not None
             columns = table.attributes | {LABEL: table.labels}
-            weights = balanced_weights([columns[name][rows].cpu() for name in config.balance or ()])
+            weights = balanced_weights([columns[name][rows] for name in config.balance or ()])
         else:
             weights = latent_weights(
                 mu, config.bins, config.alpha, config.combine, config.top, config.clip
@@ -183,7 +182,7 @@ class DBVAE(GaussianCodeMethod):
         if config.resampling == "shuffled":  # as uneven, but blind
             weights = weights[torch.randperm(len(weights), device=weights.device)]
         self.weights.zero_()
-        self.weights[rows] = weights.to(self.weights)
+        self.weights[rows] = weights.type_as(self.weights)
         size = effective_sample_size(weights)
         fraction = size / len(weights)
         return {"effective_sample_size": size, "effective_fraction": fraction, "code": mu}

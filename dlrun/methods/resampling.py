@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from dlrun.data.table import Table
+from dlrun.data.table import Table, exact
 from dlrun.errors import UserError
 from dlrun.randomness import generator
 
@@ -103,13 +103,13 @@ def balanced_weights(columns: list[Tensor]) -> Tensor:
         known = column + 1
         group = group * (known.max() + 1) + known
     _, member, count = group.unique(return_inverse=True, return_counts=True)
-    weights: Tensor = 1 / count.double()[member]
+    weights: Tensor = 1 / exact(count[member])
     return weights / weights.sum()
 
 
 def effective_sample_size(weights: Tensor) -> Tensor:
     """1 / sum(w^2), (): as many images drawn uniformly are as varied as these."""
-    return 1 / weights.cpu().double().square().sum()
+    return 1 / exact(weights).square().sum()
 
 
 class WeightedOrder:
@@ -138,9 +138,9 @@ class WeightedOrder:
         """On the CPU, so that every device draws alike; copied only when the weights changed."""
         weights = self.weights
         if weights._version != self._version:
-            chances = weights.cpu().double()
+            chances = weights
             if not weights.any():
-                chances = torch.zeros(len(weights), dtype=torch.float64)
-                chances[self.start.cpu()] = 1
-            self._cumulated, self._version = chances.cumsum(0), weights._version
+                chances = torch.zeros_like(weights)
+                chances[self.start] = 1
+            self._cumulated, self._version = exact(chances).cumsum(0), weights._version
         return self._cumulated

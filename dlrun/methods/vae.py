@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from dlrun.data.batches import EvalBatch, Images
+from dlrun.data.table import exact
 from dlrun.losses.reconstruction import binarize, gaussian_kl, gaussian_kl_of_each
 from dlrun.methods.autoencoder import CodeMethod
 from dlrun.methods.base import Builder, Update
@@ -148,10 +149,9 @@ class VAE(GaussianCodeMethod):
         repeated = x.expand(draws, *x.shape).flatten(0, 1)
         log_likelihood = -self.loss(self.decoder(z.flatten(0, 1)), repeated).view(draws, len(x))
         # log N(z; 0, 1) - log N(z; mu, sigma^2); the constants cancel.
-        # On the CPU, as not every device has float64.
-        noise, logvar, z = (part.cpu().double() for part in (noise, logvar, z))
+        noise, logvar, z = exact(noise), exact(logvar), exact(z)
         prior_to_posterior = 0.5 * (noise.square() + logvar - z.square())
-        return log_likelihood.cpu() + prior_to_posterior.sum(2)
+        return exact(log_likelihood) + prior_to_posterior.sum(2)
 
     @property
     def likelihood_metric(self) -> str:

@@ -323,7 +323,7 @@ def test_a_batch_of_one_is_enough_elsewhere(case: str) -> None:
 
 EXPECTED = {
     "supervised": {"Predicts", "Embeds", "Validates"},
-    "multitask": {"Predicts", "PredictsTasks", "Embeds", "Validates"},
+    "multitask": {"Predicts", "PredictsTasks", "Embeds", "Validates", "Totals"},
     "distill": {"Predicts", "Embeds", "Validates", "HasTeacher"},
     "byol": {"Embeds", "Validates", "HasProjection", "Warns"},
     "siamese": {"Embeds"},
@@ -337,7 +337,7 @@ EXPECTED = {
     },
     "dbvae": {
         "Predicts", "Embeds", "Validates", "Reconstructs", "Samples", "Decodes", "HasPosterior",
-        "Warns", "BeforeEpoch", "HasSamplingWeights",
+        "Warns", "BeforeEpoch", "HasSamplingWeights", "LearnsSome",
     },
     "cyclegan": {"Translates", "Validates", "Warns"},
 }  # fmt: skip
