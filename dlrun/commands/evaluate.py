@@ -1,6 +1,7 @@
 """`dlrun evaluate RUN... [dataset=...]`: every metric that applies, next to what was recorded."""
 
 import json
+import os
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from dlrun.commands.parsers import parse, parser_of
 from dlrun.errors import UserError
+from dlrun.files import expanded
 from dlrun.options import Metric
 
 if TYPE_CHECKING:
@@ -88,7 +90,8 @@ def _split(words: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def _is_override(word: str) -> bool:
     key, equals, _ = word.partition("=")
-    return bool(equals) and "/" not in key and " " not in key
+    written_so = bool(equals) and "/" not in key and " " not in key
+    return written_so and not os.path.exists(expanded(word))
 
 
 def _quality(runs: list[str], overrides: list[str], options: Namespace) -> int:

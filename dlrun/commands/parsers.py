@@ -126,6 +126,10 @@ def _path(text: str) -> Path:
     return Path(expanded(text))
 
 
+def _text_of_path(text: str) -> str:
+    return str(_path(text))
+
+
 # Arguments of several verbs. Completion knows the metavars RUN, SWEEP and KEY=VALUE.
 _RUN = "a run's folder, its name, the beginning of its name, or 'last'"
 _IMAGES = "files, folders (with everything below them) or patterns"
@@ -144,14 +148,19 @@ def _outputs(parser: Parser) -> None:
 
 
 def _data_dir(parser: Parser) -> None:
-    parser.add("--data-dir", "the data's folder (default: the user's cache)", metavar="FOLDER")
+    parser.add(
+        "--data-dir",
+        "the data's folder (default: the user's cache)",
+        type=_text_of_path,
+        metavar="FOLDER",
+    )
 
 
 def _overrides(parser: Parser) -> None:
     parser.add("overrides", "group=option or key=value; see below", nargs="*", metavar="KEY=VALUE")
     parser.flag("-h --help", "show this help, with group=option that of the option")
     own = "the folder of your own configs (default: conf, if it exists)"
-    parser.add("-cd --config-dir", own, type=expanded, metavar="FOLDER")
+    parser.add("-cd --config-dir", own, type=_text_of_path, metavar="FOLDER")
 
 
 def _run(parser: Parser) -> None:
@@ -423,7 +432,8 @@ def evaluate(parser: Parser) -> None:
     parser.add("runs", f"{_RUN}; or a checkpoint file; and dataset=...", nargs="+", metavar="RUN")
     parser.add("--split", "the split (do not select models on test)", choices=SPLITS, default="val")
     parser.flag("--quality", "measure the quality of generated images")
-    parser.add("--features", "for --quality: auto, random, or a FILE", default="auto")
+    features = "for --quality: auto, random, or a FILE"
+    parser.add("--features", features, type=_text_of_path, default="auto")
     samples = "for --quality: how many images to generate, at most the size of the test split"
     parser.add("--samples", samples, type=at_least(10), default=1000, metavar="N")
     parser.flag("--json", "print JSON")
@@ -596,7 +606,12 @@ def export(parser: Parser) -> None:
     formats = ("safetensors", "torchvision", "onnx", "torch_export")
     parser.add("--format", "default: all that apply", nargs="+", metavar="FORMAT", choices=formats)
     parser.flag("--force", "replace an older export")
-    parser.add("--data-dir", "where the data is (default: as in its config)", metavar="FOLDER")
+    parser.add(
+        "--data-dir",
+        "where the data is (default: as in its config)",
+        type=_text_of_path,
+        metavar="FOLDER",
+    )
     _loading(parser, device=False)
 
 

@@ -39,7 +39,7 @@ VALUES = (
     "[x]", "[", "]", "{", "{a:1}", "[1,2]", "[1,[2,[3]]]", "[" * 300, "a,b", ",", "1,2,3", "0,0",
     "range(0)", "range(3)", "range(0,10**12)", "range(0,1000000000000)", "range(0,1,0)", "choice()",
     "choice(a,b)", "interval(1,2)", "glob(*)", "glob(zzz*)", "int(1.5)", "shuffle(1,2)", "???", "*",
-    "../..", "/proc/self/no", "/dev/null", "/dev/zero", "-", "--", "=", "==", "a" * 300,
+    "folder/..", "/proc/self/no", "/dev/null", "/dev/zero", "-", "--", "=", "==", "a" * 300,
     "x" * 100_000,
     "ü" * 5000, "nosuch", "last", "2024", "file.txt", "folder", "outputs", "module:Class", "a.b.c",
 )  # fmt: skip
