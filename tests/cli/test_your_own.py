@@ -95,6 +95,18 @@ def test_a_metric_of_which_more_is_better_keeps_the_best_epoch_and_not_the_worst
     assert summary["metrics"]["certainty"]["higher_is_better"] is True
 
 
+def test_the_best_weights_are_tested_and_not_the_last_ones_twice(guide: Path) -> None:
+    path = guide / "confident.py"
+    path.write_text(path.read_text().replace('"certainty": true,', '"certainty": -true,'))
+    _, summary = trained(
+        "method=confident", "model=flat", "dataset=stripes", "steps=30", "eval_every=10",
+        "optimizer=sgd", "optimizer.lr=0.02",
+    )  # fmt: skip
+    test = summary["test"]
+    assert summary["best"]["step"] == 10  # it only gets worse
+    assert test["untrained"]["loss"] > test["best"]["loss"] > test["last"]["loss"]
+
+
 def test_a_metric_that_nobody_has_described_may_not_choose(guide: Path) -> None:
     path = guide / "confident.py"
     text = re.sub(r"    metrics = .*\n", "", path.read_text())

@@ -132,3 +132,12 @@ def test_every_batch_has_a_number_and_a_seed_of_its_own(
         loop.take_step(made, step)
     assert drawn == [0, 1, 2, 3]
     assert seeds == [(made.config.seed, "step", number) for number in range(4)]
+
+
+def test_the_learning_rate_is_stated_for_the_images_of_an_optimizer_step() -> None:
+    """Where an optimizer scales it: for all the batches whose gradients are accumulated."""
+    small = (*SUPERVISED, "optimizer=lars", "batch_size=16")
+    once, twice = (
+        experiment(*small, f"accumulate={n}").update.learning_rate for n in (1, 2)
+    )  # fmt: skip
+    assert twice == pytest.approx(2 * once)
