@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from dlrun.data.info import DataInfo
@@ -132,10 +133,17 @@ def load_whole(network: nn.Module, state: dict[str, Tensor], key: str) -> None:
         UserError: the two differ; says in how many tensors and names the first.
     """
     own = network.state_dict()
+    # Older state dicts lack these counters, which torch too lets pass.
+    state = {n: own[n] for n in own if n.endswith("num_batches_tracked")} | state
     missing = [name for name in own if name not in state]
     left_over = [name for name in state if name not in own]
     shapes = [name for name in own if name in state and own[name].shape != state[name].shape]
     if not (missing or left_over or shapes):
+        for name, tensor in state.items():
+            if tensor.is_floating_point() != own[name].is_floating_point():
+                raise UserError(f"{key}: {name} is {_form(tensor)}, expected {_form(own[name])}")
+            if tensor.is_meta or tensor.layout != torch.strided or not tensor.isfinite().all():
+                raise UserError(f"{key}: {name} is not dense or not finite")
         network.load_state_dict(state)
         return
     reasons = []
@@ -149,9 +157,11 @@ def load_whole(network: nn.Module, state: dict[str, Tensor], key: str) -> None:
             f"{len(shapes)} of another shape, such as {name}: {list(state[name].shape)} there, "
             f"{list(own[name].shape)} here"
         )
-    raise UserError(
-        f"{key}: does not fit the model: {'; '.join(reasons)}; choose the same model=..."
-    )
+    stem = any(name.endswith("conv1.weight") and state[name].shape[-1] == 7 for name in shapes)
+    way = "choose the same model=..."
+    if stem:
+        way = "model.stem=imagenet has the 7 x 7 convolution of ImageNet's weights"
+    raise UserError(f"{key}: does not fit the model: {'; '.join(reasons)}; {way}")
 
 
 def load_teacher(

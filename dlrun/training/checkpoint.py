@@ -19,6 +19,8 @@ from dlrun.text import flatten
 
 FORMAT = 1
 """Raise it when the content of a checkpoint changes; a later format is refused."""
+_NESTED = ("state_dict", "model_state_dict", "model")  # of Lightning and MoCo, tutorials, DeiT
+_WRAPPERS = ("module.", "_orig_mod.", "model.")  # of DistributedDataParallel, compile, Lightning
 _ARCHIVE = b"PK\x03\x04"
 _UNSUPPORTED = re.compile(r"GLOBAL ([\w.]+)|(?:class|function) (\w+\.[\w.]+)")
 
@@ -81,12 +83,17 @@ def is_checkpoint(path: Path) -> bool:
 
 
 def load_state_dict(path: Path) -> dict[str, torch.Tensor]:
-    """A plain state dict, such as torchvision's own.
+    """A plain state dict, such as torchvision's own; also within what other tools save.
 
     Raises:
         UserError: it is not one.
     """
     content = _read(path, "cpu")
+    inner = [content[key] for key in _NESTED if isinstance(content.get(key), dict)]
+    content = inner[0] if inner else content
+    for prefix in _WRAPPERS:
+        if content and all(str(name).startswith(prefix) for name in content):
+            content = {str(name).removeprefix(prefix): item for name, item in content.items()}
     tensors = {key: value for key, value in content.items() if isinstance(value, torch.Tensor)}
     if not content or len(tensors) != len(content):
         raise UserError(f"{path}: neither a checkpoint of dlrun nor a plain state dict")

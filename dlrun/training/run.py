@@ -15,7 +15,7 @@ import torch
 from dlrun.config.schema import TrainConfig
 from dlrun.config.typed import to_plain_types
 from dlrun.console import Console
-from dlrun.data.info import info_of
+from dlrun.data.info import change, info_of
 from dlrun.errors import CodeError, Interrupted, RunFailed, UserError
 from dlrun.evaluation.rehearsal import rehearse
 from dlrun.files import os_error_line, write_json
@@ -116,6 +116,7 @@ def _train(
             began = folder.read_provenance() if folder.last.exists() else {}
             experiment = assemble(config, inputs, ranks, began)
             own.record_places(plain)
+            _demand_same_data(plain, facts(experiment.data), compared)
         with experiment.hardware.applied():
             progress = _restore(experiment, folder)
             hardware = experiment.hardware.line
@@ -142,6 +143,22 @@ def _train(
         status.end("completed")
         log.keep(f"completed: {summary['test']['last']}")
     return Result(folder, summary)
+
+
+def _demand_same_data(
+    plain: dict[str, Any], data: dict[str, Any], compared: Mapping[str, RunFolder]
+) -> None:
+    """The runs that it is compared with saw the data that are there now. Raises UserError."""
+    for role, other in compared.items():
+        known = other.read_provenance().get("data")
+        config = other.read_config() if known else {}
+        if any(config.get(key) != plain[key] for key in ("dataset", "bias")):
+            continue
+        if known and (changed := change(known, data)):
+            raise UserError(
+                f"{role}: {other} was trained on other data ({changed}); delete it, and it is "
+                f"trained anew: dlrun rm {other}"
+            )
 
 
 def _fit(

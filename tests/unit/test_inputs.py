@@ -275,6 +275,14 @@ def test_an_accuracy_of_other_weights_is_none(inputs: Inputs, tmp_path: Path) ->
 # --- files ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("nested", ["", "state_dict", "model"])
+@pytest.mark.parametrize("prefix", ["", "module.", "model."])
+def test_a_state_dict_as_other_tools_save_it(tmp_path: Path, nested: str, prefix: str) -> None:
+    state = {f"{prefix}conv1.weight": torch.zeros(1), f"{prefix}fc.bias": torch.zeros(2)}
+    torch.save({nested: state, "epoch": 3} if nested else state, tmp_path / "w.pth")
+    assert list(checkpoint.load_state_dict(tmp_path / "w.pth")) == ["conv1.weight", "fc.bias"]
+
+
 def test_a_plain_state_dict_has_torchvisions_names(inputs: Inputs, tmp_path: Path) -> None:
     weight = torch.randn(2, 3)
     torch.save({"conv1.weight": weight, "fc.bias": torch.zeros(2)}, tmp_path / "x.pth")
@@ -292,7 +300,6 @@ def test_a_plain_state_dict_has_torchvisions_names(inputs: Inputs, tmp_path: Pat
     [
         ({}, "neither a checkpoint of dlrun nor a plain state dict"),
         ({"weight": torch.ones(1), "epoch": 3}, "neither a checkpoint of dlrun nor a plain"),
-        ({"state_dict": {"weight": torch.ones(1)}}, "neither a checkpoint of dlrun nor a plain"),
         ([torch.ones(1)], "not a checkpoint of dlrun"),
         (torch.nn.Linear(1, 1), "carries code"),
     ],

@@ -135,3 +135,25 @@ def test_normalisation_agrees_but_for_what_another_val_split_changes(
 ) -> None:
     other = DataInfo((1, 4, 4), ("a", "b"), mean, (0.2,) * len(mean))
     assert same_normalization(FACTS, other) == same
+
+
+def test_counters_of_batch_norm_may_be_missing() -> None:
+    network = torch.nn.BatchNorm1d(3)
+    state = network.state_dict()
+    del state["num_batches_tracked"]
+    load_whole(network, state | {"weight": torch.full((3,), 2.0)}, "key")
+    assert network.weight.tolist() == [2.0, 2.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (torch.ones(3).bool(), "weight is bool"),
+        (torch.ones(3).to_sparse(), "not dense"),
+        (torch.full((3,), torch.nan), "not finite"),
+    ],
+)
+def test_weights_that_cannot_be_right_are_refused(value: torch.Tensor, reason: str) -> None:
+    network = torch.nn.BatchNorm1d(3)
+    with pytest.raises(UserError, match=reason):
+        load_whole(network, network.state_dict() | {"weight": value}, "key")
