@@ -58,6 +58,8 @@ def launch(command: Sequence[str], count: int) -> int:
     logging.disable(logging.CRITICAL)  # torch gives each of its loggers a level of its own
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // count)))
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", _GRACE)
+    if sys.platform == "linux":  # gloo would look up the name of the machine
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     os.environ[LAUNCHER] = str(os.getpid())
     config = LaunchConfig(
         min_nodes=1,
