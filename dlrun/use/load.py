@@ -82,7 +82,7 @@ def load(
     )  # fmt: skip
     with torch.random.fork_rng(devices=[]):  # building draws initial weights
         method = cls(choices["method"].options, build)
-    load_weights(method, content["method"], source)
+    load_weights(method, content["method"], str(path))
     method.requires_grad_(False)
     target = pick_device(device)[0]
     layout = pick_layout(plain["hardware"]["memory_format"], target, build.built)
