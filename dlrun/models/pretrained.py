@@ -140,7 +140,7 @@ def load_whole(network: nn.Module, state: dict[str, Tensor], key: str) -> None:
     shapes = [name for name in own if name in state and own[name].shape != state[name].shape]
     if not (missing or left_over or shapes):
         for name, tensor in state.items():
-            if tensor.is_floating_point() != own[name].is_floating_point():
+            if own[name].is_floating_point() and not tensor.is_floating_point():
                 raise UserError(f"{key}: {name} is {_form(tensor)}, expected {_form(own[name])}")
             if tensor.is_meta or tensor.layout != torch.strided or not tensor.isfinite().all():
                 raise UserError(f"{key}: {name} is not dense or not finite")
