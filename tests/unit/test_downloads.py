@@ -1,5 +1,6 @@
 """Two processes that want the same data set at the same moment."""
 
+import errno
 import multiprocessing
 import time
 from pathlib import Path
@@ -57,6 +58,9 @@ def test_a_folder_that_is_complete_may_be_read_only(
 ) -> None:
     monkeypatch.setattr("torchvision.datasets.MNIST", Unpacks)
     MNIST().load(SimpleNamespace(), tmp_path)
-    (tmp_path / ".MNIST.lock").unlink()
-    (tmp_path / ".MNIST.lock").mkdir()  # cannot be opened, even by root
+
+    def read_only(*_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr("filelock.FileLock.acquire", read_only)
     assert len(MNIST().load(SimpleNamespace(), tmp_path).train) == 1
