@@ -191,11 +191,22 @@ def _depth(content: Any) -> int:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in `path`, or {} where there is none."""
+    """The JSON object in `path`, or {} where there is none.
+
+    Raises:
+        OSError: there is a file, which cannot be read.
+    """
     try:
         return load_json(path)
-    except (OSError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return {}
+
+
+def peek_json(path: Path) -> dict[str, Any]:
+    """As `read_json`, also {} where it cannot be read: a cache, or what another process writes."""
+    with suppress(OSError):
+        return read_json(path)
+    return {}
 
 
 def read_jsonl(path: Path, having: bytes = b"") -> list[dict[str, Any]]:

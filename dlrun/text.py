@@ -1,13 +1,24 @@
 """Values, names and paths as people read and type them."""
 
+import csv
 import os
 import string
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import product
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import IO, Any
 
 _LONGEST_NAME = 100  # in characters; what is longer was no slip of a finger
+
+
+def csv_writer(file: IO[str]) -> Any:
+    """Writes rows that end in a line feed; a cell with any line break is quoted.
+
+    Before Python 3.13 csv quotes a carriage return only where lines end in one.
+    """
+    lines = SimpleNamespace(write=lambda row: file.write(row.removesuffix("\r\n") + "\n"))
+    return csv.writer(lines, lineterminator="\r\n")
 
 
 def show(value: Any) -> str:

@@ -17,9 +17,9 @@ from dlrun.files import (
     append_text,
     load_json,
     load_plain_yaml,
+    peek_json,
     process_lock,
     read_bytes,
-    read_json,
     write_text,
 )
 from dlrun.runs.shapes import CONFIG, PROVENANCE, misfit
@@ -109,7 +109,7 @@ class RunFolder:
             raise UserError(f"{self}: not a run (no config.yaml)") from error
         except (OSError, ValueError) as error:
             raise UserError(f"{self.config}: cannot be read ({reason(error)})") from error
-        copy = read_json(self.parsed)
+        copy = peek_json(self.parsed)
         known = copy.get("crc32") == zlib.crc32(text) and not misfit(copy.get("config"), CONFIG)
         plain = copy["config"] if known else self._read_yaml()
         if wrong := misfit(plain, CONFIG):

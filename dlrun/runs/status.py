@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from dlrun.errors import UserError
-from dlrun.files import append_text, read_json, write_json
+from dlrun.files import append_text, peek_json, write_json
 from dlrun.runs.folder import RunFolder
 from dlrun.runs.shapes import STATUS, misfit
 
@@ -89,7 +89,7 @@ def read_status(folder: RunFolder) -> Status | None:
     A run that says it is running while no process holds its lock was killed: it is `interrupted`.
     The lock of another machine may not be seen from here: it is `lost` where its heartbeat is old.
     """
-    found = read_json(folder.status)
+    found = peek_json(folder.status)
     if misfit(found, STATUS) or found["state"] not in get_args(State):
         return None
     status = Status(**found)

@@ -4,14 +4,13 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
 
 from dlrun.errors import UserError
 from dlrun.evaluation.metrics import METRICS, find
-from dlrun.files import read_json
 from dlrun.options import Metric
 from dlrun.runs.folder import RunFolder
-from dlrun.sweeps.plan import evaluations
+from dlrun.runs.run import Run
+from dlrun.sweeps.plan import Evaluations, Job
 from dlrun.text import suggest
 
 _COSTS = {"seconds": False, "images_per_second": True, "peak_memory_bytes": False}
@@ -103,24 +102,25 @@ def values(folder: RunFolder, objectives: Sequence[Objective]) -> list[float]:
     Raises:
         ValueError: one is not finite.
     """
-    summary: dict[str, Any] = read_json(folder.summary)
-    best = summary.get("best", {}).get("step")
-    chosen = [numbers for step, numbers in evaluations(folder) if step == best]
+    run = Run(folder.path)
+    best, measured = run.best.get("step"), Evaluations(folder.metrics).look()
+    chosen = [numbers for step, numbers in measured if step == best]
     found = []
     for objective in objectives:
-        value = (chosen[-1] if objective.of_val and chosen else summary).get(objective.name)
+        value = (chosen[-1] if objective.of_val and chosen else run.summary).get(objective.name)
         if value is None or not math.isfinite(value):
             raise ValueError(f"{objective.title} is {value}")
         found.append(float(value))
     return found
 
 
-def demand_measured(folder: RunFolder, objectives: Sequence[Objective]) -> None:
+def demand_measured(job: Job, objectives: Sequence[Objective]) -> None:
     """Raises UserError where a run that was evaluated does not measure one of them on val."""
-    names = {name for _, numbers in evaluations(folder) for name in numbers}
+    names = {name for _, numbers in job.evaluations.look() for name in numbers}
     for objective in objectives:
         if objective.of_val and objective.name not in names:
             measured = f"it measures {', '.join(sorted(names))}" if names else "its split is empty"
             raise UserError(
-                f"tune.objective: {objective.name}: {folder} does not measure it on val; {measured}"
+                f"tune.objective: {objective.name}: {job.folder} does not measure it on val; "
+                f"{measured}"
             )

@@ -3,23 +3,50 @@
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
 from dlrun.config.schema import SweepConfig, TrainConfig
 from dlrun.config.signature import signature
 from dlrun.config.typed import to_plain_types
-from dlrun.files import exclusive, free_memory, read_json, read_jsonl, write_json
+from dlrun.files import exclusive, free_memory, open_regular, parse_lines, read_json, write_json
 from dlrun.runs.folder import RunFolder
 from dlrun.runs.provenance import CGROUP, cores
+from dlrun.runs.shapes import ROW, misfit
 
 State = Literal["waiting", "running", "elsewhere", "completed", "pruned", "interrupted", "failed"]
 """`waiting` has not started; `elsewhere`: another process trains it."""
 ENDED: tuple[State, ...] = ("completed", "pruned", "interrupted", "failed")
 _UNNAMED = re.compile("[0-9a-f]{8}")
 _JOB_MEMORY = 1.5 * 2**30  # bytes: torch, a small data set and a small network
+
+
+class Evaluations:
+    """What a run measures on val: `metrics.jsonl`, of which each look reads what is new."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self._file, self._read = path, -1, 0
+        self._rows: list[tuple[int, dict[str, float]]] = []
+
+    def look(self) -> list[tuple[int, dict[str, float]]]:
+        """The steps at which it was evaluated so far, each with its numbers, without `val/`."""
+        with suppress(OSError), open_regular(self.path) as file:
+            state = os.fstat(file.fileno())
+            if state.st_ino != self._file or state.st_size < self._read:  # a run that is resumed
+                self._file, self._read, self._rows = state.st_ino, 0, []  # replaces the file
+            file.seek(self._read)
+            new = file.read()
+            new = new[: new.rfind(b"\n") + 1]
+            self._read += len(new)
+            self._rows += [
+                (row["step"], {key[4:]: row[key] for key in row if key.startswith("val/")})
+                for row in parse_lines(new, b'"val/')
+                if not misfit(row, ROW)
+            ]
+        return self._rows
 
 
 @dataclass
@@ -43,21 +70,17 @@ class Job:
     ended_before: bool = False
     """Whether it had ended before this sweep began."""
 
+    @cached_property
+    def evaluations(self) -> Evaluations:
+        """Of its run."""
+        return Evaluations(self.folder.metrics)
+
     @property
     def result(self) -> str:
         """'val accuracy 0.91', or '' before the first evaluation."""
         if self.key_metric is None or self.value is None:
             return ""
         return f"val {self.key_metric} {self.value:.4g}"
-
-
-def evaluations(folder: RunFolder) -> list[tuple[int, dict[str, float]]]:
-    """The steps at which a run was evaluated on val, each with its numbers, without `val/`."""
-    rows = read_jsonl(folder.metrics, b'"val/')  # most are of train, and this is read all the time
-    return [
-        (row["step"], {key[4:]: value for key, value in row.items() if key.startswith("val/")})
-        for row in rows
-    ]
 
 
 def plan(

@@ -20,11 +20,12 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from dlrun.config.typed import to_plain_types
-from dlrun.files import read_json
+from dlrun.files import peek_json, read_json
+from dlrun.runs.shapes import STATUS, misfit
 from dlrun.runs.signals import ASKING
 from dlrun.runs.status import note_end, read_status
 from dlrun.sweeps import worker
-from dlrun.sweeps.plan import Job, Slots, evaluations, out_of_memory_kills, processes
+from dlrun.sweeps.plan import Job, Slots, out_of_memory_kills, processes
 from dlrun.sweeps.worker import Spec
 
 # Sent from outside: the job itself is in order and can be resumed.
@@ -191,11 +192,11 @@ class Process:
 
     def look(self) -> None:
         """Reads its step, its latest value, and how long it will take at its pace."""
-        job, status = self.job, read_json(self.job.folder.status)
-        if status.get("started", 0.0) < self._began:  # it has not written its own yet
+        job, status = self.job, peek_json(self.job.folder.status)
+        if misfit(status, STATUS) or status["started"] < self._began:  # not written its own yet
             return
         job.step, job.total = status["step"], status["total"]
-        for _, numbers in evaluations(job.folder):
+        for _, numbers in job.evaluations.look():
             job.value = numbers.get(job.key_metric or "", job.value)
         if job.total:  # before that it has not read its checkpoint
             now = time.monotonic()

@@ -11,7 +11,7 @@ from dlrun.console import Console
 from dlrun.errors import UserError
 from dlrun.runs.status import note_end
 from dlrun.sweeps.objective import demand_measured, values
-from dlrun.sweeps.plan import Job, State, evaluations
+from dlrun.sweeps.plan import Job, State
 from dlrun.sweeps.pool import Pool
 from dlrun.sweeps.process import Process
 from dlrun.sweeps.study import Study
@@ -87,7 +87,7 @@ class Trials(Pool):
         """Tells Optuna. An interrupted trial has not ended and can be resumed."""
         if job.state == "completed":
             self._report(job)
-            demand_measured(job.folder, self.study.objectives)
+            demand_measured(job, self.study.objectives)
             try:
                 found = values(job.folder, self.study.objectives)
             except ValueError as error:
@@ -110,9 +110,9 @@ class Trials(Pool):
         objective, trial = self.study.objectives[0], self.study.trial(job.number)
         if len(self.study.objectives) > 1 or not objective.of_val or trial.state.is_finished():
             return ""  # Optuna keeps no curves of several
-        rows = evaluations(job.folder)
+        rows = job.evaluations.look()
         if rows:
-            demand_measured(job.folder, self.study.objectives)
+            demand_measured(job, self.study.objectives)
         for number, (step, numbers) in enumerate(rows, 1):
             if number not in trial.intermediate_values:
                 self.study.report(job.number, number, numbers[objective.name])

@@ -18,11 +18,12 @@ from dlrun.evaluation.evaluate import evaluate, teacher_predictions
 from dlrun.evaluation.generated import generates
 from dlrun.evaluation.inference import Inference
 from dlrun.evaluation.metrics import to_plain
-from dlrun.files import cache_folder, read_json, write_json
+from dlrun.files import cache_folder, peek_json, write_json
 from dlrun.methods.base import Method
 from dlrun.models.pretrained import load_weights
 from dlrun.runs.folder import RunFolder
 from dlrun.runs.loggers import Tracker
+from dlrun.runs.run import Run
 from dlrun.runs.signals import StopRequest
 from dlrun.training import checkpoint
 from dlrun.training.assemble import Experiment, build_method
@@ -88,7 +89,10 @@ def final_test(
         load_weights(other, kept["method"], str(folder.best))
         best = test(other)
     baseline, left_out = _trivial(experiment, last)
-    others = {role: read_json(other.summary).get("test") for role, other in compared.items()}
+    others = {
+        role: {kind: Run(other.path).test(kind) for kind in ("last", "best")}
+        for role, other in compared.items()
+    }
     networks = side_by_side(
         inference_of(experiment, method),
         {"last": last, "best": best},
@@ -119,7 +123,7 @@ def final_test(
         "networks": networks,
         "generates": generates(method),
         "positive": None if data.positive is None else data.class_names[data.positive],
-        "compared": {role: test["last"] for role, test in others.items() if test},
+        "compared": {role: test["last"] for role, test in others.items() if test["last"]},
         "test": {"trivial": baseline, "untrained": untrained, "last": last, "best": best},
     }
 
@@ -156,7 +160,7 @@ def _trivial(
     of += [hashlib.sha256(rows.numpy().tobytes()).hexdigest() for rows in decoded]
     digest = hashlib.sha256(json.dumps(of, sort_keys=True).encode()).hexdigest()[:32]
     kept = cache_folder(config.data_dir) / "baselines" / f"{digest}.json"
-    found = read_json(kept)
+    found = peek_json(kept)
     if not found:
         found = trivial(data, "test", numbers, code_dim, decoded)
         with suppress(OSError):  # a cache that cannot be written is no reason to lose a run

@@ -19,12 +19,12 @@ from dlrun.console import Console
 from dlrun.data.info import info_of
 from dlrun.data.open import open_dataset
 from dlrun.errors import CodeError, ConfigError, UserError
-from dlrun.files import read_json
 from dlrun.methods.base import Method
 from dlrun.models.pretrained import Pretrained
 from dlrun.options import Choice
 from dlrun.registry import lookup
 from dlrun.runs.folder import RunFolder
+from dlrun.runs.run import Run
 from dlrun.runs.status import read_status
 from dlrun.text import given
 from dlrun.training.assemble import build_method
@@ -146,7 +146,7 @@ def train_shared(
         in_use = folder.in_use()  # looked at first: a run that ends now has then said how
         status = read_status(folder)
         if status is not None and status.state == "completed":
-            accuracy = read_json(folder.summary).get("test", {}).get("best", {}).get("accuracy")
+            accuracy = Run(folder.path).test("best").get("accuracy")
             measured = "" if accuracy is None else f"; test accuracy {accuracy:.4f} (best)"
             say(f"{folder}, trained{measured}")
             return

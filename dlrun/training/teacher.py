@@ -87,7 +87,7 @@ def side_by_side(
         rows[name]["parameters"] = sum(p.numel() for p in network.parameters())
         rows[name]["images_per_second"] = round(speeds[name], 1)
     if alone is not None:
-        rows["student alone"] = {kind: alone[kind]["accuracy"] for kind in ("last", "best")}
+        rows["student alone"] = {kind: alone[kind].get("accuracy") for kind in ("last", "best")}
     return rows
 
 

@@ -1,6 +1,5 @@
 """Predictions and features to a file, batch by batch; the file appears whole or not at all."""
 
-import csv
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from dlrun.errors import UserError
 from dlrun.files import output_file
+from dlrun.text import csv_writer
 from dlrun.use.features import Part
 from dlrun.use.model import LABEL, Prediction
 from dlrun.use.stream import Read, writable
@@ -55,9 +55,9 @@ def kind_of(path: Path | None, given: str | None) -> str:
 
 @contextmanager
 def _csv(file: IO[str], columns: Mapping[str, type]) -> Iterator[Write]:
-    writer = csv.DictWriter(file, list(columns), lineterminator="\n")
-    writer.writeheader()
-    yield lambda rows: writer.writerows({k: _cell(v) for k, v in row.items()} for row in rows)
+    writer = csv_writer(file)
+    writer.writerow(columns)
+    yield lambda rows: writer.writerows([_cell(row[name]) for name in columns] for row in rows)
 
 
 def _cell(value: str | float | None) -> str:

@@ -1,6 +1,5 @@
 """What the tables have in common: their form, cells, lines of text, and rows for spreadsheets."""
 
-import csv
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from dlrun.runs.statistics import Spread
-from dlrun.text import show
+from dlrun.text import csv_writer, show
 
 
 def plain_table(
@@ -66,7 +65,7 @@ def few(names: Sequence[str]) -> str:
 def print_csv(rows: Sequence[dict[str, Any]]) -> None:
     """Every key of every row is a column, in the order in which they come."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer = csv_writer(sys.stdout)
     if columns:
         writer.writerow(columns)
     for row in rows:

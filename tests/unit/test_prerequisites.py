@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 
@@ -217,6 +217,15 @@ def test_a_teacher_that_was_interrupted_is_resumed() -> None:
     trainer.prepare(student)
     assert trainer.said[0] == (f"teacher: {folder} is interrupted at step 1, resuming it first")
     assert [where.path.name for _, where in trainer.asked] == [folder.path.name] * 2
+
+
+@pytest.mark.parametrize("summary", [{"test": 5}, {"test": {"best": []}}, {}])
+def test_a_damaged_summary_of_a_teacher_tells_no_accuracy(summary: dict[str, Any]) -> None:
+    trainer, student = Trainer(), config()
+    folder = RunFolder(Path(trainer.prepare(student).method.options.teacher))
+    write_json(folder.summary, summary)
+    trainer.prepare(student)
+    assert trainer.said[-1] == f"teacher: {folder}, trained"
 
 
 @pytest.mark.parametrize(

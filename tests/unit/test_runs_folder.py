@@ -15,7 +15,15 @@ import pytest
 from run_folders import make_run
 
 from dlrun.errors import UserError
-from dlrun.files import atomic, exclusive, os_error_line, output_file, read_json, write_json
+from dlrun.files import (
+    atomic,
+    exclusive,
+    os_error_line,
+    output_file,
+    peek_json,
+    read_json,
+    write_json,
+)
 from dlrun.runs import status
 from dlrun.runs.folder import RunFolder, claim
 from dlrun.runs.removal import selected_items
@@ -231,3 +239,13 @@ def test_the_end_of_a_job_on_a_full_disk_is_that_of_a_killed_one(
     assert Run(folder.path).state == "interrupted"
     shutil.rmtree(folder.path)
     status.note_end(folder, "failed", "exited with code 1")
+
+
+def test_what_cannot_be_read_is_not_taken_for_nothing(tmp_path: Path) -> None:
+    (tmp_path / "folder.json").mkdir()
+    (tmp_path / "damaged.json").write_text("{")
+    for name in ("none.json", "damaged.json", "damaged.json/none"):
+        assert read_json(tmp_path / name) == {}
+    with pytest.raises(OSError, match=r"folder\.json"):
+        read_json(tmp_path / "folder.json")
+    assert peek_json(tmp_path / "folder.json") == {}

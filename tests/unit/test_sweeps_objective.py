@@ -2,14 +2,17 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from dlrun.errors import UserError
+from dlrun.files import parse_lines, write_text
 from dlrun.options import Metric
 from dlrun.runs.folder import RunFolder
 from dlrun.sweeps.objective import Objective, demand_measured, read_objectives, values
-from dlrun.sweeps.plan import evaluations
+from dlrun.sweeps.plan import Evaluations
 
 
 @pytest.mark.parametrize(
@@ -71,15 +74,38 @@ def test_values_are_those_of_the_checkpoint_that_val_chose(tmp_path: Path) -> No
         {"step": 10, "time": 2, "val/accuracy": 0.9, "val/kl": 2.0},
         {"step": 15, "time": 3, "val/accuracy": 0.8, "val/kl": float("nan")},
     ]
-    assert evaluations(folder) == []
+    job: Any = SimpleNamespace(folder=folder, evaluations=Evaluations(folder.metrics))
+    assert job.evaluations.look() == []
     folder.metrics.write_text("\n".join(map(json.dumps, rows)) + '\n{"step": 20, "val/acc')
     folder.summary.write_text(json.dumps({"best": {"step": 10, "val": 0.9}, "seconds": 7}))
     both = [Objective("kl", False), Objective("seconds", False), Objective("accuracy", True)]
     assert values(folder, both) == [2.0, 7.0, 0.9]
-    assert [step for step, _ in evaluations(folder)] == [5, 10, 15]
-    demand_measured(folder, both)
+    assert [step for step, _ in job.evaluations.look()] == [5, 10, 15]
+    demand_measured(job, both)
     with pytest.raises(UserError, match="does not measure it on val; it measures accuracy, kl"):
-        demand_measured(folder, [*both, Objective("knn", True)])
+        demand_measured(job, [*both, Objective("knn", True)])
     folder.summary.write_text(json.dumps({"best": {"step": 15, "val": 0.9}}))
     with pytest.raises(ValueError, match="val kl is nan"):
         values(folder, both[:1])
+
+
+def test_a_look_reads_what_was_appended_and_a_replaced_file_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, parsed = tmp_path / "metrics.jsonl", []
+
+    def parse(content: bytes, having: bytes) -> list[dict[str, Any]]:
+        parsed.append(len(content))
+        return parse_lines(content, having)
+
+    monkeypatch.setattr("dlrun.sweeps.plan.parse_lines", parse)
+    line = '{"step": %d, "time": 1, "val/kl": 2.0}\n'
+    path.write_text(line % 1 + (line % 2)[:20])
+    curve = Evaluations(path)
+    assert curve.look() == curve.look() == [(1, {"kl": 2.0})]
+    with path.open("a") as file:
+        file.write((line % 2)[20:])  # the rest of the second line
+    assert [step for step, _ in curve.look()] == [1, 2]
+    assert parsed == [len(line % 1), 0, len(line % 1)]
+    write_text(path, line % 1 + line % 5 + line % 6)  # as a run does that is resumed
+    assert [step for step, _ in curve.look()] == [1, 5, 6]

@@ -1,11 +1,13 @@
 """What people read: names that are suggested, values as they would be typed, short paths."""
 
+import csv
+import io
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dlrun.text import flatten, short, show, suggest
+from dlrun.text import csv_writer, flatten, short, show, suggest
 
 
 def test_suggest() -> None:
@@ -41,3 +43,11 @@ def test_show(value: Any, shown: str) -> None:
 def test_flatten() -> None:
     tree = {"a": {"b": 1, "c": {"d": [2]}}, "e": {}, "f": None}
     assert flatten(tree) == {"a.b": 1, "a.c.d": [2], "e": {}, "f": None}
+
+
+def test_a_line_break_in_a_cell_begins_no_row_of_csv() -> None:
+    rows = [["a\rb", "c"], ["d\ne", "f\r\n"], ["plain", "1"]]
+    writer = csv_writer(file := io.StringIO())
+    writer.writerows(rows)
+    assert list(csv.reader(io.StringIO(file.getvalue(), newline=""))) == rows
+    assert file.getvalue().endswith("\nplain,1\n")

@@ -157,3 +157,9 @@ def test_weights_that_cannot_be_right_are_refused(value: torch.Tensor, reason: s
     network = torch.nn.BatchNorm1d(3)
     with pytest.raises(UserError, match=reason):
         load_whole(network, network.state_dict() | {"weight": value}, "key")
+
+
+def test_weights_with_the_stem_of_imagenet_say_which_option_has_it() -> None:
+    there, here = (nn.ModuleDict({"conv1": nn.Conv2d(3, 4, side)}) for side in (7, 3))
+    with pytest.raises(UserError, match=r"model\.stem=imagenet has the 7 x 7 convolution"):
+        load_whole(here, there.state_dict(), "model.init_from=resnet18.pth")

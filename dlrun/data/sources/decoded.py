@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dlrun.files import atomic, read_json, write_json
+from dlrun.files import atomic, peek_json, write_json
 
 _FORMAT = 4  # goes into an entry's name: raise it when decoding changes
 _THREADS = 16
@@ -42,7 +42,7 @@ def read_contents(root: Path, paths: Sequence[str], cache: Path) -> Contents:
         cache: where the list of the folder's files is kept; it need not be writable.
     """
     listed = cache / f"{_digest(os.fsencode(root.resolve()))}.json"
-    before = read_json(listed)
+    before = peek_json(listed)
     known = before.get("files")
     known = known if isinstance(known, dict) else {}
     start = len(os.path.join(root, ""))
@@ -144,7 +144,7 @@ def unused(cache: Path, days: float) -> list[tuple[Path, str]]:
     found: list[tuple[Path, str]] = []
     needed: dict[str, str] = {}
     for path in cache.glob("*.json"):
-        listed = read_json(path)
+        listed = peek_json(path)
         root = str(listed.get("root"))
         if os.path.isdir(root):
             needed[str(listed.get("whole"))] = root
@@ -169,7 +169,7 @@ def _digest_of(path: str) -> str:
 
 def _forget(cache: Path, whole: str) -> None:
     """Removes entries of what a folder held before, unless another folder holds the same."""
-    if any(read_json(path).get("whole") == whole for path in cache.glob("*.json")):
+    if any(peek_json(path).get("whole") == whole for path in cache.glob("*.json")):
         return
     for path in cache.glob(f"{whole}-*.pt"):
         with suppress(OSError):
