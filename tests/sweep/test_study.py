@@ -259,7 +259,7 @@ def test_the_command_of_a_trial_gives_its_config(folder: Path) -> None:
         trial, run = drawn(study)
         if threads is not None:
             run.path.mkdir()
-            run.config.write_text(f"method: {{}}\nhardware: {{threads: {said}}}")
+            run.config.write_text(f"method: {{name: mine}}\nhardware: {{threads: {said}}}")
             (run.path / "job.json").write_text(json.dumps({"threads": threads}))
         typed = shlex.split(command(study, study.trial(trial.number)))
         assert typed[:2] == ["dlrun", "train"]
