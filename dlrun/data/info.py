@@ -1,6 +1,6 @@
 """What is known of a data set without its images: for networks, checkpoints and people."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -89,23 +89,6 @@ def facts_of(info: DataInfo, images: Mapping[str, int]) -> dict[str, Any]:
 def sizes_of(data: DataSet) -> dict[str, int]:
     """The number of images of each split."""
     return {split: len(getattr(data, split)) for split in ("train", "val", "test")}
-
-
-def change(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """How the data of `facts_of` has changed, for people; '' where it is the same."""
-    found = [
-        f"{key}: {_few(before[key])} -> {_few(now[key])}"
-        for key in ("classes", "columns", "images")
-        if before.get(key) and before[key] != now[key]
-    ]
-    if not found and before.get("checksum") != now["checksum"]:
-        found = ["other images or labels"]
-    return "; ".join(found)
-
-
-def _few(facts: Sequence[str] | Mapping[str, Any]) -> str:
-    shown = [f"{facts[key]} {key}" for key in facts] if isinstance(facts, Mapping) else [*facts]
-    return ", ".join(shown[:5]) + (" ..." if len(shown) > 5 else "")
 
 
 def _domains(data: DataSet) -> tuple[Domain, ...]:

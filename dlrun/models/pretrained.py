@@ -13,6 +13,7 @@ from dlrun.errors import UserError
 from dlrun.models.classifier import Classifier
 from dlrun.options import Choice
 from dlrun.registry import lookup
+from dlrun.text import some
 
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
@@ -93,6 +94,9 @@ def load_backbone(network: nn.Module, trained: Pretrained, info: DataInfo) -> li
     unused = left_over if head else _others(trained)
     if unused:
         lines.append(f"model.init_from: not loaded: {', '.join(unused)}")
+    if trained.info is not None and trained.info.class_names != info.class_names:
+        there, here = (some(of.class_names, "classes") or "none" for of in (trained.info, info))
+        lines.append(f"model.init_from: it was trained on other classes ({there}; here {here})")
     if trained.info is not None and not same_normalization(trained.info, info):
         lines.append(
             "model.init_from: it was trained on images with another mean or standard deviation "

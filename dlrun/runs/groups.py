@@ -1,13 +1,14 @@
 """Runs that differ only in their seed, taken together; the same way in every command."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 from dlrun.config.signature import computes
 from dlrun.options import Metric
+from dlrun.runs.provenance import change
 from dlrun.runs.run import Measure, Run
 from dlrun.runs.statistics import Spread, spread
 from dlrun.text import show
@@ -20,7 +21,8 @@ class SeedGroup:
     """The runs of one config, one for each seed. Its numbers are of the complete ones."""
 
     config: dict[str, Any]
-    """Flat, without the seed and without what does not change what a run computes."""
+    """Flat, without the seed and without what does not change what a run computes. Where the data
+    set has changed between runs, `dataset.checksum` has the first digits of what its own saw."""
     runs: tuple[Run, ...]
     """By seed."""
     duplicates: tuple[Run, ...] = ()
@@ -86,22 +88,58 @@ def by_seed(runs: Sequence[Run]) -> list[SeedGroup]:
     complete the one that was started last; the others are duplicates.
     """
     members: dict[str, list[Run]] = {}
+    configs = dict(zip(runs, _configs(runs), strict=True))
+    for run, config in configs.items():
+        members.setdefault(_key(config), []).append(run)
+    return [_group(configs[own[0]], own) for own in members.values()]
+
+
+def on_other_data(runs: Sequence[Run]) -> dict[Run, str]:
+    """The complete runs that saw other data than the latest with their data set, and what differs.
+
+    Args:
+        runs: some of which may have the same options of a data set.
+    """
+    alike: dict[str, list[Run]] = {}
     for run in runs:
-        members.setdefault(json.dumps(_config(run), sort_keys=True, default=str), []).append(run)
-    return [_group(own) for own in members.values()]
+        if run.is_complete and run.provenance.get("data"):
+            alike.setdefault(_key(_data_options(run)), []).append(run)
+    found: dict[Run, str] = {}
+    for own in alike.values():
+        latest = max(own, key=lambda run: run.status.heartbeat).provenance["data"]
+        changes = {run: change(run.provenance["data"], latest) for run in own}
+        found |= {run: changed for run, changed in changes.items() if changed}
+    return found
 
 
-def _config(run: Run) -> dict[str, Any]:
-    if not run.config:  # not readable: like no other run
-        return {"run": str(run.path)}
-    return {key: value for key, value in run.config.items() if computes(key) and key != "seed"}
+def _configs(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """What each run computes, its seed aside; with its data where runs of one data set differ."""
+    checksums = {run: run.provenance.get("data", {}).get("checksum") for run in runs}
+    seen: dict[str, set[str | None]] = {}
+    for run in runs:
+        seen.setdefault(_key(_data_options(run)), set()).add(checksums[run])
+    configs = []
+    for run in runs:
+        config = {key: v for key, v in run.config.items() if computes(key) and key != "seed"}
+        if (checksum := checksums[run]) and len(seen[_key(_data_options(run))] - {None}) > 1:
+            config["dataset.checksum"] = checksum[:8]
+        configs.append(config or {"run": str(run.path)})  # not readable: like no other run
+    return configs
 
 
-def _group(runs: list[Run]) -> SeedGroup:
+def _data_options(run: Run) -> dict[str, Any]:
+    return {k: v for k, v in run.config.items() if k.startswith(("dataset.", "bias."))}
+
+
+def _key(config: Mapping[str, Any]) -> str:
+    return json.dumps(config, sort_keys=True, default=str)
+
+
+def _group(config: dict[str, Any], runs: list[Run]) -> SeedGroup:
     kept = {run.seed: run for run in sorted(runs, key=lambda r: (r.is_complete, r.status.started))}
     chosen = sorted(kept.values(), key=lambda run: (run.seed is None, float(run.seed or 0)))
     others = tuple(run for run in runs if run not in chosen)
-    return SeedGroup(_config(runs[0]), tuple(chosen), others)
+    return SeedGroup(config, tuple(chosen), others)
 
 
 def labelled(groups: Sequence[SeedGroup]) -> list[SeedGroup]:

@@ -7,6 +7,7 @@ import secrets
 import shlex
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -148,6 +149,23 @@ def _own_code(plain: dict[str, Any]) -> dict[str, str]:
             except (OSError, TypeError, UserError):
                 found[name] = ""
     return found
+
+
+def change(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """How the data that a run records has changed, for people; '' where it is the same."""
+    found = [
+        f"{key}: {_few(before[key])} -> {_few(now[key])}"
+        for key in ("classes", "columns", "images")
+        if before.get(key) and key in now and before[key] != now[key]
+    ]
+    if not found and before.get("checksum") != now.get("checksum"):
+        found = ["other images or labels"]
+    return "; ".join(found)
+
+
+def _few(facts: Sequence[str] | Mapping[str, Any]) -> str:
+    shown = [f"{facts[key]} {key}" for key in facts] if isinstance(facts, Mapping) else [*facts]
+    return ", ".join(shown[:5]) + (" ..." if len(shown) > 5 else "")
 
 
 def command_line() -> list[str]:

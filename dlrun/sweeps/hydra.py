@@ -29,11 +29,12 @@ from dlrun.config.typed import Typed
 from dlrun.console import Console
 from dlrun.errors import ConfigError, Interrupted, UserError
 from dlrun.files import expanded
+from dlrun.runs.run import Run
 from dlrun.runs.select import settle
 from dlrun.sweeps.plan import Job, divide, plan, processes, read_references
 from dlrun.sweeps.pool import Pool
 from dlrun.sweeps.process import Starter
-from dlrun.sweeps.view import SweepView, counted, print_table
+from dlrun.sweeps.view import SweepView, counted, on_one_data, print_table
 
 # They say how a sweep runs and not what it consists of.
 _NOT_PART = ("sweep.", "hydra/launcher", "hydra.launcher")
@@ -78,7 +79,9 @@ def sweep(overrides: list[str], config_dir: str | None, console: Console) -> int
                 for path in made:
                     with suppress(OSError):
                         path.rmdir()
-    return 0 if all(job.state == "completed" for job in jobs) else 1
+    runs = {job.number: Run(job.folder.path) for job in jobs}
+    comparable = on_one_data(runs, "job", "dlrun rm {}, then the same command", console)
+    return 0 if comparable and all(job.state == "completed" for job in jobs) else 1
 
 
 def compose_sweep(overrides: list[str], not_part: tuple[str, ...], verb: str = "") -> DictConfig:

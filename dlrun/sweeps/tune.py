@@ -16,6 +16,7 @@ from dlrun.errors import ConfigError, Interrupted, UserError
 from dlrun.methods.base import Method
 from dlrun.options import Choice, Metric
 from dlrun.registry import lookup
+from dlrun.runs.run import Run
 from dlrun.sweeps.hydra import compose_job, compose_sweep, read_section
 from dlrun.sweeps.objective import read_objectives
 from dlrun.sweeps.outcome import report_study
@@ -24,7 +25,7 @@ from dlrun.sweeps.process import Starter
 from dlrun.sweeps.space import read_space
 from dlrun.sweeps.study import Study
 from dlrun.sweeps.trials import StudyView, Trials, counts
-from dlrun.sweeps.view import listed
+from dlrun.sweeps.view import listed, on_one_data
 from dlrun.text import show
 
 _NOT_PART = ("sweep.", "tune.trials=", "tune.timeout=")
@@ -61,7 +62,10 @@ def tune(overrides: list[str], config_dir: str | None, console: Console) -> int:
             if study.trials():
                 report_study(study, jobs, console, config_dir)
         states = counts(study, jobs)
-    return 0 if states["completed"] and not states["failed"] + states["interrupted"] else 1
+        runs = {t.number: Run(study.folder / t.user_attrs["run"]) for t in study.complete()}
+        comparable = on_one_data(runs, "trial", "name=NAME begins another study", console)
+    failed = states["failed"] + states["interrupted"]
+    return 0 if states["completed"] and comparable and not failed else 1
 
 
 def _run_trials(request: "Request", study: Study, jobs: list[Job], console: Console) -> None:

@@ -1,8 +1,9 @@
 """Shows a sweep: a live table, or lines where there is no terminal, and the final table."""
 
+import shlex
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.console import Group
 from rich.constrain import Constrain
@@ -11,7 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from dlrun.console import Console
+from dlrun.runs.groups import on_other_data
+from dlrun.runs.run import Run
 from dlrun.sweeps.plan import Job, State
+from dlrun.views.tables import few
 
 _REDRAW_EVERY = 0.25  # seconds
 # Columns that are left to a terminal's ^C, which otherwise begins a line that Live cannot know.
@@ -149,6 +153,27 @@ def print_table(jobs: Sequence[Job], console: Console) -> None:
         table.add_row(Text(job.label), _state(job), Text(result), Text(str(job.folder)))
     console.print(table)
     console.say(counted(jobs))
+
+
+def on_one_data(runs: Mapping[int, Run], part: str, anew: str, console: Console) -> bool:
+    """Whether all complete runs saw the data that are there now; says which ones did not.
+
+    Args:
+        runs: by their number in the sweep.
+        part: what each is called.
+        anew: how they are trained anew; {} stands for their folders.
+        console: to print to.
+    """
+    others = on_other_data(list(runs.values()))
+    if others:
+        numbers = few([str(number) for number, run in runs.items() if run in others])
+        changed = next(iter(others.values()))
+        folders = shlex.join(map(str, dict.fromkeys(run.folder for run in others)))
+        console.say(
+            f"{part} {numbers}: trained on other data than the latest ({changed}), which their "
+            f"numbers do not compare with; to train anew: {anew.format(folders)}"
+        )
+    return not others
 
 
 def counted(jobs: Sequence[Job]) -> str:

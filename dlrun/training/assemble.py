@@ -13,7 +13,7 @@ from torch.nn.parameter import is_lazy
 from dlrun.config.schema import TrainConfig
 from dlrun.data.augment import is_random
 from dlrun.data.batches import Batches, TwoViews
-from dlrun.data.info import change, facts_of, info_of, sizes_of
+from dlrun.data.info import facts_of, info_of, sizes_of
 from dlrun.data.open import open_dataset
 from dlrun.data.options import AugmentConfig
 from dlrun.data.table import DataSet, PixelScale
@@ -23,6 +23,7 @@ from dlrun.models.pretrained import Pretrained
 from dlrun.options import Duration
 from dlrun.randomness import seed_everything
 from dlrun.registry import lookup, place
+from dlrun.runs.provenance import change
 from dlrun.text import given, some
 from dlrun.training.hardware import Hardware, compile_networks, data_device, pick
 from dlrun.training.optimizers import build_optimizers

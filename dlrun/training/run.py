@@ -15,7 +15,7 @@ import torch
 from dlrun.config.schema import TrainConfig
 from dlrun.config.typed import to_plain_types
 from dlrun.console import Console
-from dlrun.data.info import change, info_of
+from dlrun.data.info import info_of
 from dlrun.errors import CodeError, Interrupted, RunFailed, UserError
 from dlrun.evaluation.rehearsal import rehearse
 from dlrun.files import os_error_line, write_json
@@ -154,7 +154,7 @@ def _demand_same_data(
         config = other.read_config() if known else {}
         if any(config.get(key) != plain[key] for key in ("dataset", "bias")):
             continue
-        if known and (changed := change(known, data)):
+        if known and (changed := provenance.change(known, data)):
             raise UserError(
                 f"{role}: {other} was trained on other data ({changed}); delete it, and it is "
                 f"trained anew: dlrun rm {other}"

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from dlrun.config.typed import Typed
-from dlrun.data.info import change, facts_of, info_of
+from dlrun.data.info import DataInfo, facts_of, info_of
 from dlrun.data.open import open_dataset
 from dlrun.data.options import BiasConfig
 from dlrun.data.table import DataSet, Table
 from dlrun.errors import ConfigError, UserError
 from dlrun.methods.abilities import Predicts, PredictsTasks, TaskSpec, Translates
+from dlrun.runs.provenance import change
 from dlrun.use.model import LABEL, TrainedModel
 
 
@@ -65,14 +66,18 @@ def open_data(
         raise UserError(
             f"dataset={choice.name}: its images are {own}, those of {model.source} {known}"
         )
-    difference = change(facts_of(model.info, {}), facts_of(info_of(data), {}))
-    if difference and not overrides:
+    if (now := difference(model.info, data)) and not overrides:
         raise UserError(
-            f"dataset={choice.name}: not the data of {model.source} any more ({difference}); "
+            f"dataset={choice.name}: not the data of {model.source} any more ({now}); "
             "to evaluate on what is there now, say so: dataset.KEY=VALUE, such as dataset.root"
         )
     is_same_split = section["val_fraction"] == model.config["dataset"]["val_fraction"]
     return data, is_same_split and data.checksum == model.info.checksum
+
+
+def difference(info: DataInfo, data: DataSet) -> str:
+    """How `data` differs from what was trained on, for people; '' where it is the same."""
+    return change(facts_of(info, {}), facts_of(info_of(data), {}))
 
 
 def _section(

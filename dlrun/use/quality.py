@@ -26,14 +26,16 @@ from dlrun.evaluation.extractor import (
     trained_extractor,
 )
 from dlrun.evaluation.generated import FEWEST, Quality, generates
-from dlrun.files import cache_folder, expanded, read_json, write_json
+from dlrun.files import cache_folder, expanded, write_json
 from dlrun.methods.abilities import Translates
 from dlrun.runs.folder import RunFolder
+from dlrun.runs.run import Run
 from dlrun.runs.status import read_status
 from dlrun.training import checkpoint
 from dlrun.training.assemble import build_method
 from dlrun.training.inputs import Inputs, trained_of
 from dlrun.training.prerequisites import folder_of, train_shared
+from dlrun.use.data import difference
 from dlrun.use.load import load
 
 FEATURES = "features"
@@ -72,6 +74,10 @@ def evaluate_quality(
             "that samples, decodes or translates, such as vae, autoencoder or cyclegan"
         )
     data = open_dataset(config.dataset, config.data_dir, config.bias, config.groups)
+    if changed := difference(last.info, data):
+        raise UserError(
+            f"{folder}: dataset={data.name} is not the data that it was trained on ({changed})"
+        )
     if min(len(data.train), len(data.test)) < FEWEST:
         raise UserError(f"{folder}: --quality needs {FEWEST} train and {FEWEST} test images")
     networks = _Networks(config, data, last.device, console)
@@ -89,7 +95,9 @@ def evaluate_quality(
     numbers["untrained"] = quality.measure("untrained", untrained)
     folder.lock()  # nobody resumes it at this moment
     try:
-        summary = read_json(folder.summary)
+        summary = Run(folder.path).summary
+        if "test" not in summary:
+            raise UserError(f"{folder.summary}: has no numbers of the test split to add to")
         for kind in summary["test"]:
             summary["test"][kind] |= numbers.get(kind, {})
         summary["quality"] = quality.report()
@@ -143,6 +151,13 @@ class _Networks:
         best = folder.best if folder.best.exists() else folder.last
         content = checkpoint.load_own(folder, best) | {"is_file": False}
         trained = trained_of(content, str(folder), {})
+        assert trained.info is not None
+        same = needed.dataset == self.config.dataset
+        if same and (changed := difference(trained.info, self.data)):
+            raise UserError(
+                f"{FEATURES}: {folder} was trained on other data ({changed}); delete it, and it is "
+                f"trained anew: dlrun rm {folder}"
+            )
         return trained_extractor(trained, self.data, self.device, classes)
 
 

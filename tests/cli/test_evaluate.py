@@ -84,14 +84,19 @@ def test_mistakes(words: list[str], why: str, capsys: pytest.CaptureFixture[str]
 # --- --quality -----------------------------------------------------------------------------------
 
 
+def options_of(project: Path) -> tuple[str, ...]:
+    """Of its data set."""
+    root, cache = project / "images", project / "cache"
+    return "dataset=image_folder", f"dataset.root={root}", "dataset.size=16", f"data_dir={cache}"
+
+
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """With a VAE and a classifier, as if they had been trained on a few images of noise."""
     folder = tmp_path_factory.mktemp("project")
-    images = folder_of(folder / "images", ("Bag", "Coat"), count=60)
-    options = ("dataset=image_folder", images, "dataset.size=16", f"data_dir={folder / 'cache'}")
+    folder_of(folder / "images", ("Bag", "Coat"), count=60)
     for method in ("vae", "supervised"):
-        run_folder = save_run(folder / "outputs", method, *options)
+        run_folder = save_run(folder / "outputs", method, *options_of(folder))
         test = {"last": {"negative_elbo": 9.5}, "best": {}, "untrained": {}}
         write_json(run_folder.summary, {"test": test})
     return folder
@@ -130,6 +135,26 @@ def test_quality_is_written_into_the_run_and_repeats(
     assert "random" in printed["features"]
     both = (f"fid[{features}]/prior" for features in (name, printed["features"]))
     assert set(both) <= summary["test"]["best"].keys()
+
+
+def test_quality_of_a_run_whose_data_have_changed_is_refused(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its own, or those of the feature network that was trained before."""
+    quality(project, capsys)
+    (kept,) = (project / "images" / "Bag").glob("0.png")
+    before = kept.read_bytes()
+    Image.new("RGB", (30, 40)).save(kept)
+    try:
+        with pytest.raises(UserError, match="the-vae: dataset=image_folder is not the data that"):
+            quality(project, capsys)
+        save_run(project / "again", "vae", *options_of(project))
+        (again,) = (project / "again").rglob("the-vae")
+        write_json(again / "summary.json", {"test": {"last": {}}})
+        with pytest.raises(UserError, match=r"features: .* other data .* dlrun rm .*features-"):
+            run(["evaluate", str(again), "--quality", "--samples", "20", "--device", "cpu"])
+    finally:
+        kept.write_bytes(before)
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,19 @@ def test_the_same_seed_twice_counts_once_and_the_latest_complete_run_stands(tmp_
     assert {run.name for run in group.duplicates} == {"old", "failed"}
 
 
+def test_seeds_that_saw_other_data_are_not_taken_together(tmp_path: Path) -> None:
+    for seed, checksum in enumerate(("abc123456789", "abc123456789", "def0", None)):
+        make(tmp_path / f"r{seed}", 0.5, "focal", seed)
+        change_json(tmp_path / f"r{seed}" / "provenance.json", data={"checksum": checksum})
+    runs = [Run(path) for path in sorted(tmp_path.iterdir())]
+    groups = labelled(by_seed(runs))
+    assert [group.seeds for group in groups] == [[0, 1], [2], [3]]
+    assert groups[0].label == "dataset.checksum=abc12345"
+    one = by_seed([runs[0], runs[1], runs[3]])  # who has recorded none has seen no other data
+    assert [group.seeds for group in one] == [[0, 1, 3]]
+    assert "dataset.checksum" not in one[0].config
+
+
 def test_runs_with_a_config_that_cannot_be_read_are_never_taken_together(tmp_path: Path) -> None:
     paths = [make_run(tmp_path / name, seed=i) for i, name in enumerate("ab")]
     for path in paths:

@@ -1,7 +1,10 @@
 """What a run takes from others: which one is meant, and the copy that it keeps."""
 
+import re
 import time
+from collections.abc import Callable
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +14,7 @@ import torch
 from parts import network_of
 from torch import Tensor
 
+from dlrun.cli import run
 from dlrun.config.compose import compose_plain
 from dlrun.config.schema import check
 from dlrun.config.typed import to_plain_types
@@ -179,6 +183,19 @@ def test_each_name_that_there_is_not_is_told(tmp_path: Path) -> None:
     assert "rum: no run of that name below" in told[0] and "the latest is run" in told[0]
 
 
+def trained(note: Callable[[Any], object], checksum: str, spec: Any, *_: Any) -> Any:
+    """Instead of the process of a job: one that has trained already, on these data."""
+    note(spec)
+    folder = RunFolder(Path(spec["folder"]))
+    folder.prepare(spec["config"])
+    status = {"state": "completed", "step": 1, "total": 1, "started": 0.0}
+    status |= {"heartbeat": time.time(), "pid": 1, "host": "elsewhere"}
+    write_json(folder.status, status)
+    write_json(folder.provenance, {"data": {"checksum": checksum}})
+    write_json(folder.summary, {"key_metric": "accuracy", "best": {"val": 0.5, "step": 1}})
+    return SimpleNamespace(exitcode=0, close=lambda: None)
+
+
 def test_in_a_sweep_a_name_means_one_run_for_all_jobs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -186,22 +203,11 @@ def test_in_a_sweep_a_name_means_one_run_for_all_jobs(
     first = make_run(tmp_path / "outputs", "first")
     asked: list[str] = []
 
-    class Trained:
-        """Starts processes that have trained already."""
-
-        def __call__(self, spec: Any, *_: Any) -> Any:
-            asked.append(spec["config"]["model"]["init_from"])
-            folder = RunFolder(Path(spec["folder"]))
-            folder.prepare(spec["config"])
-            status = {"state": "completed", "step": 1, "total": 1, "started": 0.0}
-            status |= {"heartbeat": time.time(), "pid": 1, "host": "elsewhere"}
-            write_json(folder.status, status)
-            summary = {"key_metric": "accuracy", "best": {"val": 0.5, "step": 1}}
-            write_json(folder.summary, summary)
-            return SimpleNamespace(exitcode=0, close=lambda: None)
+    def note(spec: Any) -> None:
+        asked.append(spec["config"]["model"]["init_from"])
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("dlrun.sweeps.hydra.Starter", Trained)
+    monkeypatch.setattr("dlrun.sweeps.hydra.Starter", lambda: partial(trained, note, "data"))
     command = ["method=supervised", "model.init_from=last", "seed=0,1", "hardware=cpu"]
     assert sweep(command, None, Console()) == 0
     expected = str(first.path.relative_to(tmp_path))
@@ -209,6 +215,29 @@ def test_in_a_sweep_a_name_means_one_run_for_all_jobs(
     assert sweep(command, None, Console()) == 0
     assert asked == [expected, expected]
     assert capsys.readouterr().out.count("completed before: ") == 2
+
+
+def test_jobs_of_a_sweep_that_saw_other_data_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    started: list[Any] = []
+
+    def swept(checksum: str, seeds: str) -> tuple[int, str]:
+        start = partial(trained, started.append, checksum)
+        monkeypatch.setattr("dlrun.sweeps.hydra.Starter", lambda: start)
+        command = ["method=supervised", f"seed={seeds}", "hardware=cpu", "sweep.jobs=1"]
+        return sweep(command, None, Console()), " ".join(capsys.readouterr().out.split())
+
+    monkeypatch.chdir(tmp_path)
+    assert swept("before", "0,1")[0] == 0
+    code, told = swept("after", "0,1,2")
+    assert code == 1 and told.count("completed before: ") == 2
+    found = re.search(r"job 0, 1: trained on other data than .* dlrun rm (\S+) (\S+), then", told)
+    assert found is not None, told
+    assert swept("after", "0,1,2")[0] == 1  # also when it is only looked at
+    assert run(["rm", found[1], found[2], "--yes"]) == 0
+    assert swept("after", "0,1,2")[0] == 0
+    assert [spec["config"]["seed"] for spec in started] == [0, 1, 2, 0, 1]
 
 
 # --- the copy ------------------------------------------------------------------------------------

@@ -46,6 +46,15 @@ def test_every_tensor_of_the_backbone_is_taken_also_buffers() -> None:
     ]
 
 
+def test_other_classes_are_told() -> None:
+    there = DataInfo((1, 4, 4), ("cat", "dog", "eel", "fox"), (0.5,), (0.2,))
+    lines = load_backbone(encoder(), trained(encoder(), info=there), FACTS)
+    assert lines[-1] == (
+        "model.init_from: it was trained on other classes (4 classes (cat, dog, eel ...); here 2 "
+        "classes (a, b))"
+    )
+
+
 def test_other_statistics_of_the_images_are_told() -> None:
     other = DataInfo((1, 4, 4), ("a", "b"), (0.3,), (0.2,))
     lines = load_backbone(encoder(), trained(encoder(), info=other), FACTS)
