@@ -143,7 +143,9 @@ def garbage(
 
 
 def _is_empty(run: Run) -> bool:
-    begun = run.status.step or any((run.path / "checkpoints").glob("*.pt"))
+    # Where status.json is damaged its step is not known: any result is one.
+    results = (run.folder.metrics, run.folder.summary, *(run.path / "checkpoints").glob("*.pt"))
+    begun = run.status.step or any(path.exists() and path.stat().st_size for path in results)
     return run.state in ("interrupted", "lost", "unknown") and not begun
 
 

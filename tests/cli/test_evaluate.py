@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from halves import OPTIONS, images
 from PIL import Image
+from project import only_run
 from trained_runs import outputs, save_run
 
 from dlrun.cli import run
@@ -29,6 +31,38 @@ def test_the_same_images_give_what_was_recorded(
     assert row["recorded"]
     for name, value in row["recorded"].items():
         assert row["numbers"][name] == pytest.approx(value, rel=1e-4, abs=1e-5), name
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("method=supervised", "model=mlp", "bias=long_tail"),
+        ("method=supervised", "model=mlp", "bias=colour"),
+        ("method=multitask", "model=mlp", "bias=flip", "method.tasks=[flip,label]"),
+        ("method=vae", "model=mlp_autoencoder", "bias=rotation"),
+        ("method=supervised", "model=resnet8", "model.width=4"),  # too narrow for channels_last
+        ("method=supervised", "model=resnet8", "model.width=16"),
+    ],
+    ids=" ".join,
+)
+def test_a_trained_run_gives_its_recorded_numbers_to_the_last_digit(
+    options: tuple[str, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """With as many threads; sums depend on them."""
+    monkeypatch.chdir(tmp_path)
+    images(tmp_path)
+    given = [option for option in OPTIONS[3:] if not option.startswith("epochs=")]
+    assert run(["train", *given, "steps=4", "dataset.val_fraction=0.2", *options]) == 0
+    folder = only_run(tmp_path)
+    for which, split in (("last", "test"), ("best", "test"), ("best", "val")):
+        capsys.readouterr()
+        assert run(["evaluate", str(folder), "--json", "--which", which, "--split", split]) == 0
+        (row,) = json.loads(capsys.readouterr().out)
+        assert row["recorded"]
+        assert row["recorded"] == {name: row["numbers"][name] for name in row["recorded"]}
 
 
 def folder_of(root: Path, classes: tuple[str, ...], count: int = 8) -> str:

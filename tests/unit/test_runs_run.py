@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import run_folders
 
+from dlrun.cli import run as dlrun
 from dlrun.runs.folder import RunFolder
 from dlrun.runs.run import Run, runs_below
 
@@ -76,6 +77,38 @@ def test_a_damaged_run_says_what_is_wrong(tmp_path: Path) -> None:
     assert [run.config for run in runs if run.name == "bad_config"] == [{}]
     empty = next(run for run in runs if run.name == "no_numbers")
     assert (empty.best_val, empty.key_metric, empty.test("best")) == (None, None, {})
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        *(("status.json", text) for text in (
+            '{"step": 1e400}', '{"total": Infinity}', '{"started": null}', '{"started": 1e308}',
+            '{"started": NaN}', '{"state": ["x"]}', "[" * 100_000, '{"a":' * 100_000,
+        )),
+        *(("metrics.jsonl", text) for text in (
+            "5", "{}", "null", "\udcff\udcfe", '{"step": NaN, "time": 1}', "[" * 100_000,
+            '{"step": 1, "time": 1, "val/accuracy": "x"}',
+        )),
+        *(("summary.json", text) for text in ('{"test": 5}', '{"best": []}', '{"key_metric": 1}')),
+        *(("provenance.json", text) for text in ('{"data": 5}', '{"packages": []}', "[" * 100_000)),
+    ],
+    ids=range(21),
+)  # fmt: skip
+def test_an_odd_file_stops_no_view(
+    name: str, content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DLRUN_DATA", str(tmp_path / "cache"))
+    for seed in (0, 1):
+        make_run(tmp_path / "outputs" / f"r{seed}", seed=seed)
+    path = tmp_path / "outputs" / "r0" / name
+    if content.startswith("{") and name == "status.json":  # a right one but for this
+        content = path.read_text()[:-1] + ", " + content[1:]
+    path.write_text(content, errors="surrogateescape")
+    for words in ("ls", "leaderboard", "gc", "compare outputs", "show outputs/r0",
+                  "report outputs", "report outputs/r0"):  # fmt: skip
+        assert dlrun(words.split()) == 0, words
 
 
 def test_its_numbers_by_measure(tmp_path: Path) -> None:
