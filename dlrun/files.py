@@ -370,13 +370,19 @@ def exclusive(path: Path) -> Iterator[None]:
 
 
 def cache_folder(data_dir: str | None = None) -> Path:
-    """Where downloads and decoded images are: `data_dir`, $DLRUN_DATA, or the user's cache."""
+    """Where downloads and decoded images are: `data_dir`, $DLRUN_DATA, or the user's cache.
+
+    A user without a home folder, as in a container, has one below the folder for temporary files.
+    """
     from platformdirs import user_cache_path
 
     chosen = data_dir or os.environ.get("DLRUN_DATA")
     if chosen:
         return Path(expanded(chosen)).absolute()
-    return user_cache_path("dlrun", appauthor=False)
+    try:
+        return user_cache_path("dlrun", appauthor=False)
+    except RuntimeError:  # neither HOME nor an entry of the user in the list of users
+        return Path(tempfile.gettempdir(), f"dlrun-{os.getuid()}")
 
 
 def free_memory() -> float:

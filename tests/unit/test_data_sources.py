@@ -2,9 +2,11 @@
 
 import gzip
 import hashlib
+import os
 import pickle
 import sys
 import tarfile
+import tempfile
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -304,6 +306,18 @@ def test_cache_folder_is_absolute_and_never_the_current_one(
     assert cache_folder(None) == clean / ".cache" / "dlrun"
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")  # invalid, says the XDG specification
     assert cache_folder(None) == clean / ".cache" / "dlrun"
+
+
+def test_a_user_without_a_home_has_a_cache(clean: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import pwd
+
+    def unknown(user: int) -> None:
+        raise KeyError(user)
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(tempfile, "tempdir", str(clean))
+    assert cache_folder(None) == clean / f"dlrun-{os.getuid()}"
 
 
 # --- opened --------------------------------------------------------------------------------------
