@@ -17,6 +17,7 @@ def run(arguments: list[str]) -> int:
 
     found = find_run(options.run, options.outputs)
     folder, plain = found.folder, found.folder.config_here()
+    _demand_places(options.places)
     if found.is_complete:
         print(f"{folder}: complete already, {found.status.step} steps; nothing to do")
         return 0
@@ -42,17 +43,20 @@ def run(arguments: list[str]) -> int:
     return 0
 
 
-def _move(plain: dict[str, Any], places: Sequence[str]) -> None:
-    """Sets where the data lie now, as absolute paths. Raises UserError, ConfigError."""
+def _demand_places(words: Sequence[str]) -> None:
     from dlrun.config.signature import is_place
 
-    keys = [word.partition("=")[0] for word in places]
-    for word, key in zip(places, keys, strict=True):
+    for word in words:
+        key = word.partition("=")[0]
         if not is_place(key) or key == "outputs":
             raise UserError(
                 f"{word}: a run keeps its config; only where its data lie can be given anew, by "
                 "dataset.root=... or data_dir=..."
             )
+
+
+def _move(plain: dict[str, Any], places: Sequence[str]) -> None:
+    """Sets where the data lie now, as absolute paths. Raises ConfigError."""
     if not places:
         return
 
@@ -65,7 +69,7 @@ def _move(plain: dict[str, Any], places: Sequence[str]) -> None:
     problems += set_values(plain, parsed)
     if problems:
         raise ConfigError(problems)
-    for key in keys:
+    for key in (word.partition("=")[0] for word in places):
         *parents, last = key.split(".")
         section = plain
         for parent in parents:

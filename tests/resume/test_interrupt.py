@@ -157,6 +157,9 @@ def test_a_complete_run_has_nothing_to_resume(tmp_path: Path) -> None:
     told = again.communicate(timeout=60)[0]
     assert again.returncode == 0
     assert "complete already, 2 steps" in told
+    longer = start(project, "resume", run.name, "epochs=9")
+    assert "epochs=9: a run keeps its config" in longer.communicate(timeout=60)[0]
+    assert longer.returncode == 2
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
