@@ -1,6 +1,7 @@
 """Which runs RUN, SWEEP and FILTER mean, for every command, and those that a config names."""
 
 import os
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -182,7 +183,7 @@ def located(reference: str, outputs: Path, key: str) -> Path:
         begun = run.state != "unknown"
         state = f"is {run.state} at step {run.status.step}" if begun else "has not begun"
         raise UserError(
-            f"{key}: {run.folder} {state}; finish it with dlrun resume {run.name}, or name one of "
-            f"the files in {run.folder}/checkpoints"
+            f"{key}: {run.folder} {state}; finish it with dlrun resume {shlex.quote(run.name)}, "
+            f"or name one of the files in {run.folder}/checkpoints"
         )
     return run.path

@@ -1,6 +1,7 @@
 """`dlrun.load`: a run, or a checkpoint that was copied away from it, ready to be used."""
 
 import os
+import shlex
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Literal
@@ -107,6 +108,10 @@ def locate(
     for found in (folder.best, folder.last) if which == "best" else (folder.last,):
         if found.exists():
             return found, folder
-    way = "wait for it" if folder.in_use() else f"train it with `dlrun resume {folder.name}`"
+    way = (
+        "wait for it"
+        if folder.in_use()
+        else f"train it with `dlrun resume {shlex.quote(folder.name)}`"
+    )
     state = "is still training and " if folder.in_use() else ""
     raise UserError(f"{folder}: {state}has no checkpoint yet; {way}")

@@ -1,5 +1,6 @@
 """One run: its numbers beside the baselines, how good its images are, and what to type next."""
 
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -52,7 +53,7 @@ def print_run(run: Run, console: Console) -> None:
         add_row(table, key, show(value))
     console.print(table, highlight=False)
     if run.can_resume:
-        console.say(f"\nresume it with: dlrun resume {run.name}")
+        console.say(f"\nresume it with: dlrun resume {shlex.quote(run.name)}")
 
 
 def _print_numbers(summary: dict[str, Any], console: Console) -> None:
@@ -222,16 +223,16 @@ def _look_at(run: Run) -> list[str]:
 
 def _what_next(run: Run) -> list[str]:
     """Commands to type that work as they are."""
-    other = _OTHER.get(run.method, "vae")
+    other, name = _OTHER.get(run.method, "vae"), shlex.quote(run.name)
     generates = run.summary.get("generates")
     lines = [
-        f"  dlrun show {run.name}",
-        *([f"  dlrun evaluate {run.name} --quality"] if generates else []),
-        f"  tensorboard --logdir {short(run.path.parents[2])}",
+        f"  dlrun show {name}",
+        *([f"  dlrun evaluate {name} --quality"] if generates else []),
+        f"  tensorboard --logdir {shlex.quote(short(run.path.parents[2]))}",
         f"  dlrun train method={other}",
     ]
     if run.method == "supervised" and run.dataset == "fashion_mini":  # no more need be typed
-        lines.append(f"  dlrun train method=distill method.teacher={run.name} model=resnet8")
+        lines.append(f"  dlrun train method=distill method.teacher={name} model=resnet8")
     if ":" not in run.method:  # a class of the user's own; its option's name is not known here
         lines.append(f"  dlrun train -m method={run.method} seed=0,1,2")
     return ["", "next:", *lines]

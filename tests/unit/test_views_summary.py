@@ -1,9 +1,11 @@
 """The table of groups at the end of a run and in `dlrun show`."""
 
+from pathlib import Path
 from typing import Any
 
 from dlrun.console import Console
-from dlrun.views.summary import groups_table, metrics_table
+from dlrun.runs.run import Run
+from dlrun.views.summary import _what_next, groups_table, metrics_table
 
 
 def summary(**numbers: float) -> dict[str, Any]:
@@ -57,3 +59,9 @@ def test_the_large_table_leaves_single_groups_out() -> None:
 
 def test_a_method_without_metrics_has_a_line_and_no_empty_table() -> None:
     assert metrics_table(summary()) == "test split: the method has no metrics there"
+
+
+def test_commands_to_type_can_be_pasted(tmp_path: Path) -> None:
+    lines = _what_next(Run(tmp_path / "my runs" / "own" / "vae" / "a b"))
+    assert "  dlrun show 'a b'" in lines
+    assert f"  tensorboard --logdir '{tmp_path}/my runs'" in lines
