@@ -9,6 +9,11 @@ from dlrun.errors import UserError
 from dlrun.exit import run_and_exit
 from dlrun.text import echo, suggest
 
+# Of other tools, which are spelt too differently to be guessed.
+_OTHER_VERBS = {
+    "run": "train", "fit": "train", "test": "evaluate", "val": "evaluate", "validate": "evaluate",
+    "list": "ls", "delete": "rm", "infer": "predict", "generate": "sample", "sweep": "tune",
+}  # fmt: skip
 _TRAINING = (["train"], ["resume"], ["tune"])
 _EPILOGUE = """\
 Start with:
@@ -66,6 +71,9 @@ def run(arguments: Sequence[str]) -> int:
 def _suggestion(arguments: Sequence[str]) -> str:
     import shlex
 
-    if any("=" in argument for argument in arguments):
+    verb, *rest = arguments
+    if verb in _OTHER_VERBS:
+        return f". Did you mean dlrun {echo(shlex.join([_OTHER_VERBS[verb], *rest]), 200)}?"
+    if "=" in verb or (verb.startswith("-") and any("=" in argument for argument in rest)):
         return f". Did you mean dlrun {echo(shlex.join(['train', *arguments]), 200)}?"
-    return suggest(arguments[0].lower(), VERBS)
+    return suggest(verb.lower(), VERBS)

@@ -99,6 +99,8 @@ def parse(verb: str, arguments: Sequence[str]) -> Namespace:
         more = f"see `{parser.prog} --help`"
         if verb in ("train", "tune"):
             more = "keys are set without dashes, such as epochs=5"
+            if flag == "--resume":
+                more = "dlrun resume RUN continues a run"
         raise UserError(f"{echo(unknown[0])}: unknown argument{suggest(flag, flags, listed=more)}")
     return options
 

@@ -50,6 +50,14 @@ _OTHER_NAMES = {
     "root": "dataset.root", "arch": "model", "network": "model", "net": "model",
     "optim": "optimizer", "scheduler": "schedule", "criterion": "loss", "output_dir": "outputs",
     "log_dir": "outputs", "random_seed": "seed", "warmup": "schedule.warmup",
+    "imgsz": "dataset.size", "image_size": "dataset.size", "img_size": "dataset.size",
+    "gpus": "hardware.devices", "num_gpus": "hardware.devices", "n_gpus": "hardware.devices",
+    "pretrained": "model.init_from", "weights": "model.init_from",
+    "resume": "dlrun resume RUN", "ckpt_path": "dlrun resume RUN",
+    "project": "outputs", "save_dir": "outputs", "experiment": "name", "exp_name": "name",
+    "accumulate_grad_batches": "accumulate", "gradient_accumulation_steps": "accumulate",
+    "early_stopping": "patience", "grad_clip": "optimizer.clip_norm",
+    "gradient_clip_val": "optimizer.clip_norm", "lr_scheduler": "schedule",
 }  # fmt: skip
 
 

@@ -48,6 +48,11 @@ LIST = f"expected one of {', '.join(VERBS)}"
                                      "method=vae 'name=a b'?"),
         (["-m", "method=vae,byol"], "-m: no such command. Did you mean dlrun train -m "
                                     "method=vae,byol?"),
+        (["run", "method=vae"], "run: no such command. Did you mean dlrun train method=vae?"),
+        (["trian", "method=vae"], "trian: no such command. Did you mean train?"),
+        (["test", "last"], "test: no such command. Did you mean dlrun evaluate last?"),
+        (["train", "--resume", "last"], "--resume: unknown argument; dlrun resume RUN continues a "
+                                        "run"),
         ([""], f"'': no such command; {LIST}"),
         (["ünï⊗"], f"ünï⊗: no such command; {LIST}"),
         (["a\nb"], f"a\\nb: no such command; {LIST}"),

@@ -124,6 +124,8 @@ KEYS = {
     # names from elsewhere
     "lr=3": "Did you mean optimizer.lr?",
     "learning_rate=3": "Did you mean optimizer.lr?",
+    "imgsz=64": "Did you mean dataset.size?",
+    "resume=last": "Did you mean dlrun resume RUN?",
     "gpu=1": "Did you mean hardware?",
     "arch=resnet20": "Did you mean model?",
     "output_dir=x": "Did you mean outputs?",

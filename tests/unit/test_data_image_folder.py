@@ -433,7 +433,7 @@ LAYOUTS: dict[str, Layout] = {
     "trainA/1.png trainB/2.png": (("A", "B"), [("trainA/1.png", 0), ("trainB/2.png", 1)], []),
     "b.png a.jpg notes.txt c.JPEG": ((), [("a.jpg", None), ("b.png", None), ("c.JPEG", None)], []),
     "a/1.PNG a/2.Jpg a/.hidden.png a/._1.png a/notes.txt a/Thumbs.db a/png a/.DS_Store "
-    ".cache/1.png a/.thumbs/1.png b/1.png": (
+    ".cache/1.png a/.thumbs/1.png a/@eaDir/1.png b/1.png": (
         ("a", "b"), [("a/1.PNG", 0), ("a/2.Jpg", 0), ("b/1.png", 1)], [],
     ),
     "a/deep/er/1.png a/2.png a/also/3.png b/1.png": (

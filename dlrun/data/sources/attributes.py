@@ -387,7 +387,9 @@ def _text(path: Path) -> str:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise UserError(f"dataset.attributes: {path}: {error.strerror}") from error
+        raise UserError(
+            f"dataset.attributes: {path}: {error.strerror}; expected a path below dataset.root"
+        ) from error
     marked = content.startswith((b"\xff\xfe", b"\xfe\xff"))
     try:
         return content.decode("utf-16" if marked else "utf-8-sig")

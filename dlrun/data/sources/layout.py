@@ -278,12 +278,17 @@ def _folders(folder: Path, left: LeftOut | None = None) -> list[str]:
     """Without links to the folder itself or one above it, which would read all of that."""
     above, names = _above(folder), []
     for entry in folder.iterdir():
-        if entry.is_dir() and not entry.name.startswith("."):
+        if entry.is_dir() and not _is_hidden(entry.name):
             if os.path.realpath(entry) not in above:
                 names.append(entry.name)
             elif left is not None:
                 left.folder(entry, _LOOP)
     return sorted(names)
+
+
+def _is_hidden(folder: str) -> bool:
+    """Whether nobody put it there to be seen, as the thumbnails that Synology's servers add."""
+    return folder.startswith(".") or folder == "@eaDir"
 
 
 def _above(folder: Path | str) -> set[str]:
@@ -329,7 +334,7 @@ def images_below(
             of_runs.add(_written_with(where, left.root))
             folders.clear()
             continue
-        subfolders = [name for name in sorted(folders) if deep and not name.startswith(".")]
+        subfolders = [name for name in sorted(folders) if deep and not _is_hidden(name)]
         folders.clear()
         for name in subfolders:
             path = os.path.join(where, name)
