@@ -99,7 +99,8 @@ class Composer:
         found = [self._read(text, sweep, tune) for text in joined(texts)]
         overrides = [o for o in found if not isinstance(o, str)]
         problems = [o for o in found if isinstance(o, str)]
-        if sweep and not problems and (jobs := math.prod(map(count_of, overrides))) > MOST_JOBS:
+        jobs = math.prod(map(count_of, overrides)) if sweep and not tune else 1
+        if jobs > MOST_JOBS and not problems:
             number = f"{jobs:,.0f}" if jobs < 1e15 else f"{jobs:.0e}"
             problems.append(f"this sweep has {number} jobs; expected at most {MOST_JOBS:,}")
         return overrides, problems

@@ -112,7 +112,7 @@ def test_a_teacher_that_is_not_what_it_was_is_refused(dlrun: Dlrun, tmp_path: Pa
     [
         (("method=supervised", "model.init_from=nothing"), "nothing: no run of that name"),
         (("method=distill", "method.teacher=nothing"), "nothing: no run of that name"),
-        (("method=multitask", "method.tasks=[label,age]"), "method.tasks: got 'age', expected"),
+        (("method=multitask", "method.tasks=[label,age]"), "method.tasks: 'age' is not a column"),
         (("method=distill", "loss=cross_entropy"), "needs a loss of kind distillation"),
     ],
 )

@@ -1,9 +1,9 @@
 """What a job is to its sweep, without learning anything: a script that writes the files of a run.
 
-With what=... as its first override it does that at once: fine, fail, kill, crash, late (as if
-another process had just completed it), hangup, wait (until it is asked to stop), or silentN, which
-exits with code N. Any other job trains for six steps, each
-STAND_IN_PAUSE seconds; what it measures is a function of its learning rate.
+With what=... as its first override it does that at once: fine, fail, fail_later, kill, crash, late
+(as if another process had just completed it), hangup, wait (until it is asked to stop), or silentN,
+which exits with code N. Any other job trains for six steps, each STAND_IN_PAUSE seconds; what it
+measures is a function of its learning rate.
 """
 
 import fcntl
@@ -60,6 +60,8 @@ def do(what: str) -> None:
         names = "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES"
         file.write(" ".join(os.environ.get(name, "-") for name in names) + "\n")
     note("running", 3)
+    if what == "fail_later":  # than the others begin
+        time.sleep(0.5)
     if what.startswith("fail"):
         note("failed", 3, "ValueError: as it was asked to")
         sys.exit(1)

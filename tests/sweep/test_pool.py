@@ -76,7 +76,7 @@ def test_again_only_what_is_left_is_done(tmp_path: Path) -> None:
 
 
 def test_the_first_failure_stops_the_others_where_that_is_wanted(tmp_path: Path) -> None:
-    jobs = planned(tmp_path, "wait", "fail", "fine", "fine2")
+    jobs = planned(tmp_path, "wait", "fail_later", "fine", "fine2")
     ran(jobs, fail_fast=True)
     states = [job.state for job in jobs]
     assert states == ["interrupted", "failed", "waiting", "waiting"]

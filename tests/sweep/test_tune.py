@@ -128,9 +128,7 @@ def test_what_failed_or_was_killed_is_named_and_the_exit_code_tells(tmp_path: Pa
     assert process.returncode == 1 and "Traceback" not in out
     assert "\n3 trials: 1 completed, 1 interrupted, 1 failed\n" in out
     ends = out.partition("3 trials: 1 completed")[2]
-    failed = (
-        r"trial \d failed: method.mode=raise: RuntimeError: as it was asked to  \(outputs/sweeps/"
-    )
+    failed = r"trial \d failed: method.mode=raise: few.py:\d+: RuntimeError: as it was asked to"
     assert re.search(failed, ends)
     assert re.search(r"trial \d interrupted: method.mode=kill: killed by SIGKILL", ends)
     assert "method.mode=fine" in ends  # the best command

@@ -42,7 +42,7 @@ def test_what_an_encoding_lacks_becomes_a_question_mark(environment: str) -> Non
 
 def test_a_name_that_is_no_utf8_is_printed() -> None:
     done = shell('"$@" $(printf "caf\\xe9")', "-c", f"{SAYS})")
-    assert done == (0, "accuracy ↑\ncaf?\n", "")
+    assert done == (0, "accuracy ↑\ncaf\\udce9\n", "")
 
 
 @pytest.mark.parametrize(

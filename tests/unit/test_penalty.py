@@ -58,7 +58,7 @@ def test_what_is_frozen_is_not_penalised() -> None:
 
 def test_of_the_label_alone_multitask_is_supervised() -> None:
     """The same weights to begin with and the same losses, bit for bit."""
-    one = experiment(*SUPERVISED, "steps=5")
+    one = experiment(*SUPERVISED, "optimizer=adam", "steps=5")
     other = experiment("method=multitask", *SUPERVISED[1:], "steps=5")
     assert isinstance(other.method, Multitask)
     for step in range(3):
