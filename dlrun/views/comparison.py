@@ -8,7 +8,7 @@ from rich.table import Table
 
 from dlrun.console import Console
 from dlrun.runs.comparison import Rank, Row
-from dlrun.runs.groups import SeedGroup, differences
+from dlrun.runs.groups import SeedGroup, differences, on_other_data
 from dlrun.runs.run import Measure, Run
 from dlrun.runs.statistics import Paired
 from dlrun.text import letters
@@ -232,6 +232,10 @@ def print_leaderboard(
     data = [key for key in changed if key.partition(".")[0] == "dataset"]
     if data:
         lines.append(f"not the same images everywhere: {', '.join(data)} differ")
+    elif others := on_other_data(runs):
+        lines.append(
+            f"not the same images everywhere: {few([run.name for run in others])} saw other ones"
+        )
     left = sum(not run.is_complete for run in runs)
     if left:
         lines.append(f"{left} of {len(runs)} runs are not complete and are not counted")

@@ -15,7 +15,7 @@ from dlrun.report.tables import families, key_results
 from dlrun.runs.comparison import compare, leaderboard, metric_to_rank, ranking_metrics
 from dlrun.runs.groups import by_seed
 from dlrun.runs.run import Run
-from dlrun.views.comparison import print_comparison
+from dlrun.views.comparison import print_comparison, print_leaderboard
 
 Make = Callable[..., Run]
 
@@ -58,6 +58,16 @@ def test_one_lucky_seed_does_not_choose(run: Make) -> None:
         run("byol", 0, 0.2, 0.60, {"knn": 0.5}), run("byol", 1, 0.2, 0.60, {"knn": 0.5}),
     ]  # fmt: skip
     assert [rank.test.mean for rank in leaderboard(runs, "knn")] == [0.5]
+
+
+def test_runs_that_saw_other_images_are_told(run: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = [run("a", seed, 0.1, 0.5, {"knn": 0.5}) for seed in range(3)]
+    change_json(runs[2].path / "provenance.json", data={"checksum": "other"})
+    change_json(runs[2].path / "status.json", heartbeat=2e9)
+    ranks = leaderboard(runs, "knn")
+    assert [(rank.test.n, rank.configs) for rank in ranks] == [(2, 2)]
+    print_leaderboard(runs, ranks, "knn", Console())
+    assert "not the same images everywhere: a0.100, a0.110 saw other" in capsys.readouterr().out
 
 
 def test_lower_is_better_where_the_metric_says_so(run: Make) -> None:
