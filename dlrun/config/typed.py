@@ -64,10 +64,10 @@ class Typed:
             return WRONG
         for key in values:
             if key not in hints:
-                self._problem(
-                    _join(path, str(key)),
-                    f"unknown key{suggest(str(key), hints, partial(_join, path))}",
-                )
+                hint = suggest(str(key), hints, partial(_join, path))
+                if key in getattr(cls, "no_options", ()):
+                    hint = f"; the options of a function stand behind a *, as in (*, {key}: float)"
+                self._problem(_join(path, str(key)), f"unknown key{hint}")
         kept: dict[str, Any] = {}
         for field in sorted(fields(cls), key=lambda field: field.name in self.last):
             where = _join(path, field.name)

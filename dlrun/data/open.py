@@ -134,6 +134,10 @@ def _wrong(splits: object) -> str | None:
     if train.images.shape[1:] != test.images.shape[1:]:
         shapes = " and ".join(str(tuple(table.images.shape[1:])) for table in (train, test))
         return f"train and test images that differ in shape, {shapes}"
+    if train.images.shape[1] not in (1, 3):
+        shape = tuple(train.images.shape[1:])
+        order = "; .permute(0, 3, 1, 2) puts channels first" if shape[2] in (1, 3) else ""
+        return f"images of {shape}, expected (C, H, W) with 1 or 3 channels{order}"
     if train.attributes.keys() != test.attributes.keys():
         columns = " and ".join(f"[{', '.join(table.attributes)}]" for table in (train, test))
         return f"other attributes for train than for test, {columns}"

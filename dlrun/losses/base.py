@@ -42,7 +42,9 @@ def loss(
         for name in own:
             if name not in hints:
                 raise TypeError(f"option {name} has no type; write one, as {name}: NonNegative")
-        namespace = {} if check is None else {"__post_init__": check}
+        defaults = [p.name for p in parameters if p.name not in own and p.default is not p.empty]
+        namespace: dict[str, Any] = {} if check is None else {"__post_init__": check}
+        namespace["no_options"] = defaults  # which the line about an unknown key explains
         config = make_dataclass(
             "Config", [(name, hints[name]) for name in own],
             bases=() if base is None else (base,), namespace=namespace, frozen=True,

@@ -1,7 +1,7 @@
 """From a config to everything that a run consists of."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
@@ -202,6 +202,7 @@ def parameter_groups(method: Method) -> Groups:
             "not seen, expected nn.ModuleList or nn.ModuleDict",
             type(method),
         )
+    _demand_none_hidden(method, known)
     given_groups = method.parameter_groups()
     if not isinstance(given_groups, dict) or not given_groups:
         raise CodeError(
@@ -225,6 +226,23 @@ def parameter_groups(method: Method) -> Groups:
                 f"parameter_groups() has {what} in {name!r}, expected each parameter once", code
             )
     return groups
+
+
+def _demand_none_hidden(method: Method, known: Collection[int]) -> None:
+    """No network stands in a plain list or dict, where it would be neither trained nor saved."""
+    for module in method.modules():
+        for name, value in vars(module).items():
+            inside = value.values() if isinstance(value, dict) else value
+            if not isinstance(value, list | tuple | dict):
+                continue
+            parameters = (p for m in inside if isinstance(m, nn.Module) for p in m.parameters())
+            if any(p.requires_grad and id(p) not in known for p in parameters):
+                raise CodeError(
+                    f"{type(module).__name__}.{name} has networks in a {type(value).__name__}, "
+                    "where they are neither trained nor saved; expected nn.ModuleList or "
+                    "nn.ModuleDict, or requires_grad_(False) for those that stay as they are",
+                    type(module),
+                )
 
 
 def _left_out(method: Method, groups: Groups) -> list[str]:

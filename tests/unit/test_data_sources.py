@@ -414,6 +414,8 @@ GOOD = Table(images(8), torch.tensor([0, 1] * 4))
         (Splits(GOOD, images(2), ("a", "b")), r"a tensor \(2, 1, 4, 4\) for test, expected"),
         (Splits(GOOD, Table(images(2, 5), None), ("a", "b")),
          r"train and test images that differ in shape, \(1, 4, 4\) and \(1, 5, 5\)"),
+        (Splits(*[Table(images(2).permute(0, 2, 3, 1), None)] * 2, ()),
+         r"images of \(4, 4, 1\), expected \(C, H, W\) with 1 or 3 channels; \.permute"),
         (Splits(GOOD, GOOD, ("a",)), r"the label 1, expected labels in \[0, 1\)"),
         (Splits(GOOD, Table(images(8), torch.tensor([-1, 1] * 4)), ("a", "b")), "the label -1"),
         (Splits(GOOD, GOOD, "ab"), "'ab' for class_names, expected a tuple of texts"),

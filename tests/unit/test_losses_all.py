@@ -197,6 +197,19 @@ def test_wrong_options_of_a_function(given: dict[str, float], said: str) -> None
     assert problem.startswith(said)
 
 
+def test_an_option_that_is_no_keyword_says_so() -> None:
+    @loss("logits")
+    def own(logits: Tensor, labels: Tensor, alpha: NonNegative = 0.5) -> Tensor:
+        return logits
+
+    typed = Typed()
+    typed.build(own.Config, {"alpha": 1.0})  # type: ignore[attr-defined]
+    (problem,) = typed.problems
+    assert problem == "alpha: unknown key; the options of a function stand behind a *, as in " + (
+        "(*, alpha: float)"
+    )
+
+
 def test_an_option_without_a_type_is_refused_by_name() -> None:
     with pytest.raises(TypeError, match="option gamma has no type; write one, as gamma: NonNeg"):
 

@@ -240,6 +240,19 @@ def test_networks_in_a_list_are_not_seen() -> None:
         parameter_groups(Mine())
 
 
+def test_trained_networks_in_a_list_are_refused_beside_others() -> None:
+    class Mine(Method):
+        def __init__(self, trained: bool) -> None:
+            super().__init__()
+            self.layer = nn.Linear(2, 2)
+            self.known = [self.layer]
+            self.others = {"a": nn.Linear(2, 2).requires_grad_(trained)}
+
+    parameter_groups(Mine(False))
+    with pytest.raises(CodeError, match=r"Mine.others has networks in a dict.*nn\.ModuleDict"):
+        parameter_groups(Mine(True))
+
+
 def test_names_of_a_steps_metrics() -> None:
     one, two = {"a": torch.ones(())}, {"a": torch.ones(()), "b": torch.ones(())}
     _check_names(["a"], [one, one], None)
