@@ -22,6 +22,7 @@ from hydra.core.override_parser.types import (
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
+from dlrun.errors import UserError
 from dlrun.files import expanded
 from dlrun.text import echo, flatten, show, suggest
 
@@ -125,6 +126,12 @@ def _parsed(text: str) -> Override | None:
         return OverridesParser.create().parse_override(text)
     except (HydraException, ValueError, RecursionError):  # ValueError: too many digits
         return None
+    except AttributeError:
+        if __debug__:
+            raise
+        raise UserError(  # Hydra reads a bracket in an assert
+            f"{echo(text)}: Hydra cannot read this under python -O; unset PYTHONOPTIMIZE"
+        ) from None
 
 
 def _quoted(value: str) -> str:

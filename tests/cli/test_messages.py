@@ -268,3 +268,10 @@ def test_what_needs_no_class_imports_no_torch(project: Write, tmp_path: Path) ->
     )
     assert result.returncode == 0, result.stderr[-2000:]
     assert not (tmp_path / "outputs").exists()
+
+
+def test_python_without_asserts_cannot_read_a_function(tmp_path: Path) -> None:
+    command = [sys.executable, "-O", "-m", "dlrun", "train", "-m", "seed=range(2)", "steps=1"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    line = "seed=range(2): Hydra cannot read this under python -O; unset PYTHONOPTIMIZE"
+    assert (done.returncode, done.stderr.splitlines()) == (2, [f"dlrun: {line}"])

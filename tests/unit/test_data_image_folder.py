@@ -741,9 +741,9 @@ def test_images_of_the_same_content_are_told(tmp_path: Path) -> None:
     splits = load(root)
     assert splits.notes == (
         "2 images are byte for byte another one, such as train/a/0.png and train/b/twin.png",
-        "1 images of val or test are also in another split, so its figures are too good: such as "
+        "1 image is in val or test and in another split, so its figures are too good: such as "
         "train/a/1.png and test/a/link.png",
-        "1 images are in more than one class, such as train/a/0.png and train/b/twin.png",
+        "1 image is in more than one class, such as train/a/0.png and train/b/twin.png",
     )
     assert len(splits.train) == 7 and len(splits.test) == 7
 

@@ -265,19 +265,23 @@ def _twins(root: Path, rows: Rows) -> list[str]:
         return f"such as {' and '.join(first)}"
 
     extra = sum(len(group) for group in groups) - len(groups)
-    notes = [f"{extra:,} images are byte for byte another one, {told(groups)}"]
+    notes = [f"{_images_are(extra)} byte for byte another one, {told(groups)}"]
     leaks = [group for group in groups if len({split for split, _ in group}) > 1]
     if leaks:
         number = sum(split != "train" for group in leaks for split, _ in group)
         notes.append(
-            f"{number:,} images of val or test are also in another split, so its figures are too "
+            f"{_images_are(number)} in val or test and in another split, so its figures are too "
             f"good: {told([[*{split: (split, row) for split, row in leaks[0]}.values()]])}"
         )
     mixed = [group for group in groups if len({row.label for _, row in group}) > 1]
     if mixed:
         pair = [*{row.label: (split, row) for split, row in mixed[0]}.values()]
-        notes.append(f"{len(mixed):,} images are in more than one class, {told([pair])}")
+        notes.append(f"{_images_are(len(mixed))} in more than one class, {told([pair])}")
     return notes
+
+
+def _images_are(count: int) -> str:
+    return "1 image is" if count == 1 else f"{count:,} images are"
 
 
 def _table(pixels: Pixels, rows: list[Row], columns: "dict[str, Tensor]") -> "Table":
