@@ -18,6 +18,7 @@ from dlrun.evaluation.metrics import describe
 from dlrun.evaluation.pictures import pictures, view_picture
 from dlrun.methods.hooks import BeforeEpoch, Warns
 from dlrun.randomness import seed_everything
+from dlrun.registry import place
 from dlrun.runs.folder import RunFolder
 from dlrun.runs.loggers import Tracker
 from dlrun.runs.progress import ProgressView
@@ -230,7 +231,7 @@ class Loop:
             self._log()
         if step == 1:
             self._show_views()
-            self._warn_of_unreached()
+            self._warn_of_untrained_and_unsaved()
         if step % self.experiment.steps_per_epoch == 0 and not last:
             self._before_epoch()  # now, so that the checkpoint holds what it found
         if evaluated:
@@ -265,12 +266,21 @@ class Loop:
         if picture is not None:
             self.tracker.picture(0, "views", picture)
 
-    def _warn_of_unreached(self) -> None:
-        """Of what the first step could not train: often something was detached by mistake."""
-        update = self.experiment.update
+    def _warn_of_untrained_and_unsaved(self) -> None:
+        """Of what the first step could not train: often something was detached by mistake.
+
+        And of tensors that an own method keeps but no checkpoint does, as a resumed run lacks them.
+        """
+        method, update = self.experiment.method, self.experiment.update
+        plain = [name for name, value in vars(method).items() if isinstance(value, Tensor)]
+        if plain and place(type(method)):
+            self.view.warn(
+                [f"plain tensors, in no checkpoint and so lost on resume: {some(plain)}; where "
+                 "later steps need them, use self.register_buffer() in __init__"]
+            )  # fmt: skip
         held = {id(p) for group in update.parameters.values() for p in group}
         missed = held - update.reached
-        names = [name for name, p in self.experiment.method.named_parameters() if id(p) in missed]
+        names = [name for name, p in method.named_parameters() if id(p) in missed]
         if names:
             self.view.warn([f"without a gradient in the first step, so not trained: {some(names)}"])
 

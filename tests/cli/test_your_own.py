@@ -161,6 +161,18 @@ def test_what_the_first_step_does_not_reach_is_told(
     assert "warning: without a gradient in the first step, so not trained: 2 parameters (" in said
 
 
+def test_a_plain_tensor_that_a_resumed_run_would_lack_is_told(
+    guide: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = guide / "rotation.py"
+    path.write_text(
+        path.read_text().replace("turned = ", "self.seen = torch.ones(3)\n        turned = ", 1)
+    )
+    trained("method=rotation", "model=flat", "dataset=stripes", "steps=2")
+    said = " ".join(capsys.readouterr().out.split())
+    assert "warning: plain tensors, in no checkpoint and so lost on resume: seen;" in said
+
+
 @pytest.mark.parametrize("loggers", ["[tensorboard,csv]", "csv"])
 def test_a_logger(guide: Path, loggers: str) -> None:
     folder, _ = trained(

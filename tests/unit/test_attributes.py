@@ -182,8 +182,9 @@ def test_separators_and_encodings_of_spreadsheets(
 ) -> None:
     lines = [("file", "", "x"), *((name, "0", "ü") for name in NAMES)]
     text = "\r\n".join(separator.join(line) for line in lines)
-    made = attributes(tmp_path, text.encode(encoding))
-    assert values_of(made) == ["ü"] * 4 and list(made.columns) == ["x"]
+    for first in ("", f"sep={separator}\r\n"):  # which Excel asks for
+        made = attributes(tmp_path, f"{first}{text}".encode(encoding))
+        assert values_of(made) == ["ü"] * 4 and list(made.columns) == ["x"]
 
 
 def test_lines_may_stand_in_any_order_and_other_files_are_passed_over(tmp_path: Path) -> None:

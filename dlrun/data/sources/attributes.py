@@ -29,6 +29,7 @@ MISSING = ("", "nan", "na", "n/a", "null", "#n/a", "<na>", "-", "?")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+")
 _THOUSANDS = re.compile(r"[+-]?[1-9][0-9]{0,2}(,[0-9]{3})+(\.[0-9]*)?")
+_EXCELS_LINE = re.compile(r"\A\"?sep=.\"?(?=\r?\n)")
 _CODES = 20  # whole numbers from 0 to below it are classes without a question
 _NAMES = 100  # so many different texts are classes without a question
 _EXACT = 10.0**15  # whole numbers below it are exact as floats
@@ -327,7 +328,7 @@ def _table(path: Path) -> tuple[list[_Row], list[str]]:
     Raises:
         UserError: it cannot be read, or is not such a table.
     """
-    text = _text(path)
+    text = _EXCELS_LINE.sub("", _text(path))  # its end stays, so the lines keep their numbers
     separator = _separator(path, text)
     lines = _lines(path, text, separator)
     _, header = next(lines)

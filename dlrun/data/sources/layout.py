@@ -206,8 +206,8 @@ def _class_folders(
     if loose:
         left.images += len(loose)
         notes.append(
-            f"{len(loose):,} images lie in {printable(str(folder))} itself, in no class's folder, "
-            "and are left out"
+            f"left out: {len(loose):,} image{'s' * (len(loose) > 1)} in {printable(str(folder))} "
+            "itself, in no class's folder"
         )
     if len(classes) == 1:
         notes += _too_high(folder / next(iter(classes)))
