@@ -274,10 +274,11 @@ class Loop:
         method, update = self.experiment.method, self.experiment.update
         plain = [name for name, value in vars(method).items() if isinstance(value, Tensor)]
         if plain and place(type(method)):
-            self.view.warn(
-                [f"plain tensors, in no checkpoint and so lost on resume: {some(plain)}; where "
-                 "later steps need them, use self.register_buffer() in __init__"]
-            )  # fmt: skip
+            lost = ", ".join(plain[:3])
+            line = (
+                f"plain tensors, in no checkpoint and so lost on resume: {lost}; where later steps"
+            )
+            self.view.warn([f"{line} need them, use self.register_buffer() in __init__"])
         held = {id(p) for group in update.parameters.values() for p in group}
         missed = held - update.reached
         names = [name for name, p in method.named_parameters() if id(p) in missed]

@@ -499,7 +499,7 @@ TOLD: dict[str, tuple[str, str]] = {
         "", "the only class is pets, which has the folders cat, dog; if these are the classes",
     ),
     "a/1.png b/2.png heic/3.heic loose.png": (
-        "1 image, 1 file (.heic), heic/ (no image)", "1 images lie in",
+        "1 image, 1 file (.heic), heic/ (no image)", "left out: 1 image in",
     ),
     "a/1.png b/2.png a/notes.txt a/1.HEIC b/2.heic b/Makefile": (
         "4 files (.heic, .txt, no ending)", "",
