@@ -20,6 +20,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 import yaml
@@ -52,9 +53,12 @@ class _Late(BaseException):
 
 def campaign(rng: random.Random, size: int, folder: Path) -> Iterator[str | None]:
     here = Path.cwd()
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, hard))
-    os.environ["DLRUN_DATA"] = str(folder / "cache")
+    memory = resource.getrlimit(resource.RLIMIT_AS)
+    logger = logging.getLogger("dlrun")
+    handlers, propagate = logger.handlers, logger.propagate
+    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, memory[1]))
+    data = patch.dict(os.environ, {"DLRUN_DATA": str(folder / "cache")})
+    data.start()
     try:
         os.chdir(folder)
         whole, half, others = _runs(folder)
@@ -90,6 +94,11 @@ def campaign(rng: random.Random, size: int, folder: Path) -> Iterator[str | None
             yield f"{tried}: {problem}" if problem else None
     finally:
         os.chdir(here)
+        data.stop()
+        resource.setrlimit(resource.RLIMIT_AS, memory)
+        logger.handlers, logger.propagate = handlers, propagate
+        signal.signal(signal.SIGPROF, signal.SIG_DFL)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
 
 
 def _runs(folder: Path) -> tuple[Path, Path, str]:
