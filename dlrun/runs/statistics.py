@@ -53,8 +53,8 @@ def spread(values: Sequence[float]) -> Spread:
         low, high = (mean, mean) if math.isnan(mean) else (min(values), max(values))
         return Spread(mean, None, n, low, high)
     mean = math.fsum(values) / n
-    squares = math.fsum((x - mean) ** 2 for x in values)
-    deviation = math.sqrt(squares / (n - 1)) if n > 1 else None
+    # Not by squares, which overflow from 1e154 on.
+    deviation = math.hypot(*(x - mean for x in values)) / math.sqrt(n - 1) if n > 1 else None
     return Spread(mean, deviation, n, min(values), max(values))
 
 

@@ -89,3 +89,8 @@ def test_what_is_not_finite_shows_in_the_mean_and_has_no_deviation() -> None:
     assert (infinite.mean, infinite.low, infinite.high) == (math.inf, 1.0, math.inf)
     assert (infinite.std, f"{infinite:.3f}") == (None, "inf")
     assert math.isnan(spread([-math.inf, math.inf]).mean)
+
+
+def test_numbers_whose_squares_are_too_large() -> None:
+    found = spread([1e308, 0.0])
+    assert found.mean == 5e307 and found.std == pytest.approx(2**0.5 * 5e307)
