@@ -70,6 +70,7 @@ CHECKPOINT = _FACTS | {
     "config": CONFIG | {"dataset": _PART, "model": _PART}, "inputs": {"*": _INPUT},
     "rows?": COUNT, "seconds?": NUMBER,
     "best_value?": (NUMBER, "null"), "best_step?": (COUNT, "null"), "warnings?": [TEXT],
+    "first?": _NUMBERS, "absurd?": {"*": COUNT},
     "run?": (TEXT, "null"), "pending?": [{"*": None}], "provenance?": {"*": None},
     "scaler?": {"*": None}, "optimizers?": {"*": {"state": None, "param_groups": [{"*": None}]}},
     "method": {"*": None}, "*": None,

@@ -265,6 +265,9 @@ def _restore(experiment: Experiment, folder: RunFolder) -> Progress:
     device = experiment.hardware.device
     content = checkpoint.load_own(folder, folder.last, device)
     demand_run(content, str(folder.last))
+    names = [one.name for one in fields(Progress)]
+    if missing := [name for name in names if name not in content]:
+        raise UserError(f"{folder.last}: {missing[0]} is missing; the run cannot be resumed")
     load_weights(experiment.method, content["method"], str(folder.last))
     try:
         experiment.update.load_state_dict(content)
@@ -277,7 +280,7 @@ def _restore(experiment: Experiment, folder: RunFolder) -> Progress:
         raise UserError(
             f"{folder.last}: is of step {content['step']}, the run has {experiment.total_steps}"
         )
-    return Progress(**{one.name: content[one.name] for one in fields(Progress)})
+    return Progress(**{name: content[name] for name in names})
 
 
 def describe(plain: dict[str, Any], experiment: Experiment) -> dict[str, Any]:

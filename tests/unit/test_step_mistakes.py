@@ -11,8 +11,10 @@ from harness import SUPERVISED, experiment, inference_of, take_step
 from dlrun.cli import run
 from dlrun.errors import UserError
 from dlrun.evaluation.evaluate import evaluate
+from dlrun.runs.folder import RunFolder
 from dlrun.training import assemble
 from dlrun.training.assemble import Experiment
+from dlrun.training.run import _restore
 
 
 @pytest.fixture
@@ -102,3 +104,15 @@ def test_a_run_that_is_refused_before_its_first_step_leaves_no_folder(
     with pytest.raises(UserError, match="batch norm, which needs two images"):
         run(["train", "method=byol", "model=mlp", "batch_size=1", "hardware=cpu"])
     assert not list(tmp_path.rglob("config.yaml"))
+
+
+def test_a_checkpoint_without_a_fact_of_its_run_is_refused(
+    made: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = RunFolder(tmp_path)
+    folder.last.parent.mkdir()
+    folder.last.touch()
+    monkeypatch.setattr("dlrun.training.checkpoint.load_own", lambda *_: {"step": 3})
+    monkeypatch.setattr("dlrun.training.run.demand_run", lambda *_: None)
+    with pytest.raises(UserError, match=r"last\.pt: seconds is missing; the run cannot be resumed"):
+        _restore(made, folder)
